@@ -1,0 +1,35 @@
+"""The idea itself: pure functions over nested dicts of arrays, knowing nothing of Flax or BERT."""
+
+from mpjax.pruning.counts import encoder_remaining, linear_density, mask_density, overall
+from mpjax.pruning.estimators import straight_through
+from mpjax.pruning.fold import prune_params
+from mpjax.pruning.rules import RULES, Rule, make_rule
+from mpjax.pruning.schedules import Schedule, cubic_schedule, linear_warmup_decay
+from mpjax.pruning.selection import ordered_keys, survivors, top_k_masks
+from mpjax.pruning.trees import Tree, Where, flatten, matcher, merge, restrict, select, unflatten
+
+__all__ = [
+    "RULES",
+    "Rule",
+    "Schedule",
+    "Tree",
+    "Where",
+    "cubic_schedule",
+    "encoder_remaining",
+    "flatten",
+    "linear_density",
+    "linear_warmup_decay",
+    "make_rule",
+    "mask_density",
+    "matcher",
+    "merge",
+    "ordered_keys",
+    "overall",
+    "prune_params",
+    "restrict",
+    "select",
+    "straight_through",
+    "survivors",
+    "top_k_masks",
+    "unflatten",
+]

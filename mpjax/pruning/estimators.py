@@ -1,0 +1,42 @@
+"""The straight-through estimator: forward one thing, differentiate as if it were another."""
+
+import jax
+import jax.numpy as jnp
+
+
+@jax.custom_vjp
+def _straight_through(relaxed: jax.Array, value: jax.Array) -> jax.Array:
+    del relaxed
+    return value
+
+
+def _straight_through_fwd(relaxed, value):
+    del relaxed
+    return value, None
+
+
+def _straight_through_bwd(_, cotangent):
+    return cotangent, jnp.zeros_like(cotangent)
+
+
+_straight_through.defvjp(_straight_through_fwd, _straight_through_bwd)
+
+
+def straight_through(relaxed: jax.Array, value: jax.Array) -> jax.Array:
+    """Returns ``value``; the gradient goes to ``relaxed`` unchanged and not to ``value``.
+
+    With ``mask = straight_through(S, hard_mask)`` the product ``W * mask`` has the gradients of
+    movement pruning (Sanh et al. 2020, eq. 4-5): dL/dS = dL/d(W∘M) ∘ W for every entry, masked
+    ones too, and dL/dW = dL/d(W∘M) ∘ M.
+
+    Args:
+      relaxed: float array that receives the gradient.
+      value: array of the same shape, cast to the dtype of ``relaxed``.
+
+    >>> import jax, jax.numpy as jnp
+    >>> weights, scores = jnp.array([2.0, 3.0]), jnp.array([-1.0, 1.0])
+    >>> loss = lambda w, s: jnp.sum(w * straight_through(s, s > 0))
+    >>> [g.tolist() for g in jax.grad(loss, argnums=(0, 1))(weights, scores)]
+    [[0.0, 1.0], [2.0, 3.0]]
+    """
+    return _straight_through(relaxed, jax.lax.stop_gradient(value.astype(relaxed.dtype)))

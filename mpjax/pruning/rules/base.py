@@ -1,0 +1,190 @@
+"""What a pruning rule is: scores to masks, and what is trained and penalised along the way."""
+
+import abc
+import dataclasses
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from mpjax.pruning.estimators import straight_through
+from mpjax.pruning.penalties import PENALTIES
+from mpjax.pruning.selection import survivors, top_k_masks
+from mpjax.pruning.trees import Tree
+
+RULES: dict[str, type["Rule"]] = {}
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule(abc.ABC):
+    """A pruning rule as data. A new rule is one file in this folder with one subclass.
+
+    Trees are nested dicts of arrays with the paths of the prunable kernels. The ``threshold`` of a
+    step runs from ``initial`` to ``final`` and means what the rule says: a density, or τ.
+
+    Attributes:
+      scope: "local", a cut for every matrix, or "global", one cut for all of them.
+      initial: threshold at the start of training.
+      final: threshold at its end.
+      regularization: the penalty R on the scores, a key of ``PENALTIES``: "none", "l1" or "l0".
+    """
+
+    name: ClassVar[str] = ""
+    scopes: ClassVar[tuple[str, ...]] = ("local", "global")
+    has_scores: ClassVar[bool] = True
+    is_density: ClassVar[bool] = True  # the threshold is a density in (0, 1]
+    default_score_scale: ClassVar[float] = 0.0
+    default_score_learning_rate: ClassVar[float] = 1e-2
+
+    scope: str = "local"
+    initial: float = 1.0
+    final: float = 0.1
+    regularization: str = "none"
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if cls.name:
+            RULES[cls.name] = cls
+
+    def __post_init__(self) -> None:
+        if self.scope not in self.scopes:
+            raise ValueError(
+                f"{self.name}: scope is {self.scope!r}; it must be one of {', '.join(self.scopes)}"
+            )
+        if self.regularization not in PENALTIES:
+            raise ValueError(
+                f"{self.name}: regularization is {self.regularization!r};"
+                f" it must be one of {', '.join(PENALTIES)}"
+            )
+        if self.is_density:
+            for field in ("initial", "final"):
+                value = getattr(self, field)
+                if not 0 < value <= 1:
+                    raise ValueError(f"{self.name}: {field} density is {value}, not in (0, 1]")
+
+    @abc.abstractmethod
+    def masks(
+        self, kernels: Tree, scores: Tree, threshold: Any, noise: Tree | None = None
+    ) -> dict[str, Any]:
+        """Masks of the shapes of ``kernels``: boolean, or float in [0, 1] for stochastic gates.
+
+        Args:
+          kernels: float arrays. scores: the same paths and shapes, or {} without scores.
+          threshold: scalar, a Python float or traced.
+          noise: uniform draws in (0, 1) like ``scores`` for stochastic rules; None = deterministic.
+        """
+
+    def apply(self, kernels: Tree, scores: Tree, masks: Tree) -> dict[str, Any]:
+        """``W ∘ M`` with straight-through gradients to W and S; see :func:`straight_through`."""
+        return jax.tree.map(lambda w, s, m: w * straight_through(s, m), kernels, scores, masks)
+
+    def prune(
+        self, kernels: Tree, scores: Tree, threshold: Any, noise: Tree | None = None
+    ) -> dict[str, Any]:
+        """Masks and their application in one call: ``W ∘ M(S, threshold)``."""
+        return self.apply(kernels, scores, self.masks(kernels, scores, threshold, noise))
+
+    @property
+    def has_penalty(self) -> bool:
+        """Whether λ has anything to multiply."""
+        return self.has_scores and self.regularization != "none"
+
+    def penalty(self, scores: Tree) -> jax.Array:
+        """R(S) ≥ 0, the term that λ multiplies; a scalar, 0 without ``regularization``."""
+        return PENALTIES[self.regularization if self.has_scores else "none"](scores)
+
+    def penalty_scale(self, threshold: Any) -> Any:
+        """λ(t) / λ_final as a function of the threshold: τ(t)/τ_final in the published code."""
+        return threshold / self.final
+
+    def sample_noise(self, key: jax.Array, scores: Tree) -> dict[str, Any] | None:
+        """Draws for the ``noise`` argument of a training step; None for deterministic rules."""
+        del key, scores
+        return None
+
+    def init_scores(
+        self,
+        kernels: Tree,
+        *,
+        init: str = "constant",
+        scale: float | None = None,
+        key: jax.Array | None = None,
+    ) -> dict[str, Any]:
+        """Scores of the shapes and dtypes of ``kernels``; {} for a rule that has none.
+
+        Args:
+          kernels: nested dict of (in, out) arrays.
+          init: "constant" (every score is ``scale``), "uniform" in [-scale, scale], or "kaiming",
+            uniform within ±1/sqrt(in). The last two need ``key``.
+          scale: defaults to the rule's published value.
+          key: a jax.random key.
+        """
+        if not self.has_scores:
+            return {}
+        scale = self.default_score_scale if scale is None else scale
+        if init == "constant":
+            return jax.tree.map(lambda w: jnp.full(w.shape, scale, w.dtype), kernels)
+        if init not in ("uniform", "kaiming"):
+            raise ValueError(f"score init is {init!r}; it must be constant, uniform or kaiming")
+        if key is None:
+            raise ValueError(f"score init {init!r} is random and needs a key")
+        leaves, treedef = jax.tree.flatten(kernels)
+        draws = [
+            jax.random.uniform(
+                k,
+                w.shape,
+                w.dtype,
+                -(bound := scale if init == "uniform" else w.shape[0] ** -0.5),
+                bound,
+            )
+            for k, w in zip(jax.random.split(key, len(leaves)), leaves, strict=True)
+        ]
+        return jax.tree.unflatten(treedef, draws)
+
+
+# The published threshold rules never leave a matrix with less than this density.
+PUBLISHED_FLOOR = 0.005
+
+
+def keep_at_least(masks: list[jax.Array], scores: list[jax.Array], floor: float) -> list[jax.Array]:
+    """Masks, but a matrix that would keep fewer than k = ``int(floor·n) + 1`` entries keeps others.
+
+    Those are the ones strictly above its (n − k)-th smallest score (at least the first), which are
+    k where no scores are tied: the rule of the published code.
+    """
+    least = [int(floor * s.size) + 1 for s in scores]
+    short = [jnp.sum(m, dtype=jnp.int32) < k for m, k in zip(masks, least, strict=True)]
+
+    def lifted() -> list[jax.Array]:
+        counts = [min(k, s.size - 1) for k, s in zip(least, scores, strict=True)]
+        floors = top_k_masks(scores, counts, drop_ties=True)
+        return [jnp.where(few, f, m) for few, f, m in zip(short, floors, masks, strict=True)]
+
+    # Almost never taken, and a selection costs far more than the masks did.
+    return jax.lax.cond(jnp.any(jnp.stack(short)), lifted, lambda: masks)
+
+
+def top_v(
+    importance: Tree, density: Any, rule: Rule, *, published_cut: bool = False
+) -> dict[str, Any]:
+    """Masks of the ``int(density · n)`` largest entries, per matrix or over all of them.
+
+    Args:
+      importance: nested dict of float arrays.
+      density: Python float or traced scalar.
+      rule: gives the scope, and the final density so that its count is exact in float32.
+      published_cut: with the global scope, cut as the published code does: ``int(v·n) + 1``
+        survivors, nothing pruned while v is 1, entries equal to the cut all pruned, and
+        :func:`keep_at_least` 0.5% of every matrix.
+    """
+    leaves, treedef = jax.tree.flatten(jax.lax.stop_gradient(importance))
+    total = sum(leaf.size for leaf in leaves)
+    if rule.scope == "local":
+        counts = [survivors(density, leaf.size, final=rule.final) for leaf in leaves]
+        return jax.tree.unflatten(treedef, top_k_masks(leaves, counts))
+    count = survivors(density, total, final=rule.final)
+    if not published_cut:
+        return jax.tree.unflatten(treedef, top_k_masks(leaves, [count], joint=True))
+    count = jnp.where(density >= 1, total, jnp.minimum(count + 1, total - 1))
+    masks = top_k_masks(leaves, [count], joint=True, drop_ties=True)
+    return jax.tree.unflatten(treedef, keep_at_least(masks, leaves, PUBLISHED_FLOOR))

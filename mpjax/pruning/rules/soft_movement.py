@@ -1,0 +1,53 @@
+"""Soft movement pruning: keep every weight whose score clears a threshold."""
+
+import dataclasses
+from typing import Any, ClassVar
+
+import jax
+
+from mpjax.pruning.rules.base import PUBLISHED_FLOOR, Rule, keep_at_least
+from mpjax.pruning.trees import Tree
+
+
+@dataclasses.dataclass(frozen=True)
+class SoftMovement(Rule):
+    """Keeps the weights with σ(S) > τ (Sanh et al. 2020, "SMvP"), as the published code has it.
+
+    τ ramps from ``initial`` = 0 to ``final`` = 0.1 while λ(t) = λ_final·τ(t)/τ_final presses the
+    scores down; how many survive follows from λ. A matrix that would keep fewer than
+    ``int(floor·n) + 1`` weights keeps that many instead: those strictly above the next score.
+
+    Attributes:
+      floor: smallest density of one matrix.
+
+    >>> import jax.numpy as jnp
+    >>> rule = SoftMovement()
+    >>> w, s = {"w": jnp.ones((2, 2))}, {"w": jnp.array([[1.0, -3.0], [-2.0, 0.5]])}
+    >>> rule.masks(w, s, 0.1)["w"].tolist()
+    [[True, False], [True, True]]
+    """
+
+    name: ClassVar[str] = "soft_movement"
+    scopes: ClassVar[tuple[str, ...]] = ("local",)
+    is_density: ClassVar[bool] = False
+
+    initial: float = 0.0
+    final: float = 0.1
+    regularization: str = "l1"
+    floor: float = PUBLISHED_FLOOR
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (0 <= self.initial < 1 and 0 < self.final < 1):
+            raise ValueError(
+                f"soft_movement: τ runs from {self.initial} to {self.final}; the first must lie in"
+                " [0, 1), the second in (0, 1)"
+            )
+
+    def masks(
+        self, kernels: Tree, scores: Tree, threshold: Any, noise: Tree | None = None
+    ) -> dict[str, Any]:
+        del kernels, noise
+        leaves, treedef = jax.tree.flatten(jax.lax.stop_gradient(scores))
+        masks = [jax.nn.sigmoid(s) > threshold for s in leaves]
+        return jax.tree.unflatten(treedef, keep_at_least(masks, leaves, self.floor))

@@ -1,0 +1,82 @@
+"""Schedules of the threshold and of the learning rate, as functions of the step."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+Schedule = Callable[[int | jax.Array], jax.Array]
+
+
+def _as_float(step: int | jax.Array) -> jax.Array:
+    # An int32 step times a Python float is float32 even under x64, which costs 1e-8 of agreement.
+    return jnp.asarray(step, dtype=jnp.result_type(float))
+
+
+def cubic_schedule(
+    initial: float,
+    final: float,
+    total_steps: int,
+    warmup_steps: int,
+    initial_warmup: float = 1,
+    final_warmup: float = 2,
+) -> Schedule:
+    """The cubic ramp of Zhu & Gupta (2017), flat at both ends, as the published code has it.
+
+    With w = ``warmup_steps``, T = ``total_steps``, i and f the two multiples of w:
+    x(t) = initial for t ≤ i·w; x(t) = final for t > T − f·w; between them
+    x(t) = final + (initial − final)·(1 − (t − i·w)/(T − (i + f)·w))³.
+
+    Args:
+      initial: value before the ramp. final: value after it (a density, or τ).
+      total_steps: T. warmup_steps: w, the warm-up of the learning rate, in steps.
+      initial_warmup, final_warmup: i and f, in multiples of w.
+
+    Raises:
+      ValueError: (i + f)·w ≥ T, which leaves no step for the ramp.
+
+    >>> x = cubic_schedule(1.0, 0.1, total_steps=100, warmup_steps=10)
+    >>> [round(float(x(t)), 4) for t in (0, 10, 45, 81, 100)]
+    [1.0, 1.0, 0.2125, 0.1, 0.1]
+    """
+    flat = (initial_warmup + final_warmup) * warmup_steps
+    if min(warmup_steps, initial_warmup, final_warmup) < 0:
+        raise ValueError("warmup_steps, initial_warmup and final_warmup must not be negative")
+    if flat >= total_steps:
+        raise ValueError(
+            f"(initial_warmup + final_warmup) * warmup_steps = ({initial_warmup} + {final_warmup})"
+            f" * {warmup_steps} = {flat} leaves no room for the ramp in {total_steps} steps:"
+            " lower one of the three or train longer"
+        )
+    start, end, ramp = (
+        initial_warmup * warmup_steps,
+        total_steps - final_warmup * warmup_steps,
+        total_steps - flat,
+    )
+
+    def schedule(step: int | jax.Array) -> jax.Array:
+        t = _as_float(step)
+        rest = 1 - (t - start) / ramp
+        x = final + (initial - final) * (rest * rest * rest)
+        return jnp.where(t <= start, initial, jnp.where(t > end, final, x)).astype(t.dtype)
+
+    return schedule
+
+
+def linear_warmup_decay(peak: float, total_steps: int, warmup_steps: int) -> Schedule:
+    """Linear from 0 to ``peak`` over ``warmup_steps``, then linear to 0 at ``total_steps``.
+
+    The first step has rate 0 when there is a warm-up, as in the published runs.
+
+    >>> rate = linear_warmup_decay(1.0, total_steps=10, warmup_steps=2)
+    >>> [float(rate(t)) for t in (0, 1, 2, 6, 10)]
+    [0.0, 0.5, 1.0, 0.5, 0.0]
+    """
+
+    def schedule(step: int | jax.Array) -> jax.Array:
+        t = _as_float(step)
+        up = t / max(1, warmup_steps)
+        down = jnp.maximum(0.0, (total_steps - t) / max(1, total_steps - warmup_steps))
+        return peak * jnp.where(t < warmup_steps, up, down)
+
+    return schedule

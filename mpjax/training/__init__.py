@@ -1,0 +1,1 @@
+"""Fine-pruning runs: configuration, train step, loop, checkpoints, evaluation."""

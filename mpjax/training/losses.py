@@ -1,0 +1,76 @@
+"""Task losses by kind of head, with examples weighted equally, as the published trainers do."""
+
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+import optax
+
+Loss = Callable[[jax.Array, Mapping[str, jax.Array]], jax.Array]
+IGNORED = -100  # label of a token that is not predicted, as in the Hugging Face collators
+
+
+def classification_loss(logits: jax.Array, batch: Mapping[str, jax.Array]) -> jax.Array:
+    """Mean cross-entropy of (B, C) logits against int ``labels`` (B,)."""
+    return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, batch["labels"]))
+
+
+def regression_loss(logits: jax.Array, batch: Mapping[str, jax.Array]) -> jax.Array:
+    """Mean squared error of (B, 1) logits against float ``labels`` (B,)."""
+    return jnp.mean(jnp.square(logits[:, 0] - batch["labels"].astype(logits.dtype)))
+
+
+def qa_loss(logits: jax.Array, batch: Mapping[str, jax.Array]) -> jax.Array:
+    """Mean cross-entropy of start and end over the positions of (B, L, 2) logits, their average."""
+    losses = [
+        jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits[:, :, i], batch[name]))
+        for i, name in enumerate(("start_positions", "end_positions"))
+    ]
+    return (losses[0] + losses[1]) / 2
+
+
+def mlm_loss(logits: jax.Array, batch: Mapping[str, jax.Array]) -> jax.Array:
+    """Mean cross-entropy of (B, L, V) logits over the tokens whose label is not -100."""
+    labels = batch["labels"]
+    kept = (labels != IGNORED).astype(logits.dtype)
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.maximum(labels, 0))
+    return jnp.sum(losses * kept) / jnp.maximum(jnp.sum(kept), 1)
+
+
+LOSSES: dict[str, Loss] = {
+    "classification": classification_loss,
+    "regression": regression_loss,
+    "qa": qa_loss,
+    "mlm": mlm_loss,
+}
+
+
+def task_loss(head: str) -> Loss:
+    """The loss for a head, a function of (logits, batch) to a scalar in the dtype of the logits.
+
+    >>> import jax.numpy as jnp
+    >>> loss = task_loss("classification")
+    >>> round(float(loss(jnp.zeros((1, 2)), {"labels": jnp.array([1])})), 4)
+    0.6931
+    """
+    return LOSSES[head]
+
+
+def distillation_loss(
+    loss: Loss, *, temperature: float = 2.0, alpha_ce: float = 0.1, alpha_kd: float = 0.9
+) -> Loss:
+    """α_ce·loss + α_kd·T²·KL(teacher ‖ student), against ``teacher_logits`` in the batch.
+
+    The KL is summed over classes and averaged over the batch ("batchmean"); for (B, L, 2) logits
+    it is taken over positions, for start and end, and averaged.
+    """
+
+    def distilled(logits: jax.Array, batch: Mapping[str, jax.Array]) -> jax.Array:
+        teacher = batch["teacher_logits"]
+        axis = 1 if logits.ndim == 3 else -1
+        student_log = jax.nn.log_softmax(logits / temperature, axis=axis)
+        teacher_log = jax.nn.log_softmax(teacher.astype(logits.dtype) / temperature, axis=axis)
+        kl = jnp.sum(jnp.exp(teacher_log) * (teacher_log - student_log), axis=axis)
+        return alpha_ce * loss(logits, batch) + alpha_kd * temperature**2 * jnp.mean(kl)
+
+    return distilled

@@ -1,0 +1,64 @@
+"""Everything that changes during training, as one pytree."""
+
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+from mpjax.pruning import Rule, Where, select
+
+
+@flax.struct.dataclass
+class TrainState:
+    """What a checkpoint holds and a train step maps to its next value.
+
+    ``params`` and ``scores`` are two Flax collections with the same paths; the scores are absent
+    where nothing is pruned. Threshold and λ live in ``opt_state``; see ``optim.pruning_state``.
+    """
+
+    step: jax.Array  # shape=(), dtype=int32: optimiser steps taken
+    params: dict[str, Any]
+    scores: dict[str, Any]
+    opt_state: Any
+    rng: jax.Array  # typed key; the key of a step is fold_in(rng, step)
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """Both collections, as Flax and the optimiser see them."""
+        return {"params": self.params, "scores": self.scores}
+
+
+def create_state(
+    params: dict[str, Any],
+    rule: Rule | None,
+    tx: optax.GradientTransformation,
+    *,
+    where: Where,
+    seed: int = 0,
+    score_init: str = "constant",
+    score_scale: float | None = None,
+) -> TrainState:
+    """The state before the first step.
+
+    Args:
+      params: pretrained parameters, a nested dict.
+      rule: pruning rule, or None for plain fine-tuning.
+      tx: optimiser over both collections, from ``optim.make_optimizer``.
+      where: picks the kernels to prune.
+      seed: of dropout, gate noise and random scores.
+      score_init, score_scale: see ``Rule.init_scores``.
+
+    Raises:
+      ValueError: ``where`` picks nothing, or an unknown ``score_init``.
+    """
+    rng = jax.random.key(seed)
+    scores: dict[str, Any] = {}
+    if rule is not None:
+        kernels = select(params, where)
+        key = jax.random.fold_in(rng, 2**31 - 1)  # a step that training never reaches
+        scores = rule.init_scores(kernels, init=score_init, scale=score_scale, key=key)
+    params = jax.tree.map(jnp.array, params)
+    opt_state = tx.init({"params": params, "scores": scores})
+    return TrainState(jnp.zeros((), jnp.int32), params, scores, opt_state, rng)

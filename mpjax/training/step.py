@@ -1,0 +1,151 @@
+"""The train step: one jitted function from (state, batch) to (state, metrics)."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from jax.sharding import Mesh
+
+from mpjax.optim import ClipState, SparsityState, find_state, pruning_state
+from mpjax.pruning import Rule, Tree, Where, mask_density, prune_params
+from mpjax.training.losses import Loss
+from mpjax.training.sharding import batch_sharding, replicated
+from mpjax.training.state import TrainState
+
+Batch = Mapping[str, Any]
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+
+
+def make_train_step(
+    module: nn.Module,
+    rule: Rule | None,
+    tx: optax.GradientTransformation,
+    loss: Loss,
+    *,
+    where: Where,
+    mesh: Mesh | None = None,
+) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
+    """Compiles the step; the state that goes in is donated, so use the one that comes out.
+
+    Masks are made once per step from the scores and the threshold that the optimiser state holds,
+    the model is applied to ``params ∘ masks`` and knows nothing of pruning, and the gradients of
+    both collections go through one optax chain.
+
+    Args:
+      module: Linen model, ``apply({"params": p}, input_ids, attention_mask, token_type_ids,
+        deterministic=…, rngs=…)`` to logits.
+      rule: pruning rule, or None for plain fine-tuning.
+      tx: from ``optim.make_optimizer`` with the same rule.
+      loss: of (logits, batch), a scalar; see ``losses.task_loss``.
+      where: picks the kernels to prune.
+      mesh: devices; the batch is split over its ``data`` axis. None = the default device.
+
+    Returns:
+      ``step(state, batch)`` to the next state and scalar metrics: ``loss`` (total), ``task_loss``,
+      ``penalty`` (R, unscaled), ``threshold``, ``lam``, ``density`` and ``grad_norm`` (of all
+      that is trained, penalty included, before clipping).
+    """
+
+    gradients = make_gradients(module, rule, loss, where=where)
+
+    def train_step(state: TrainState, batch: Batch):
+        dropout_key, noise_key = jax.random.split(jax.random.fold_in(state.rng, state.step))
+        now = pruning_state(state.opt_state)
+        noise = rule.sample_noise(noise_key, state.scores) if rule is not None else None
+        threshold = None if now is None else now.threshold
+        (task_loss, (masks, _)), grads = gradients(
+            state.variables, batch, threshold, dropout_key, noise
+        )
+        updates, opt_state = tx.update(grads, state.opt_state, state.variables)
+        variables: Any = optax.apply_updates(state.variables, updates)
+        new = state.replace(  # pyright: ignore[reportAttributeAccessIssue]
+            step=state.step + 1, opt_state=opt_state, **variables
+        )
+        metrics = {"loss": task_loss, "task_loss": task_loss}
+        clip = find_state(opt_state, ClipState)
+        if clip is not None:
+            metrics["grad_norm"] = clip.norm
+        if rule is not None and now is not None:
+            metrics |= _pruning_metrics(rule, state.scores, masks, now, task_loss)
+        return new, metrics
+
+    if mesh is None:
+        return jax.jit(train_step, donate_argnums=0)
+    return jax.jit(
+        train_step,
+        donate_argnums=0,
+        in_shardings=(replicated(mesh), batch_sharding(mesh)),
+        out_shardings=(replicated(mesh), replicated(mesh)),
+    )
+
+
+def make_gradients(
+    module: nn.Module, rule: Rule | None, loss: Loss, *, where: Where
+) -> Callable[..., tuple[tuple[jax.Array, tuple[Tree, jax.Array]], Any]]:
+    """The part of the step before the optimiser, a pure function.
+
+    Returns:
+      ``gradients(variables, batch, threshold, dropout_key=None, noise=None)`` to
+      ``((task_loss, (masks, logits)), grads)``, the gradients over both collections.
+    """
+
+    def loss_fn(variables, batch, threshold, dropout_key=None, noise=None):
+        params, masks = variables["params"], {}
+        if rule is not None:
+            params, masks = prune_params(
+                rule, params, variables["scores"], threshold, where, noise
+            )
+        logits = apply_model(module, params, batch, dropout_key)
+        return loss(logits, batch), (masks, logits)
+
+    return jax.value_and_grad(loss_fn, has_aux=True)
+
+
+def _pruning_metrics(
+    rule: Rule, scores: Tree, masks: Tree, now: SparsityState, task_loss: jax.Array
+) -> dict[str, jax.Array]:
+    penalty = rule.penalty(scores)
+    return {
+        "loss": task_loss + now.lam * penalty,
+        "penalty": penalty,
+        "threshold": now.threshold,
+        "lam": now.lam,
+        "density": mask_density(jax.lax.stop_gradient(masks)),
+    }
+
+
+def apply_model(
+    module: nn.Module, params: Tree, batch: Batch, dropout_key: jax.Array | None = None
+) -> jax.Array:
+    """Logits of a batch; with a key in training mode, without one deterministic."""
+    inputs = {name: batch[name] for name in INPUTS if name in batch}
+    if dropout_key is None:
+        return module.apply({"params": params}, **inputs, deterministic=True)  # type: ignore[return-value]
+    return module.apply(  # type: ignore[return-value]
+        {"params": params}, **inputs, deterministic=False, rngs={"dropout": dropout_key}
+    )
+
+
+def make_predict(module: nn.Module) -> Callable[[Tree, Batch], jax.Array]:
+    """Compiles ``predict(params, batch)`` to float32 (or wider) logits, without dropout."""
+
+    def predict(params: Tree, batch: Batch) -> jax.Array:
+        logits = apply_model(module, params, batch)
+        return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+
+    return jax.jit(predict)
+
+
+def fold(state: TrainState, rule: Rule | None, *, where: Where) -> dict[str, Any]:
+    """The plain parameters that the state stands for: masks applied, gates without noise.
+
+    The threshold is the rule's final one once training has reached it, so that the counts are
+    exact; before that, the current one.
+    """
+    now = pruning_state(state.opt_state)
+    if rule is None or now is None:
+        return state.params
+    return prune_params(rule, state.params, state.scores, now.threshold, where)[0]
