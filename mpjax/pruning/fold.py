@@ -29,7 +29,8 @@ def prune_params(
     >>> import jax.numpy as jnp
     >>> from mpjax.pruning.rules import make_rule
     >>> params = {"dense": {"kernel": jnp.array([[1.0, -3.0]]), "bias": jnp.ones(2)}}
-    >>> pruned, masks = prune_params(make_rule("magnitude", final=0.5), params, {}, 0.5, ".*/kernel")
+    >>> rule = make_rule("magnitude", final=0.5)
+    >>> pruned, masks = prune_params(rule, params, {}, 0.5, ".*/kernel")
     >>> pruned["dense"]["kernel"].tolist(), masks["dense"]["kernel"].tolist()
     ([[0.0, -3.0]], [[False, True]])
     """

@@ -177,10 +177,7 @@ def _bisect_ties(keys, index, group, cut, needed, exact, totals, tally):
         low, high = state
         middle = (low + high) // 2
         tied = tally(
-            [
-                (k == cut[g]) & (i < middle[g])
-                for k, i, g in zip(keys, index, group, strict=True)
-            ]
+            [(k == cut[g]) & (i < middle[g]) for k, i, g in zip(keys, index, group, strict=True)]
         )
         enough = tied >= needed
         return jnp.where(enough, low, middle + 1), jnp.where(enough, middle, high)

@@ -4,7 +4,6 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-
 Tree = Mapping[str, Any]
 Where = str | Callable[[str, Any], bool]
 
@@ -90,5 +89,3 @@ def merge(params: Tree, replacement: Tree) -> dict[str, Any]:
     {'a': {'x': 1, 'y': 5}}
     """
     return unflatten(flatten(params) | flatten(replacement))
-
-

@@ -77,7 +77,5 @@ class L0(Rule):
     def sample_noise(self, key: jax.Array, scores: Tree) -> dict[str, Any]:
         leaves, treedef = jax.tree.flatten(scores)
         keys = jax.random.split(key, len(leaves))
-        draws = [
-            jax.random.uniform(k, s.shape, s.dtype) for k, s in zip(keys, leaves, strict=True)
-        ]
+        draws = [jax.random.uniform(k, s.shape, s.dtype) for k, s in zip(keys, leaves, strict=True)]
         return jax.tree.unflatten(treedef, draws)

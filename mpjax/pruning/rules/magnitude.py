@@ -37,7 +37,9 @@ class Magnitude(Rule):
         self, kernels: Tree, scores: Tree, threshold: Any, noise: Tree | None = None
     ) -> dict[str, Any]:
         del scores, noise
-        return top_v(jax.tree.map(jnp.abs, kernels), threshold, self, published_cut=self.published_cut)
+        return top_v(
+            jax.tree.map(jnp.abs, kernels), threshold, self, published_cut=self.published_cut
+        )
 
     def apply(self, kernels: Tree, scores: Tree, masks: Tree) -> dict[str, Any]:
         del scores

@@ -1,0 +1,105 @@
+"""Selection by counting against a stable sort in NumPy."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mpjax.pruning import ordered_keys, survivors, top_k_masks
+
+RNG = np.random.default_rng(0)
+TINY = np.finfo(np.float32).smallest_subnormal
+INPUTS = {
+    "random": RNG.normal(size=(37, 53)),
+    "tied": RNG.integers(-3, 4, size=(40, 31)).astype(float),
+    "constant": np.full((9, 7), -2.5),
+    "negative": -np.abs(RNG.normal(size=(64, 5))),
+    "denormal": TINY * RNG.integers(-50, 50, size=(23, 11)),
+    "signed zeros": np.where(RNG.random((13, 17)) < 0.5, 0.0, -0.0),
+    "zeros and values": np.where(RNG.random((19, 8)) < 0.5, -0.0, RNG.normal(size=(19, 8))),
+    "wide range": RNG.normal(size=(31, 31)) * 10.0 ** RNG.integers(-30, 30, size=(31, 31)),
+    "infinite": np.where(RNG.random((6, 6)) < 0.3, np.inf, RNG.normal(size=(6, 6))),
+    "vector": RNG.normal(size=101),
+    "three axes": RNG.normal(size=(3, 4, 5)),
+    "one": np.array([[1.0]]),
+}
+
+
+def oracle(arrays: list[np.ndarray], count: int) -> list[np.ndarray]:
+    """Descending stable sort: ties go to the lowest flat index."""
+    flat = np.concatenate([a.ravel() for a in arrays])
+    mask = np.zeros(flat.size, bool)
+    mask[np.argsort(-flat, kind="stable")[:count]] = True
+    ends = np.cumsum([a.size for a in arrays])[:-1]
+    return [m.reshape(a.shape) for m, a in zip(np.split(mask, ends), arrays, strict=True)]
+
+
+@pytest.mark.parametrize("name", INPUTS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_equals_stable_sort(name, dtype):
+    with jax.enable_x64(dtype is np.float64):
+        x = INPUTS[name].astype(dtype)
+        select = jax.jit(lambda x, k: top_k_masks([x], [k])[0])
+        for count in sorted({0, 1, x.size // 10, x.size // 2, x.size - 1, x.size}):
+            mask = np.asarray(select(jnp.asarray(x), count))
+            assert mask.sum() == count
+            np.testing.assert_array_equal(mask, oracle([x], count)[0], err_msg=f"k={count}")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_joint_equals_stable_sort_of_all(dtype):
+    with jax.enable_x64(dtype is np.float64):
+        arrays = [a.astype(dtype) for a in INPUTS.values()]
+        total = sum(a.size for a in arrays)
+        select = jax.jit(lambda xs, k: top_k_masks(xs, [k], joint=True))
+        for count in (0, 1, 7, total // 10, total // 2, total - 1, total):
+            masks = select([jnp.asarray(a) for a in arrays], count)
+            for mask, expected in zip(masks, oracle(arrays, count), strict=True):
+                np.testing.assert_array_equal(mask, expected)
+
+
+def test_many_matrices_share_a_loop_and_keep_their_own_counts():
+    arrays = [a.astype(np.float32) for a in INPUTS.values()]
+    counts = [a.size // 3 for a in arrays]
+    masks = top_k_masks([jnp.asarray(a) for a in arrays], counts)
+    for mask, array, count in zip(masks, arrays, counts, strict=True):
+        np.testing.assert_array_equal(mask, oracle([array], count)[0])
+    text = str(jax.make_jaxpr(lambda xs: top_k_masks(xs, counts))(arrays))
+    assert "sort" not in text
+    assert text.count("while[") == 2  # one for the cuts, one for the ties
+
+
+def test_dropped_ties_keep_only_what_is_strictly_above():
+    x = jnp.array([3.0, 1.0, 2.0, 2.0, 0.0])
+    for count, expected in ((1, [0]), (2, [0]), (3, [0, 2, 3]), (4, [0, 1, 2, 3])):
+        [mask] = top_k_masks([x], [count], drop_ties=True)
+        assert np.flatnonzero(mask).tolist() == expected
+
+
+def test_under_vmap_with_a_density_per_member():
+    x = jnp.asarray(RNG.normal(size=(4, 12, 9)), jnp.float32)
+    counts = jnp.array([3, 50, 0, 108])
+    masks = jax.vmap(lambda x, k: top_k_masks([x], [k])[0])(x, counts)
+    for mask, row, count in zip(masks, np.asarray(x), counts, strict=True):
+        np.testing.assert_array_equal(mask, oracle([row], int(count))[0])
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32])
+def test_keys_keep_the_order(dtype):
+    values = jnp.sort(jnp.asarray(RNG.normal(size=500) * 10.0 ** RNG.integers(-6, 4, 500), dtype))
+    keys = np.asarray(ordered_keys(values))
+    np.testing.assert_array_equal(np.diff(np.asarray(values, np.float64)) > 0, np.diff(keys) > 0)
+
+
+def test_survivors_is_python_int_of_the_product():
+    for density in (0.03, 0.1, 0.15, 0.29, 0.57, 1.0):
+        for size in (100, 3200, 589_824, 2_359_296, 84_934_656):
+            exact = int(density * size)
+            assert survivors(density, size) == exact
+            traced = jax.jit(lambda v, n=size, d=density: survivors(v, n, final=d))
+            assert int(traced(jnp.float32(density))) == exact
+
+
+def test_bad_groups_are_refused():
+    with pytest.raises(ValueError, match="1 groups of arrays but 2 counts"):
+        top_k_masks([jnp.ones(3)], [1, 2])
