@@ -37,7 +37,7 @@ from mpjax.training.losses import distillation_loss, task_loss
 from mpjax.training.step import apply_model, make_gradients
 
 TOLERANCE = 1e-9
-COLUMNS = (
+COLUMNS: tuple[str, ...] = (
     "threshold", "lambda", "loss", "logits", "gradients", "parameters", "scores", "masks"
 )  # fmt: skip
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -165,7 +165,7 @@ def case_rule(settings: Mapping[str, Any]) -> Rule:
 
 
 def published_cut(scores: Tree, density: float) -> float:
-    """The value of the published global cut: −100 at density 1, else the kth smallest score."""
+    """The value of the published global cut: -100 at density 1, else the kth smallest score."""
     if density == 1.0:
         return -100.0
     values = np.sort(np.concatenate([np.ravel(s) for s in jax.tree.leaves(scores)]))
@@ -209,10 +209,10 @@ def replay(case: Case) -> dict[str, float]:
         (value, (masks, logits)), grads = gradients(variables, batch, threshold, None, noise)
         updates, opt_state = tx.update(grads, opt_state, variables)
         penalty = rule.penalty(variables["scores"])
-        new = optax.apply_updates(variables, updates)
+        new: Any = optax.apply_updates(variables, updates)
         return new, opt_state, value, penalty, masks, logits, grads
 
-    worst = dict.fromkeys(COLUMNS, 0.0)
+    worst: dict[str, float] = dict.fromkeys(COLUMNS, 0.0)
 
     def note(column: str, ours: Any, theirs: Any) -> None:
         gap = np.max(np.abs(np.asarray(ours) - np.asarray(theirs)), initial=0.0)
@@ -264,12 +264,15 @@ def _differing(ours: Tree, theirs: Tree) -> int:
     return sum(int(np.sum(np.asarray(made[p]) != np.asarray(m))) for p, m in recorded.items())
 
 
-def _compare_gradients(case, optimizer, rule, variables, grads, note) -> None:
+def _compare_gradients(
+    case: Case, optimizer: OptimizerConfig, rule: Rule, variables: Any, grads: Any, note: Any
+) -> None:
     """First gradients before clipping, the penalty's included, as PyTorch's ``loss.backward()``."""
     if rule.has_penalty:
         _, lam = schedules(optimizer, rule, case.settings["steps"])
         penalty = add_score_penalty(rule.penalty, lam, first_step=optimizer.first_step)
-        grads, _ = penalty.update(grads, penalty.init(variables), variables)
+        penalised: Any = penalty.update(grads, penalty.init(variables), variables)[0]
+        grads = penalised
     recorded = case.tensors("grad0")
     ours = to_torch_names(grads["params"], case.config, case.head)
     for name, theirs in recorded.items():

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-import flax
 import jax
 from flax import linen as nn
+from flax.core import unfreeze
 
 from mpjax.pruning import Rule, Where, prune_params, select
 
@@ -45,7 +45,7 @@ class Pruned(nn.Module):
             ``params``, seeds random scores.
         """
         kwargs.pop("threshold", None)
-        variables = flax.core.unfreeze(self.module.init(rngs, *args, **kwargs))
+        variables = unfreeze(self.module.init(rngs, *args, **kwargs))
         key = rngs.get("scores", rngs["params"]) if isinstance(rngs, dict) else rngs
         scores = self.rule.init_scores(select(variables["params"], self.where), key=key)
         return {**variables, "scores": scores}

@@ -6,7 +6,7 @@ pruned model trains, and none needs another: each can be put into any other opta
 
 import dataclasses
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple, TypeVar
 
 import jax
@@ -252,7 +252,7 @@ def make_optimizer(
         rate = linear_warmup_decay(peak, total_steps, config.warmup_steps)
         return optax.adamw(rate, b1=0.9, b2=0.999, eps=config.adam_eps, weight_decay=decay)
 
-    groups = {
+    groups: dict[Hashable, optax.GradientTransformation] = {
         FROZEN: optax.set_to_zero(),
         NO_DECAY: adam(config.learning_rate, 0.0),
         WEIGHTS: adam(config.learning_rate, config.weight_decay),

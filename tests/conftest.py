@@ -4,7 +4,10 @@ import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+    os.environ.get("XLA_FLAGS", "")
+    + " --xla_force_host_platform_device_count=8"
+    # Tiny models: most of a test is compilation, so compile fast rather than well.
+    + " --xla_backend_optimization_level=0"
 )
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 

@@ -19,8 +19,8 @@ def mask_density(masks: Tree) -> jax.Array:
     """
     leaves = jax.tree.leaves(masks)
     # Per-matrix counts are exact in int32; their float32 sum is good to 1e-7, enough for a log.
-    kept = sum(jnp.count_nonzero(m).astype(jnp.result_type(float)) for m in leaves)
-    return kept / sum(m.size for m in leaves)
+    kept = jnp.stack([jnp.count_nonzero(m) for m in leaves]).astype(jnp.result_type(float))
+    return jnp.sum(kept) / sum(m.size for m in leaves)
 
 
 def linear_density(params: Tree, where: Where) -> dict[str, tuple[int, int]]:

@@ -1,11 +1,12 @@
 """Schedules of the threshold and of the learning rate, as functions of the step."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-Schedule = Callable[[int | jax.Array], jax.Array]
+Schedule = Callable[[Any], jax.Array]  # from a step, an int or a traced integer
 
 
 def _as_float(step: int | jax.Array) -> jax.Array:

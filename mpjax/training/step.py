@@ -95,9 +95,7 @@ def make_gradients(
     def loss_fn(variables, batch, threshold, dropout_key=None, noise=None):
         params, masks = variables["params"], {}
         if rule is not None:
-            params, masks = prune_params(
-                rule, params, variables["scores"], threshold, where, noise
-            )
+            params, masks = prune_params(rule, params, variables["scores"], threshold, where, noise)
         logits = apply_model(module, params, batch, dropout_key)
         return loss(logits, batch), (masks, logits)
 

@@ -1,0 +1,222 @@
+"""The command line: parse, call, print. Nothing heavy is imported before a command runs."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+import json
+import logging
+import os
+import signal
+import sys
+import typing
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from mpjax.errors import InputError
+from mpjax.training.config import TrainConfig, methods, option
+
+EXAMPLES = {
+    "quickstart": "mpjax quickstart",
+    "train": "mpjax train --model google-bert/bert-base-uncased --task sst2 --data glue/SST-2 \\\n"
+    "    --method movement --density 0.10 --output runs/sst2-movement-10",
+    "evaluate": "mpjax evaluate --model runs/sst2-movement-10 --task sst2 --data glue/SST-2",
+    "inspect": "mpjax inspect runs/sst2-movement-10",
+    "export": "mpjax export runs/sst2-movement-10 --output sst2-model",
+}
+HELP = {
+    "quickstart": "the whole of it on a small built-in language, in minutes, without any data",
+    "train": "fine-prune (or fine-tune) a pretrained model; the same command again continues",
+    "evaluate": "score a run or a model folder; JSON on stdout",
+    "inspect": "what is left of an encoder, per layer and per matrix type",
+    "export": "write a run's model as a plain Hugging Face folder",
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises InputError instead of leaving the process, so that all mistakes read alike."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message} (see: {self.prog} --help)")
+
+
+def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    """The parser, and those of the commands by name."""
+    parser = _Parser(
+        prog="mpjax",
+        allow_abbrev=False,
+        description="Movement pruning of pretrained transformers in JAX and Flax.",
+        epilog="mpjax COMMAND --help shows the options of a command. Start with: mpjax quickstart",
+    )
+    parser.add_argument("--version", action="store_true", help="print the version and stop")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
+    known = {
+        name: commands.add_parser(
+            name,
+            help=text,
+            description=text[0].upper() + text[1:] + ".",
+            epilog=f"example:\n  {EXAMPLES[name]}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        for name, text in HELP.items()
+    }
+    cache = next(f for f in dataclasses.fields(TrainConfig) if f.name == "cache")
+    for field in dataclasses.fields(TrainConfig):
+        _add_field(known["train"], field)
+    _add_field(known["quickstart"], cache)
+    known["quickstart"].add_argument(
+        "--output", default="quickstart", help="folder for the runs (default: %(default)s)"
+    )
+    evaluate = known["evaluate"]
+    evaluate.add_argument("--model", help="run folder, model folder or hub name (required)")
+    evaluate.add_argument("--task", help="what to score it on (default: the run's own task)")
+    evaluate.add_argument("--data", help="folder or file of the task's data (default: the run's)")
+    evaluate.add_argument("--batch-size", type=int, default=64, help="(default: %(default)s)")
+    evaluate.add_argument(
+        "--max-length", type=int, help="tokens per row (default: the run's, else 128)"
+    )
+    evaluate.add_argument("--limit", type=int, help="score the first N rows of the dev file only")
+    evaluate.add_argument(
+        "--dtype", default="float32", choices=("float32", "bfloat16"), help="(default: %(default)s)"
+    )
+    _add_field(evaluate, cache)
+    known["inspect"].add_argument("folder", metavar="RUN_OR_MODEL_DIR")
+    known["inspect"].add_argument("--json", action="store_true", help="print JSON, not a table")
+    known["export"].add_argument("run", metavar="RUN")
+    known["export"].add_argument("--output", help="new folder for the model (required)")
+    return parser, dict(known)
+
+
+def _add_field(parser: argparse.ArgumentParser, field: dataclasses.Field[Any]) -> None:
+    """One option from a field of TrainConfig: its type, default and help."""
+    flag, text = option(field.name), field.metadata["help"]
+    kind: Any = typing.get_type_hints(TrainConfig)[field.name]
+    if kind is bool:
+        parser.add_argument(flag, action="store_true", help=text)
+        return
+    kind = next((part for part in typing.get_args(kind) if part is not type(None)), kind)
+    choices = methods() if field.name == "method" else field.metadata.get("choices")
+    if field.default not in (None, ""):
+        text += (
+            f" (default: {field.default:g})" if kind is float else f" (default: {field.default})"
+        )
+    metavar = (
+        None if choices else field.name.upper() if kind is str else "N" if kind is int else "X"
+    )
+    parser.add_argument(
+        flag, type=kind, default=field.default, choices=choices, metavar=metavar, help=text
+    )
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Arguments as a namespace; InputError proposes the option that was probably meant."""
+    parser, known = build_parser()
+    args, unknown = parser.parse_known_args(argv)
+    if unknown:
+        flags = known[args.command]._option_string_actions if args.command else ["--version"]
+        wrong = next((word for word in unknown if word.startswith("-")), unknown[0])
+        near = difflib.get_close_matches(wrong.split("=")[0], flags, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"see: mpjax {args.command or ''} --help"
+        raise InputError(f"unknown option {wrong}; {hint}")
+    return args
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the exit status: 0, 2 for a mistake in the input, 128 + signal."""
+    notes = logging.StreamHandler(sys.stderr)  # of this call: stdout is for results
+    notes.setFormatter(logging.Formatter("mpjax: %(message)s"))
+    log = logging.getLogger("mpjax")
+    log.addHandler(notes)
+    log.setLevel(logging.INFO)
+    try:
+        args = parse(argv)
+        if args.version:
+            import importlib.metadata
+
+            print(importlib.metadata.version("mpjax"))
+        elif args.command is None:
+            build_parser()[0].print_help()
+        else:
+            COMMANDS[args.command](args)
+        sys.stdout.flush()
+    except InputError as error:
+        print(f"mpjax: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as stop:
+        print(f"mpjax: {stop or 'interrupted'}", file=sys.stderr)
+        return 128 + getattr(stop, "signal", signal.SIGINT)
+    except BrokenPipeError:
+        # The reader has gone; Python would complain once more when it flushes stdout at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    finally:
+        log.removeHandler(notes)
+    return 0
+
+
+def _quickstart(args: argparse.Namespace) -> None:
+    from mpjax.quickstart import quickstart
+
+    _use_cache(args.cache)
+    quickstart(args.output, cache=args.cache, show=lambda text: print(text, flush=True))
+
+
+def _train(args: argparse.Namespace) -> None:
+    from mpjax.training.config import resolve
+
+    options = {k: v for k, v in vars(args).items() if k not in ("command", "version")}
+    config = resolve(TrainConfig(**options))  # most mistakes end here, before the slow imports
+    from mpjax.training.loop import train
+
+    _use_cache(args.cache)
+    print(json.dumps(train(config), indent=2))
+
+
+def _evaluate(args: argparse.Namespace) -> None:
+    _require(args.model, "--model", "evaluate")
+    from mpjax.training.evaluate import evaluate
+
+    _use_cache(args.cache)
+    scores = evaluate(
+        args.model, args.task, args.data, batch_size=args.batch_size, max_length=args.max_length,
+        limit=args.limit, dtype=args.dtype, cache=args.cache,
+    )  # fmt: skip
+    print(json.dumps(scores, indent=2))
+
+
+def _inspect(args: argparse.Namespace) -> None:
+    from mpjax.models.tensors import read_tensors
+    from mpjax.report import measure
+    from mpjax.training.evaluate import model_folder
+
+    density = measure(read_tensors(model_folder(args.folder))[1])
+    print(json.dumps(density.to_json(), indent=2) if args.json else density.table())
+
+
+def _export(args: argparse.Namespace) -> None:
+    _require(args.output, "--output", "export")
+    from mpjax.export import export_model
+
+    print(export_model(args.run, args.output))
+
+
+def _use_cache(choice: str | None) -> None:
+    from mpjax.training.cache import cache_folder, use_compiled_programs
+
+    use_compiled_programs(cache_folder(choice))
+
+
+def _require(value: object, flag: str, command: str) -> None:
+    if not value:
+        raise InputError(f"{flag} is missing (see: mpjax {command} --help)")
+
+
+COMMANDS = {
+    "quickstart": _quickstart,
+    "train": _train,
+    "evaluate": _evaluate,
+    "inspect": _inspect,
+    "export": _export,
+}

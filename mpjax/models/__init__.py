@@ -1,0 +1,34 @@
+"""Pretrained encoders in Linen, and the Hugging Face folders they come from and go to."""
+
+from mpjax.models.bert import HEADS
+from mpjax.models.config import BertConfig
+from mpjax.models.family import FAMILIES, Family, encoder
+from mpjax.models.folder import Model, load_model, new_model
+from mpjax.models.hub import resolve
+from mpjax.models.saving import save_model
+from mpjax.models.tokenizer import load_tokenizer, tokenizer_files
+from mpjax.models.weights import from_torch_names, to_torch_names, torch_names
+
+# Regular expressions for re.fullmatch on the "/"-path of a parameter, the same in every family.
+PRUNABLE = r".*/encoder/layer_\d+/(attention/(query|key|value|output)|ffn/(in|out))/kernel"
+FROZEN = r".*/embeddings/.*"
+
+__all__ = [
+    "FAMILIES",
+    "FROZEN",
+    "HEADS",
+    "PRUNABLE",
+    "BertConfig",
+    "Family",
+    "Model",
+    "encoder",
+    "from_torch_names",
+    "load_model",
+    "load_tokenizer",
+    "new_model",
+    "resolve",
+    "save_model",
+    "to_torch_names",
+    "tokenizer_files",
+    "torch_names",
+]

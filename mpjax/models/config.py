@@ -1,0 +1,169 @@
+"""The configuration of a BERT encoder, and its JSON form in a Hugging Face folder."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, ClassVar
+
+from mpjax.errors import InputError
+from mpjax.models.activations import ACTIVATIONS
+
+# Keys of config.json that change what the model computes, and the values under which it is the
+# plain encoder. Anything else must be refused: it would load and be silently wrong.
+_PLAIN: Mapping[str, tuple[Any, ...]] = {
+    "position_embedding_type": ("absolute", None),
+    "is_decoder": (False, None),
+    "add_cross_attention": (False, None),
+    "is_encoder_decoder": (False, None),
+    "pruned_heads": ({}, None),
+    "layer_norm_type": ("layer_norm", None),
+    "quantization_config": (None,),
+}
+
+
+@dataclass(frozen=True)
+class BertConfig:
+    """Sizes and constants of a BERT encoder. Defaults are those of BERT-base, as in the original.
+
+    ``id2label`` holds the class names in the order of the logits, or None where the folder names
+    none (two unnamed classes then, as in ``transformers``). ``extra`` keeps every other key of
+    ``config.json`` that describes the model, so that it survives reading and writing.
+
+    Raises `InputError` for sizes that do not fit together and for variants that are not supported.
+
+    >>> BertConfig(hidden_size=64, num_attention_heads=4).head_size
+    16
+    """
+
+    vocab_size: int = 30522
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    max_position_embeddings: int = 512
+    type_vocab_size: int = 2
+    layer_norm_eps: float = 1e-12
+    hidden_dropout_prob: float = 0.1
+    attention_probs_dropout_prob: float = 0.1
+    classifier_dropout: float | None = None  # None: hidden_dropout_prob
+    hidden_act: str = "gelu"
+    pad_token_id: int | None = 0
+    initializer_range: float = 0.02
+    id2label: tuple[str, ...] | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    model_type: ClassVar[str] = "bert"
+
+    def __post_init__(self) -> None:
+        for name in _SIZES:
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise InputError(f"{name} must be a positive whole number, found {value!r}")
+        for name in _RATES:
+            value = getattr(self, name)
+            if name == "classifier_dropout" and value is None:
+                continue
+            if not _is_number(value) or not 0.0 <= value < 1.0:
+                raise InputError(f"{name} must be a number from 0 to below 1, found {value!r}")
+        for name in ("layer_norm_eps", "initializer_range"):
+            value = getattr(self, name)
+            if not _is_number(value) or value < 0:
+                raise InputError(f"{name} must be a number, 0 or more, found {value!r}")
+        if self.hidden_size % self.num_attention_heads:
+            raise InputError(
+                f"hidden_size {self.hidden_size} is not a multiple of num_attention_heads "
+                f"{self.num_attention_heads}"
+            )
+        if self.hidden_act not in ACTIVATIONS:
+            raise InputError(
+                f"hidden_act {self.hidden_act!r} is not supported; known: {', '.join(ACTIVATIONS)}"
+            )
+        if self.id2label is not None and len(self.id2label) == 0:
+            raise InputError("id2label is empty; a classifier needs at least one label")
+        for name, plain in _PLAIN.items():
+            if name in self.extra and self.extra[name] not in plain:
+                raise InputError(
+                    f"{name} is {self.extra[name]!r}, which changes what the model computes and is "
+                    f"not supported; supported: {plain[0]!r}"
+                )
+
+    @property
+    def head_size(self) -> int:
+        """Features of one attention head."""
+        return self.hidden_size // self.num_attention_heads
+
+    @property
+    def num_labels(self) -> int:
+        """Classes of the classification head."""
+        return 2 if self.id2label is None else len(self.id2label)
+
+    @property
+    def head_dropout(self) -> float:
+        """Dropout before the classifier."""
+        if self.classifier_dropout is None:
+            return self.hidden_dropout_prob
+        return self.classifier_dropout
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "BertConfig":
+        """Read the JSON form. Absent keys take BERT's defaults, unknown ones go to ``extra``.
+
+        >>> BertConfig.from_dict({"id2label": {"0": "no", "1": "yes"}}).id2label
+        ('no', 'yes')
+        """
+        known = {f.name for f in fields(cls)} - {"extra", "id2label"}
+        own = {k: v for k, v in data.items() if k in known}
+        extra = {k: v for k, v in data.items() if k not in known and k not in _DERIVED}
+        return cls(**own, id2label=_read_labels(data), extra=extra)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form; ``from_dict`` of it gives an equal config."""
+        data = asdict(self)
+        extra = data.pop("extra")
+        labels = data.pop("id2label")
+        if labels is not None:
+            data["id2label"] = {str(i): name for i, name in enumerate(labels)}
+            # The inverse cannot hold a repeated name twice, which is why it is never read.
+            data["label2id"] = {name: i for i, name in enumerate(labels)}
+        return {**extra, **data, "model_type": self.model_type}
+
+
+_SIZES = (
+    "vocab_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "max_position_embeddings",
+    "type_vocab_size",
+)
+_RATES = ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout")
+# Said anew whenever a folder is written: the first ones by us, the last three by its weights.
+_DERIVED = {"model_type", "id2label", "label2id", "num_labels"} | {
+    "architectures",
+    "dtype",
+    "torch_dtype",
+}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _read_labels(data: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """The labels of config.json in the order of the logits."""
+    labels = data.get("id2label")
+    if labels is None:
+        count = data.get("num_labels")
+        if count is None:
+            return None
+        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+            raise InputError(f"num_labels must be a positive whole number, found {count!r}")
+        return tuple(f"LABEL_{i}" for i in range(count))
+    if not isinstance(labels, Mapping) or {str(k) for k in labels} != {
+        str(i) for i in range(len(labels))
+    }:
+        raise InputError(
+            f"id2label must map 0, 1, 2, ... to label names without gaps, found {labels!r}"
+        )
+    by_index = {int(k): str(v) for k, v in labels.items()}
+    return tuple(by_index[i] for i in range(len(by_index)))

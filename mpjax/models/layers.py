@@ -1,0 +1,92 @@
+"""The leaf layers of an encoder: dense, norm, embedding table, dropout.
+
+Written out rather than taken from Linen because three details decide speed or exactness:
+matrix products on flattened tokens, the two-pass variance, and cheap dropout bits.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import DTypeLike
+
+
+def wide(dtype: DTypeLike) -> Any:
+    """float32 for the half precisions, the dtype itself otherwise: for sums and exponentials."""
+    return jnp.promote_types(dtype, jnp.float32)
+
+
+class Dense(nn.Module):
+    """``x @ kernel + bias`` on the last axis: (..., in) to (..., features), in ``dtype``."""
+
+    features: int
+    std: float  # of the initial kernel
+    dtype: DTypeLike = jnp.float32
+    param_dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        shape = (x.shape[-1], self.features)
+        kernel = self.param("kernel", nn.initializers.normal(self.std), shape, self.param_dtype)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,), self.param_dtype)
+        # Two axes only. The gradient of a 3-D product contracts two axes at once, for which
+        # XLA:CPU transposes the whole incoming gradient in memory first; this one it does not.
+        flat = x.reshape(-1, x.shape[-1]).astype(self.dtype)
+        y = flat @ kernel.astype(self.dtype) + bias.astype(self.dtype)[None, :]
+        return y.reshape(*x.shape[:-1], self.features)
+
+
+class Norm(nn.Module):
+    """Layer norm of the last axis, computed in float32 or wider, returned in ``dtype``.
+
+    The variance is the mean of squared deviations. E[x²] - E[x]², one pass cheaper, loses digits
+    that PyTorch keeps.
+    """
+
+    epsilon: float
+    dtype: DTypeLike = jnp.float32
+    param_dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        shape = x.shape[-1:]
+        scale = self.param("scale", nn.initializers.ones, shape, self.param_dtype)
+        bias = self.param("bias", nn.initializers.zeros, shape, self.param_dtype)
+        x = x.astype(wide(self.dtype))
+        centred = x - x.mean(axis=-1, keepdims=True)
+        variance = jnp.square(centred).mean(axis=-1, keepdims=True)
+        ahead = (1,) * (x.ndim - 1)
+        y = centred * jax.lax.rsqrt(variance + self.epsilon)
+        y = y * scale.astype(x.dtype).reshape(*ahead, -1) + bias.astype(x.dtype).reshape(*ahead, -1)
+        return y.astype(self.dtype)
+
+
+class Table(nn.Module):
+    """An embedding table: integer ids (...) to vectors (..., features), in ``param_dtype``."""
+
+    rows: int
+    features: int
+    std: float  # of the initial table
+    param_dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, ids: Array) -> Array:
+        init, shape = nn.initializers.normal(self.std), (self.rows, self.features)
+        embedding = self.param("embedding", init, shape, self.param_dtype)
+        # "fill" turns an id outside the table into NaN instead of some other row.
+        return jnp.take(embedding, ids, axis=0, mode="fill")
+
+
+def dropout(key: Array, x: Array, rate: float) -> Array:
+    """Zero a share ``rate`` of the entries of ``x`` and scale up the rest, so the mean stays.
+
+    One 32-bit random word serves two entries. 16 bits resolve the rate to 2⁻¹⁶, the scale is that
+    of the rate so rounded, and the random bits, most of the cost on CPU, are halved.
+    """
+    kept = max(round((1.0 - rate) * 2**16), 1)
+    last = x.shape[-1]
+    words = jax.random.bits(key, (*x.shape[:-1], (last + 1) // 2), jnp.uint32)
+    halves = jnp.concatenate([words >> 16, words & 0xFFFF], axis=-1)[..., :last]
+    return jnp.where(halves < kept, x * (2**16 / kept), jnp.zeros((), x.dtype))

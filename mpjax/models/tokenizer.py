@@ -1,0 +1,53 @@
+"""The tokenizer of a Hugging Face folder."""
+
+from pathlib import Path
+from typing import Any
+
+from mpjax.errors import InputError
+
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "chat_template.jinja",
+)
+
+
+def load_tokenizer(folder: str | Path) -> Any:
+    """The fast tokenizer of a model folder (a ``transformers`` ``PreTrainedTokenizerFast``).
+
+    Raises `InputError` when the folder has no tokenizer.
+    """
+    path = Path(folder).expanduser()
+    tokenizer_files(path)
+    from transformers import AutoTokenizer  # seconds to import: only those who need it pay
+
+    try:
+        return AutoTokenizer.from_pretrained(path, use_fast=True, local_files_only=True)
+    except Exception as error:  # the tokenizer library raises bare Exceptions for damaged files
+        raise InputError(
+            f"the tokenizer of {path} cannot be read ({type(error).__name__}: {error}); "
+            "copy the tokenizer files of the pretrained model into it again"
+        ) from error
+
+
+def tokenizer_files(folder: str | Path) -> list[Path]:
+    """The tokenizer files of a folder; `InputError` when it has no tokenizer."""
+    path = Path(folder).expanduser()
+    if not path.is_dir():
+        raise InputError(f"tokenizer folder {path} does not exist")
+    files = [path / name for name in TOKENIZER_FILES if (path / name).is_file()]
+    # The other files only describe a vocabulary; without one of these there is none.
+    vocabularies = {"tokenizer.json", "vocab.txt", "vocab.json"}
+    if not vocabularies & {file.name for file in files}:
+        raise InputError(
+            f"{path} has no tokenizer: expected tokenizer.json or vocab.txt; "
+            "copy the tokenizer files of the pretrained model into it"
+        )
+    return files

@@ -1,0 +1,140 @@
+"""Batches of few shapes and little padding, each a pure function of (seed, step).
+
+An epoch is a random order of the rows, cut into stretches of about fifty batches. Inside a stretch
+rows are sorted by length, so that a batch holds rows of like length and is padded only to the next
+of a few fixed lengths; then the order of all the epoch's batches is shuffled. Nothing is carried
+from step to step: a run that stops is continued by asking for the next step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+
+import numpy as np
+
+from mpjax.errors import InputError
+from mpjax.tasks import seeds
+from mpjax.tasks.base import Encoded
+
+LENGTHS = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+STRETCH = 50  # batches sorted together: sorting more of them saves under 1% more padding
+_ROWS, _ORDER = 1, 2  # streams of random numbers
+
+Batch = dict[str, np.ndarray]
+
+
+def bucket_lengths(width: int, lengths: Sequence[int] | None = None) -> tuple[int, ...]:
+    """The lengths batches are padded to: those of `lengths` below `width`, and `width` itself.
+
+    >>> bucket_lengths(100)
+    (16, 32, 48, 64, 96, 100)
+    >>> bucket_lengths(100, lengths=(64,))
+    (64, 100)
+    """
+    chosen = LENGTHS if lengths is None else lengths
+    if any(length < 1 for length in chosen):
+        raise InputError(f"batch lengths must be positive, found {tuple(chosen)}")
+    return (*sorted({length for length in chosen if length < width}), width)
+
+
+class Batches:
+    """Training batches of an encoded data set.
+
+    Every array of a batch has `batch_size` rows; those with one entry per token have the smallest
+    bucket length that holds the batch's longest row. Rows that fill no whole batch are left out of
+    an epoch, other ones each time. `InputError` if there are fewer rows than `batch_size`.
+    """
+
+    def __init__(
+        self, encoded: Encoded, batch_size: int, seed: int, lengths: Sequence[int] | None = None
+    ) -> None:
+        if batch_size < 1:
+            raise InputError(f"batch size must be at least 1, found {batch_size}")
+        if batch_size > len(encoded):
+            raise InputError(
+                f"batch size {batch_size} is more than the {len(encoded)} training rows; lower it"
+            )
+        self.encoded = encoded
+        self.batch_size = batch_size
+        self.seed = seed
+        self.lengths = bucket_lengths(encoded.width, lengths)
+        self.steps_per_epoch = len(encoded) // batch_size
+        self._epoch = lru_cache(maxsize=2)(self._plan)
+
+    def rows(self, step: int) -> np.ndarray:
+        """Which rows make up the global batch of a step, int64 (batch_size,)."""
+        epoch, place = divmod(step, self.steps_per_epoch)
+        return self._epoch(epoch)[place]
+
+    def length(self, step: int) -> int:
+        """The padded length of a step's global batch."""
+        return _bucket(self.encoded.lengths[self.rows(step)], self.lengths)
+
+    def batch(self, step: int) -> Batch:
+        """The batch of a step, counted from 0 over all epochs.
+
+        A process that feeds a part of the batch takes its slice of `rows(step)`, cut to the
+        `length(step)` of the whole.
+        """
+        return take(self.encoded, self.rows(step), self.length(step))
+
+    def _plan(self, epoch: int) -> np.ndarray:
+        """Rows of every batch of an epoch, int64 (steps_per_epoch, batch_size)."""
+        steps, size = self.steps_per_epoch, self.batch_size
+        order = seeds.permutation(self.seed, _ROWS, epoch, len(self.encoded))[: steps * size]
+        stretch = np.arange(steps * size) // (STRETCH * size)
+        # A stable sort keeps the random order among rows of one length.
+        order = order[np.lexsort((self.encoded.lengths[order], stretch))]
+        return order.reshape(steps, size)[seeds.permutation(self.seed, _ORDER, epoch, steps)]
+
+
+def eval_batches(
+    encoded: Encoded, batch_size: int, lengths: Sequence[int] | None = None
+) -> Iterator[tuple[Batch, np.ndarray]]:
+    """Every row once, as (batch, row numbers int64 (batch_size,)), shortest rows first.
+
+    The last batch is filled up by repeating its last row, so writing results by row number is
+    right as it stands (see `collect`).
+    """
+    if batch_size < 1:
+        raise InputError(f"batch size must be at least 1, found {batch_size}")
+    buckets = bucket_lengths(encoded.width, lengths)
+    order = np.argsort(encoded.lengths, kind="stable")
+    for begin in range(0, len(order), batch_size):
+        rows = order[begin : begin + batch_size]
+        rows = np.concatenate([rows, np.repeat(rows[-1:], batch_size - len(rows))])
+        yield take(encoded, rows, _bucket(encoded.lengths[rows], buckets)), rows
+
+
+def collect(encoded: Encoded, results: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Outputs per batch as one array in row order: pairs (row numbers, output (batch_size, ...)).
+
+    Outputs with one entry per token come in the batches' lengths; here they are (n, L, ...) with
+    zeros past a batch's length. An output is taken to be per token when it has three axes.
+    """
+    out: np.ndarray | None = None
+    for rows, values in results:
+        values = np.asarray(values)
+        if out is None:
+            tail = values.shape[1:] if values.ndim < 3 else (encoded.width, *values.shape[2:])
+            out = np.zeros((len(encoded), *tail), values.dtype)
+        if values.ndim < 3:
+            out[rows] = values
+        else:
+            out[rows, : values.shape[1]] = values
+    if out is None:
+        raise InputError("nothing to evaluate: the data set has no rows")
+    return out
+
+
+def take(encoded: Encoded, rows: np.ndarray, length: int) -> Batch:
+    """Those rows of every array; arrays with one entry per token cut to `length`."""
+    return {
+        name: array[rows, :length] if array.ndim > 1 else array[rows]
+        for name, array in encoded.arrays.items()
+    }
+
+
+def _bucket(lengths: np.ndarray, buckets: Sequence[int]) -> int:
+    return buckets[int(np.searchsorted(buckets, int(lengths.max())))]

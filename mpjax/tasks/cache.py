@@ -1,0 +1,92 @@
+"""Encoded data sets kept on disk, so that a second run starts at once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mpjax.tasks.base import Encoded, Row, Task
+
+if TYPE_CHECKING:
+    from mpjax.tasks.base import Tokenizer
+
+FORMAT = 1  # raise when encoding changes its meaning, so that old files are not read
+
+
+def encode(
+    task: Task,
+    rows: Sequence[Row],
+    tokenizer: Tokenizer,
+    max_length: int,
+    folder: Path | None = None,
+) -> Encoded:
+    """``task.encode``, kept in `folder` under a name that hangs on all that goes in.
+
+    With no folder nothing is kept. A file that cannot be read (a copy cut short) is made anew.
+    """
+    if folder is None:
+        return task.encode(rows, tokenizer, max_length)
+    path = folder / f"{task.name}-{key(task, rows, tokenizer, max_length)}.npz"
+    found = _load(path)
+    if found is None:
+        found = task.encode(rows, tokenizer, max_length)
+        _save(path, found)
+    return found
+
+
+def key(task: Task, rows: Sequence[Row], tokenizer: Tokenizer, max_length: int) -> str:
+    """Hash of the rows, the tokenizer and every setting of the task, 32 hex digits."""
+    digest = hashlib.sha256()
+    digest.update(repr((FORMAT, task, max_length, tokenizer.all_special_ids)).encode())
+    digest.update(_tokenizer_text(tokenizer).encode())
+    for row in rows:
+        digest.update(json.dumps(row, sort_keys=True).encode())
+        digest.update(b"\n")
+    return digest.hexdigest()[:32]
+
+
+def _tokenizer_text(tokenizer: Tokenizer) -> str:
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:  # a slow tokenizer: its vocabulary is the best there is
+        return json.dumps([type(tokenizer).__name__, tokenizer.get_vocab()], sort_keys=True)
+    described = json.loads(backend.to_str())
+    # Traces of the last call, not properties of the tokenizer.
+    described.pop("truncation", None)
+    described.pop("padding", None)
+    return json.dumps(described, sort_keys=True)
+
+
+def _load(path: Path) -> Encoded | None:
+    if not path.is_file():
+        return None
+    try:
+        with path.open("rb") as file, np.load(file) as stored:
+            content = {name: stored[name] for name in stored.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        return None
+    return Encoded(
+        arrays={n[2:]: content[n] for n in content if n.startswith("a/")},
+        lengths=content["lengths"],
+        extra={n[2:]: content[n] for n in content if n.startswith("x/")},
+    )
+
+
+def _save(path: Path, encoded: Encoded) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {f"a/{name}": array for name, array in encoded.arrays.items()}
+    content |= {f"x/{name}": array for name, array in encoded.extra.items()}
+    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
+        try:
+            np.savez(file, lengths=encoded.lengths, **content)  # pyright: ignore[reportArgumentType]
+        except BaseException:
+            os.unlink(file.name)
+            raise
+    os.replace(file.name, path)  # whole or not at all, also when two runs write it together

@@ -1,0 +1,13 @@
+"""CoLA: is the sentence acceptable English?"""
+
+from mpjax.tasks.glue import GlueTask
+
+TASK = GlueTask(
+    "cola",
+    "classification",
+    ("unacceptable", "acceptable"),
+    metric="matthews",
+    folder="CoLA",
+    header=("source", "label", "mark", "sentence"),
+    scores=("matthews", "accuracy"),
+)

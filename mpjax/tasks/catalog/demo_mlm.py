@@ -1,0 +1,5 @@
+"""Masked language modelling of the toy language: what the quickstart pretrains on."""
+
+from mpjax.tasks.demo import DemoMaskedLM
+
+TASK = DemoMaskedLM("demo_mlm", "mlm")

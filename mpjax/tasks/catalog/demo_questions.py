@@ -1,0 +1,5 @@
+"""Toy questions, each answered by a span of a passage about gifts and places."""
+
+from mpjax.tasks.demo import DemoQuestions
+
+TASK = DemoQuestions("demo_questions", "qa", metric="f1", stream=3)

@@ -1,0 +1,13 @@
+"""MNLI: does the premise entail the hypothesis? Dev sets of matched and mismatched genres."""
+
+from mpjax.tasks.glue import GlueTask
+
+TASK = GlueTask(
+    "mnli",
+    "classification",
+    ("entailment", "neutral", "contradiction"),
+    folder="MNLI",
+    texts=(("premise", "sentence1"), ("hypothesis", "sentence2")),
+    label=("label", "gold_label"),
+    parts=("matched", "mismatched"),
+)

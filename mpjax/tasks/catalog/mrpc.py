@@ -1,0 +1,13 @@
+"""MRPC: is one sentence a paraphrase of the other?"""
+
+from mpjax.tasks.glue import GlueTask
+
+TASK = GlueTask(
+    "mrpc",
+    "classification",
+    ("not_equivalent", "equivalent"),
+    folder="MRPC",
+    texts=(("sentence1", "#1 String"), ("sentence2", "#2 String")),
+    label=("label", "Quality"),
+    scores=("accuracy", "f1"),
+)

@@ -1,0 +1,11 @@
+"""QNLI: does the sentence answer the question?"""
+
+from mpjax.tasks.glue import GlueTask
+
+TASK = GlueTask(
+    "qnli",
+    "classification",
+    ("entailment", "not_entailment"),
+    folder="QNLI",
+    texts=(("question",), ("sentence",)),
+)

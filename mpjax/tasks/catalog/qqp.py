@@ -1,0 +1,15 @@
+"""QQP: do two questions ask the same?"""
+
+from mpjax.tasks.glue import GlueTask
+
+TASK = GlueTask(
+    "qqp",
+    "classification",
+    ("not_duplicate", "duplicate"),
+    folder="QQP",
+    texts=(("question1",), ("question2",)),
+    label=("label", "is_duplicate"),
+    scores=("accuracy", "f1"),
+    # A few questions of the official tsv hold line breaks and cut their line in two.
+    broken=0.001,
+)

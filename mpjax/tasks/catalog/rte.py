@@ -1,0 +1,11 @@
+"""RTE: does the first sentence entail the second?"""
+
+from mpjax.tasks.glue import GlueTask
+
+TASK = GlueTask(
+    "rte",
+    "classification",
+    ("entailment", "not_entailment"),
+    folder="RTE",
+    texts=(("sentence1",), ("sentence2",)),
+)

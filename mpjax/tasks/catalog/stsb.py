@@ -1,0 +1,13 @@
+"""STS-B: how alike are two sentences, from 0 to 5?"""
+
+from mpjax.tasks.glue import GlueTask
+
+TASK = GlueTask(
+    "stsb",
+    "regression",
+    metric="pearson",
+    folder="STS-B",
+    texts=(("sentence1",), ("sentence2",)),
+    label=("label", "score"),
+    scores=("pearson", "spearman"),
+)

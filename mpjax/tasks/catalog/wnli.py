@@ -1,0 +1,11 @@
+"""WNLI: does the second sentence follow, its pronoun resolved?"""
+
+from mpjax.tasks.glue import GlueTask
+
+TASK = GlueTask(
+    "wnli",
+    "classification",
+    ("not_entailment", "entailment"),
+    folder="WNLI",
+    texts=(("sentence1",), ("sentence2",)),
+)

@@ -1,0 +1,170 @@
+"""The built-in toy language: a corpus, a tokenizer and tasks, made from seeds alone.
+
+It exists so that ``mpjax quickstart`` and the tests can run the whole of fine-pruning without a
+network. Results on it say how methods differ on a small clean problem and nothing about English.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mpjax.errors import InputError
+from mpjax.tasks import demo_facts, demo_opinions, metrics, seeds
+from mpjax.tasks.base import IGNORE, Data, Encoded, Row, Task, check_split
+from mpjax.tasks.demo_words import VOCABULARY
+from mpjax.tasks.features import encode_texts
+from mpjax.tasks.glue import GlueTask
+from mpjax.tasks.seeds import Dice
+from mpjax.tasks.squad import SquadTask
+
+if TYPE_CHECKING:
+    from mpjax.tasks.base import Tokenizer
+
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+ROWS = {"train": 8000, "dev": 1000}
+SEED = 20_05_07683  # of every split; the tasks differ by stream
+_CORPUS, _MASK, _TASK = 16, 17, 32  # streams of random numbers
+
+
+def corpus(seed: int, n: int) -> list[str]:
+    """`n` texts of one to four sentences for pretraining; a longer corpus begins like a shorter.
+
+    >>> corpus(seed=0, n=3) == corpus(seed=0, n=5)[:3]
+    True
+    """
+    return [text(Dice(seed, _CORPUS, i))["text"] for i in range(n)]
+
+
+def text(dice: Dice) -> Row:
+    """One text of the corpus, as a row of demo_mlm."""
+    return {"text": demo_facts.story(dice) if dice.chance(50) else demo_opinions.reaction(dice)}
+
+
+def tokenizer() -> Tokenizer:
+    """A BERT tokenizer of the language: every word is one token, other words go by letters."""
+    import transformers
+
+    return transformers.BertTokenizer(
+        vocab={token: i for i, token in enumerate(_tokens())}, do_lower_case=True
+    )
+
+
+def write_tokenizer(folder: Path) -> Path:
+    """Write the tokenizer's files to `folder`, from which ``AutoTokenizer`` loads it offline."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer().save_pretrained(str(folder))
+    (folder / "vocab.txt").write_text("\n".join(_tokens()) + "\n", encoding="utf-8")
+    return folder
+
+
+def mask_tokens(
+    ids: np.ndarray,
+    maskable: np.ndarray,
+    mask_id: int,
+    vocab_size: int,
+    seed: int,
+    share: float = 0.15,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Hide a `share` of the `maskable` tokens: (ids, labels), int32 (n, L).
+
+    Of the chosen, 80% become `mask_id`, 10% a random token, 10% stay (Devlin et al. 2019). Labels
+    hold the true token there and -100 elsewhere.
+    """
+    chosen, fate, other = seeds.uniform(seed, _MASK, 0, 3 * ids.size).reshape(3, *ids.shape)
+    asked = maskable & (chosen < share)
+    labels = np.where(asked, ids, IGNORE)
+    hidden = np.where(fate < 0.8, mask_id, np.where(fate < 0.9, other * vocab_size, ids))
+    return np.where(asked, hidden, ids).astype(np.int32), labels.astype(np.int32)
+
+
+def generated(data: Data, split: str, stream: int, make: Callable[[Dice], Row]) -> list[Row]:
+    """Rows of a demo task; no text is in both splits or twice in one."""
+    check_split(split)
+    if data is not None:
+        raise InputError(f"data: the demo tasks make their own data; leave out {data}")
+    rows: list[Row] = []
+    seen: set[str] = set()
+    number = 0
+    while len(rows) < ROWS["dev"] + (ROWS["train"] if split == "train" else 0):
+        row = make(Dice(SEED, _TASK + stream, number))
+        number += 1
+        key = " ".join(str(row[name]) for name in row if name != "label")
+        if key not in seen:
+            seen.add(key)
+            rows.append(row)
+    return rows[ROWS["dev"] :] if split == "train" else rows
+
+
+@dataclass(frozen=True)
+class DemoClassification(GlueTask):
+    """A classification task whose rows come from `make`."""
+
+    stream: int = 0
+    make: Callable[[Dice], Row] = field(default=demo_facts.inference, repr=False)
+
+    def read(self, data: Data = None, split: str = "train") -> list[Row]:
+        return generated(data, split, self.stream, self.make)
+
+
+@dataclass(frozen=True)
+class DemoQuestions(SquadTask):
+    """Questions on toy passages."""
+
+    stream: int = 0
+
+    def read(self, data: Data = None, split: str = "train") -> list[Row]:
+        rows = generated(data, split, self.stream, demo_facts.question)
+        return [{"id": f"{split}-{i}", **row} for i, row in enumerate(rows)]
+
+
+@dataclass(frozen=True)
+class DemoMaskedLM(Task):
+    """Masked language modelling of `corpus`. Rows are ``{"text"}``."""
+
+    mask_seed: int = SEED
+    mask_share: float = 0.25  # of the words; more than usual, as the texts are short
+
+    def read(self, data: Data = None, split: str = "train") -> list[Row]:
+        return generated(data, split, 0, text)
+
+    def encode(self, rows: Sequence[Row], tokenizer: Tokenizer, max_length: int) -> Encoded:
+        arrays, lengths = encode_texts([r["text"] for r in rows], None, tokenizer, max_length)
+        ids = arrays["input_ids"]
+        arrays["input_ids"], arrays["labels"] = mask_tokens(
+            ids,
+            ~np.isin(ids, tokenizer.all_special_ids),
+            _mask_id(tokenizer),
+            len(tokenizer),
+            self.mask_seed,
+            self.mask_share,
+        )
+        return Encoded(arrays, lengths)
+
+    def score(self, rows: Sequence[Row], encoded: Encoded, logits: np.ndarray) -> dict[str, float]:
+        labels = encoded.arrays["labels"]
+        asked = labels != IGNORE
+        guess = np.argmax(logits[asked], axis=-1)
+        return {"accuracy": metrics.accuracy(guess, labels[asked])}
+
+
+def sentiment(dice: Dice) -> Row:
+    """A row of demo_sentiment: ``sentence`` and ``label`` (1 = favourable)."""
+    text, good = demo_opinions.opinion(dice)
+    return {"sentence": f"{text} .", "label": int(good)}
+
+
+def _mask_id(tokenizer: Any) -> int:
+    if tokenizer.mask_token_id is None:
+        raise InputError("masked language modelling needs a tokenizer with a mask token")
+    return tokenizer.mask_token_id
+
+
+def _tokens() -> list[str]:
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789"
+    parts = [f"{prefix}{letter}" for prefix in ("", "##") for letter in letters]
+    return list(dict.fromkeys([*SPECIAL, *VOCABULARY, *parts]))

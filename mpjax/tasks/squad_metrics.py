@@ -1,0 +1,84 @@
+"""Exact match and F1 of answers, as SQuAD defines them (Rajpurkar et al. 2016, 2018)."""
+
+from __future__ import annotations
+
+import re
+import string
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from mpjax.errors import InputError
+from mpjax.tasks.base import Row
+
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)  # ASCII only, as officially
+
+
+def normalise(text: str) -> str:
+    """Lower case, no ASCII punctuation, no English articles, single spaces, in that order.
+
+    >>> normalise("The  Eagle's nest, an inn")
+    'eagles nest inn'
+    """
+    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_NO_PUNCTUATION)).split())
+
+
+def exact_match(answer: str, gold: str) -> float:
+    """1 if equal after `normalise`, else 0."""
+    return float(normalise(answer) == normalise(gold))
+
+
+def f1(answer: str, gold: str) -> float:
+    """Harmonic mean of precision and recall over the words of both, counted with repeats.
+
+    Where either has no words left it is 1 if both have none, else 0.
+
+    >>> f1("the red lantern", "a lantern")
+    0.6666666666666666
+    """
+    a, b = normalise(answer).split(), normalise(gold).split()
+    if not a or not b:
+        return float(a == b)
+    shared = sum((Counter(a) & Counter(b)).values())
+    return 2.0 * shared / (len(a) + len(b))
+
+
+def evaluate(
+    rows: Sequence[Row], predictions: Mapping[str, str], v2: bool = False
+) -> dict[str, float]:
+    """``f1`` and ``exact_match`` in percent: the best over the gold answers, averaged.
+
+    v2 passes over gold answers that normalise to nothing, gives a question left with none the
+    empty answer, and reports questions with and without an answer apart too, as ``HasAns_*`` and
+    ``NoAns_*``. v1.1 gives F1 0 where nothing is left to compare. `InputError` if a question has
+    no prediction at all (the official v1.1 script would count it as wrong).
+    """
+    missing = [row["id"] for row in rows if row["id"] not in predictions]
+    if missing:
+        raise InputError(
+            f"predictions: none for {len(missing)} of {len(rows)} questions, first {missing[0]}"
+        )
+    scores = [(row, *_best(predictions[row["id"]], row["answers"]["text"], v2)) for row in rows]
+    result = _mean(scores)
+    for name, kind in (("HasAns", True), ("NoAns", False)):
+        chosen = [score for score in scores if bool(score[0]["answers"]["text"]) == kind]
+        if v2 and chosen:
+            result |= {f"{name}_{key}": value for key, value in _mean(chosen).items()}
+    return result
+
+
+def _best(answer: str, golds: Sequence[str], v2: bool) -> tuple[float, float]:
+    if v2:
+        golds = [gold for gold in golds if normalise(gold)] or [""]
+        overlap = max(f1(answer, gold) for gold in golds)
+    else:
+        overlap = max(f1(answer, gold) if normalise(gold) else 0.0 for gold in golds)
+    return overlap, max(exact_match(answer, gold) for gold in golds)
+
+
+def _mean(scores: Sequence[tuple[Row, float, float]]) -> dict[str, float]:
+    n = max(len(scores), 1)
+    return {
+        "f1": 100.0 * sum(score[1] for score in scores) / n,
+        "exact_match": 100.0 * sum(score[2] for score in scores) / n,
+    }

@@ -1,0 +1,85 @@
+"""A question and a passage as overlapping windows of tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from mpjax.tasks.base import Tokenizer
+
+
+@dataclass(frozen=True)
+class Template:
+    """The special tokens a tokenizer puts around a pair, and its token types.
+
+    Asked of the tokenizer once, with a pair of one-token texts; so one passage can be tokenised
+    once for all its questions and every window put together from slices.
+    """
+
+    before: tuple[int, ...]
+    between: tuple[int, ...]
+    after: tuple[int, ...]
+    types: tuple[int, int, int, int, int]  # of: before, first text, between, second text, after
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer) -> Template:
+        """The template of a fast tokenizer."""
+        pair = tokenizer("a", "a", return_token_type_ids=True)
+        ids, types, which = pair["input_ids"], pair["token_type_ids"], pair.sequence_ids(0)
+        assert isinstance(ids, list) and isinstance(types, list)
+        firsts = [i for i, w in enumerate(which) if w == 0]
+        seconds = [i for i, w in enumerate(which) if w == 1]
+        a, b, c, d = firsts[0], firsts[-1] + 1, seconds[0], seconds[-1] + 1
+        return cls(
+            before=tuple(ids[:a]),
+            between=tuple(ids[b:c]),
+            after=tuple(ids[d:]),
+            types=(types[0], types[a], types[b], types[c], types[-1]),
+        )
+
+    @property
+    def special(self) -> int:
+        """Number of special tokens around a pair."""
+        return len(self.before) + len(self.between) + len(self.after)
+
+    def join(self, first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
+        """(ids, token types, where `second` begins) of a pair, all int32."""
+        parts = (self.before, first, self.between, second, self.after)
+        sizes = [len(part) for part in parts]
+        ids = np.concatenate([np.asarray(part, np.int32) for part in parts])
+        return ids, np.repeat(np.asarray(self.types, np.int32), sizes), sum(sizes[:3])
+
+
+def spans(n: int, room: int, advance: int) -> Iterator[tuple[int, int]]:
+    """Token ranges [begin, end) of windows of `room` tokens, each `advance` after the last.
+
+    >>> list(spans(10, room=6, advance=3))
+    [(0, 6), (3, 9), (6, 10)]
+    """
+    begin = 0
+    while True:
+        end = min(begin + room, n)
+        yield begin, end
+        if end == n:
+            return
+        begin += min(advance, room)
+
+
+def most_context(ranges: list[tuple[int, int]], n: int) -> list[np.ndarray]:
+    """For each window which of its tokens have no better context in another window, bool.
+
+    A token's context in a window is the smaller of the tokens to its left and right there, plus a
+    hundredth of the window's size; a tie goes to the earlier window (Devlin et al. 2019).
+    """
+    token = np.arange(n)
+    scores = np.full((len(ranges), n), -1.0)
+    for w, (begin, end) in enumerate(ranges):
+        inside = token[begin:end]
+        nearest = np.minimum(inside - begin, end - 1 - inside)
+        scores[w, begin:end] = nearest + 0.01 * (end - begin)
+    best = np.argmax(scores, axis=0)
+    return [best[begin:end] == w for w, (begin, end) in enumerate(ranges)]

@@ -1,0 +1,332 @@
+"""Everything `mpjax train` can be told, in one frozen dataclass, checked before anything compiles.
+
+The fields are the command line: `--final-lambda` is `final_lambda`. Help texts stand beside the
+defaults, so the two cannot drift apart. Which options a pruning method takes is asked of its rule.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import pkgutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mpjax.errors import InputError
+
+if TYPE_CHECKING:
+    from mpjax.pruning import Rule
+
+DENSE = "dense"  # the method that prunes nothing: plain fine-tuning
+HUB = "hub"  # as --data: the task's data set on the Hugging Face hub
+_THRESHOLDS = ("initial_threshold", "final_threshold")
+_SCORES = ("final_lambda", "regularization", "score_learning_rate", "mask_scale")
+# Options that say where and how a run is stored and computed, and change none of its numbers.
+OPERATIONAL = ("output", "checkpoint_every", "cache")
+
+
+def _option(default: Any, help: str, **more: Any) -> Any:
+    return dataclasses.field(default=default, metadata={"help": help, **more})
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """One fine-pruning run. `None` means: decided by the method, see `resolve`.
+
+    >>> config = TrainConfig(model="bert", task="sst2", output="runs/one", method="movement",
+    ...                      density=0.1)
+    >>> resolve(config).final_threshold
+    0.1
+    """
+
+    model: str = _option("", "model folder, or its name on the Hugging Face hub (required)")
+    task: str = _option("", "what to learn; an unknown name lists the known ones (required)")
+    data: str | None = _option(
+        None,
+        "folder or file of the task's data (default: from the hub; demo_* tasks make their own)",
+    )
+    output: str = _option("", "run folder; the same command again continues it (required)")
+    method: str = _option("soft_movement", "what decides which weights stay")
+    density: float | None = _option(
+        None, "fraction of the prunable weights to keep, in (0, 1]: magnitude, movement, l0"
+    )
+    final_lambda: float | None = _option(
+        None, "final weight of the score penalty, higher is sparser: soft_movement, l0"
+    )
+    regularization: str | None = _option(
+        None,
+        "penalty on the scores (default: soft_movement l1, l0 l0, others none)",
+        choices=("none", "l1", "l0"),
+    )
+    scope: str = _option(
+        "local",
+        "compare scores within each matrix (local) or over all of them (global)",
+        choices=("local", "global"),
+    )
+    initial_threshold: float | None = _option(
+        None, "threshold at the start (default 1: keep all; soft_movement 0)"
+    )
+    final_threshold: float | None = _option(
+        None, "threshold at the end (default: the density; soft_movement 0.1)"
+    )
+    epochs: float = _option(3.0, "passes over the training rows")
+    steps: int | None = _option(None, "optimizer steps, instead of --epochs")
+    batch_size: int = _option(32, "rows per step")
+    max_length: int = _option(128, "tokens per row; longer ones are cut")
+    single_length: bool = _option(
+        False, "pad every batch to --max-length: one compilation, more padding"
+    )
+    learning_rate: float = _option(3e-5, "peak learning rate of weights, biases and norms")
+    score_learning_rate: float | None = _option(
+        None, "peak learning rate of the scores (default 0.01; l0 0.1)"
+    )
+    weight_decay: float = _option(0.0, "decoupled weight decay of the weights")
+    warmup: float = _option(0.1, "learning-rate warm-up: steps, or below 1 a fraction of the run")
+    initial_warmup: float = _option(1.0, "pruning starts after this many warm-ups")
+    final_warmup: float = _option(2.0, "pruning ends this many warm-ups before the end")
+    train_embeddings: bool = _option(False, "train the embeddings too, as pretraining needs")
+    clip: float = _option(1.0, "largest global norm of the gradient; 0 = no clipping")
+    mask_init: str = _option(
+        "constant", "initial scores", choices=("constant", "uniform", "kaiming")
+    )
+    mask_scale: float | None = _option(
+        None, "value or half-width of the initial scores (default 0; l0 2.197)"
+    )
+    seed: int = _option(0, "seed of new weights, data order and dropout")
+    dtype: str = _option(
+        "float32", "type to compute in; weights stay float32", choices=("float32", "bfloat16")
+    )
+    limit_train: int | None = _option(
+        None, "train on N rows only: the first N after random.Random(0).shuffle of the file's rows"
+    )
+    limit_eval: int | None = _option(None, "evaluate on the first N rows of the dev file only")
+    eval_batch_size: int = _option(64, "rows per step of evaluation")
+    eval_every: int | None = _option(None, "evaluate every N steps too (default: at the end)")
+    log_every: int = _option(10, "write a line of metrics.jsonl every N steps")
+    checkpoint_every: int = _option(500, "save a checkpoint every N steps")
+    cache: str | None = _option(
+        None,
+        "folder for compiled programs and tokenised data; none = keep nothing "
+        "(default: $MPJAX_CACHE or ~/.cache/mpjax)",
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Lengths of a run in optimizer steps, known once the data has been read."""
+
+    total_steps: int
+    warmup_steps: int
+
+
+def methods() -> tuple[str, ...]:
+    """Names for `--method`: every rule of `mpjax.pruning`, and dense. Imports no rule.
+
+    >>> "movement" in methods() and "dense" in methods()
+    True
+    """
+    folder = Path(__file__).parent.parent / "pruning" / "rules"
+    found = {module.name for module in pkgutil.iter_modules([str(folder)])} - {"base"}
+    return (*sorted(found), DENSE)
+
+
+def option(field: str) -> str:
+    """The command-line spelling of a field.
+
+    >>> option("final_lambda")
+    '--final-lambda'
+    """
+    return "--" + field.replace("_", "-")
+
+
+def resolve(config: TrainConfig) -> TrainConfig:
+    """Checks everything that needs no data and fills in what the method decides.
+
+    Paths of local folders become absolute, so that a run is the same run from any directory.
+
+    Raises:
+      InputError: an option that is missing, out of range, or means nothing to the method.
+    """
+    for name in ("model", "task", "output"):
+        if not getattr(config, name):
+            raise InputError(f"{option(name)} is missing (see: mpjax train --help)")
+    _check_ranges(config)
+    _check_choices(config)
+    paths = {"output": os.path.abspath(os.path.expanduser(config.output))}
+    for name in ("model", "data"):
+        path = os.path.expanduser(getattr(config, name) or "")
+        if os.path.exists(path):
+            paths[name] = os.path.abspath(path)
+        elif name == "data" and path not in ("", HUB):
+            raise InputError(f"--data {config.data} does not exist; give a folder or a file")
+    if config.method == DENSE:
+        _refuse(config, "it prunes nothing", "density", *_SCORES, *_THRESHOLDS)
+        return dataclasses.replace(config, **paths)
+    return dataclasses.replace(config, **paths, **_method_values(config))
+
+
+def make_rule(config: TrainConfig) -> Rule | None:
+    """The pruning rule of a resolved config; None for plain fine-tuning."""
+    from mpjax import pruning
+
+    if config.method == DENSE:
+        return None
+    try:
+        return pruning.make_rule(
+            config.method,
+            scope=config.scope,
+            regularization=config.regularization or "none",
+            initial=config.initial_threshold,
+            final=config.final_threshold,
+        )
+    except ValueError as error:
+        raise InputError(
+            f"{error} (see --scope, --density, --initial-threshold and --final-threshold)"
+        ) from error
+
+
+def plan(config: TrainConfig, steps_per_epoch: int) -> Plan:
+    """Total and warm-up steps, refusing warm-ups that leave no room for the pruning ramp.
+
+    >>> plan(TrainConfig(epochs=2, warmup=0.1, method="magnitude"), steps_per_epoch=50)
+    Plan(total_steps=100, warmup_steps=10)
+    """
+    total = config.steps or round(config.epochs * steps_per_epoch)
+    if total < 1:
+        raise InputError(f"--epochs {config.epochs:g} gives no training step; use more")
+    warmup = int(config.warmup * total) if config.warmup < 1 else int(config.warmup)
+    if warmup > total:
+        raise InputError(f"--warmup {warmup} is longer than the run of {total} steps; lower it")
+    multiple = config.initial_warmup + config.final_warmup
+    if config.method != DENSE and multiple * warmup >= total:
+        raise InputError(
+            f"the warm-ups do not fit: (--initial-warmup {config.initial_warmup:g} + "
+            f"--final-warmup {config.final_warmup:g}) x {warmup} warm-up steps = "
+            f"{multiple * warmup:g}, but the whole run has {total} steps. Lower --warmup to at "
+            f"most {max(math.ceil(total / multiple) - 1, 0)} steps, lower --initial-warmup or "
+            "--final-warmup, or train longer (--epochs, --steps)"
+        )
+    return Plan(total, warmup)
+
+
+def as_dict(config: TrainConfig) -> dict[str, Any]:
+    """The config as JSON values."""
+    return dataclasses.asdict(config)
+
+
+def differences(now: dict[str, Any], then: dict[str, Any]) -> list[str]:
+    """What would change a recorded run's numbers: '--seed was 0, now 1', ...
+
+    >>> differences({"seed": 1, "output": "a"}, {"seed": 0, "output": "b"})
+    ['--seed was 0, now 1']
+    """
+    names = [name for name in {**then, **now} if name not in OPERATIONAL]
+    return [
+        f"{option(name)} was {then.get(name)}, now {now.get(name)}"
+        for name in names
+        if then.get(name) != now.get(name)
+    ]
+
+
+def _method_values(config: TrainConfig) -> dict[str, Any]:
+    """Thresholds, λ and score settings of a pruning run, after checking that they make sense."""
+    from mpjax.pruning import RULES
+
+    method, rule = config.method, RULES[config.method]
+    density, final, lam = config.density, config.final_threshold, config.final_lambda
+    if not rule.is_density:
+        _refuse(
+            config,
+            "its density follows from --final-lambda (higher is sparser). "
+            "Use --final-lambda, or --method movement for an exact density",
+            "density",
+        )
+    if not rule.has_scores:
+        _refuse(config, "it trains no scores; use --density", *_SCORES)
+    regularization = config.regularization or rule.regularization
+    penalty = rule.has_scores and regularization != "none"
+    if not penalty:
+        _refuse(config, "it has no score penalty; use --density", "final_lambda")
+    if config.scope not in rule.scopes:
+        raise InputError(
+            f"--scope {config.scope} does not apply to {method}; use {' or '.join(rule.scopes)}"
+        )
+    if density is not None and final not in (None, density):
+        raise InputError(
+            f"--density {density:g} and --final-threshold {final:g} disagree; give one of them"
+        )
+    final = density if final is None else final
+    exact = rule.is_density and final is not None and config.regularization is None
+    if penalty and lam is None and not exact:
+        either = "--density or " if rule.is_density else ""
+        raise InputError(
+            f"--method {method} needs {either}--final-lambda, the weight of the score penalty "
+            "(100 is a start; higher is sparser)"
+        )
+    if rule.is_density and not penalty and final is None:
+        raise InputError(f"--method {method} needs --density, the fraction of the weights to keep")
+    values: dict[str, Any] = {
+        "initial_threshold": _or(config.initial_threshold, rule.initial),
+        "final_threshold": _or(final, rule.final),
+    }
+    if rule.has_scores:
+        values["regularization"] = regularization
+    if penalty:
+        values["final_lambda"] = _or(lam, 0.0)
+    if rule.has_scores:
+        values["mask_scale"] = _or(config.mask_scale, rule.default_score_scale)
+        values["score_learning_rate"] = _or(
+            config.score_learning_rate, rule.default_score_learning_rate
+        )
+    make_rule(dataclasses.replace(config, **values))
+    return values
+
+
+def _or(value: float | None, default: float) -> float:
+    return default if value is None else value
+
+
+def _refuse(config: TrainConfig, why: str, *fields: str) -> None:
+    for field in fields:
+        if getattr(config, field) is not None:
+            raise InputError(f"{option(field)} does not apply to {config.method}: {why}")
+
+
+# Least allowed values; fields of type float or int, None allowed where the field allows it.
+_LEAST = {
+    "batch_size": 1, "eval_batch_size": 1, "max_length": 4, "log_every": 1, "checkpoint_every": 1,
+    "steps": 1, "limit_train": 1, "limit_eval": 1, "eval_every": 1, "seed": 0, "warmup": 0,
+    "initial_warmup": 0, "final_warmup": 0, "clip": 0, "weight_decay": 0, "final_lambda": 0,
+    "initial_threshold": 0, "final_threshold": 0, "learning_rate": 0, "score_learning_rate": 0,
+}  # fmt: skip
+
+
+def _check_ranges(config: TrainConfig) -> None:
+    for name, least in _LEAST.items():
+        value = getattr(config, name)
+        if value is not None and not (math.isfinite(value) and value >= least):
+            raise InputError(f"{option(name)} is {value}; it must be at least {least}")
+    if not (math.isfinite(config.epochs) and config.epochs > 0):
+        raise InputError(f"--epochs is {config.epochs}; it must be more than 0")
+    if config.warmup >= 1 and config.warmup != int(config.warmup):
+        raise InputError(
+            f"--warmup is {config.warmup}; give whole steps, or a fraction of the run below 1"
+        )
+    if config.density is not None and not 0 < config.density <= 1:
+        raise InputError(
+            f"--density is {config.density}; it is the fraction of the weights to keep, above 0 "
+            "and at most 1 (0.1 keeps a tenth of them)"
+        )
+
+
+def _check_choices(config: TrainConfig) -> None:
+    from mpjax import tasks
+
+    for field in dataclasses.fields(config):
+        choices = {"method": methods(), "task": tasks.names()}.get(
+            field.name, field.metadata.get("choices")
+        )
+        value = getattr(config, field.name)
+        if choices and value is not None and value not in choices:
+            raise InputError(f"{option(field.name)} is {value!r}; choose from {', '.join(choices)}")

@@ -1,0 +1,128 @@
+"""Scores of a model on a task's dev set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mpjax import tasks
+from mpjax.errors import InputError
+from mpjax.tasks.batches import collect, eval_batches
+from mpjax.training.config import TrainConfig
+from mpjax.training.job import DevSet, check_fits, encode, load
+from mpjax.training.rundir import RunDir, is_run, read_json
+
+if TYPE_CHECKING:
+    import jax
+
+    Predict = Callable[[Mapping[str, Any], Mapping[str, Any]], jax.Array]
+
+
+def evaluate(
+    model: str | Path,
+    task: str | None = None,
+    data: str | None = None,
+    *,
+    batch_size: int = 64,
+    max_length: int | None = None,
+    limit: int | None = None,
+    dtype: str = "float32",
+    cache: str | None = None,
+) -> dict[str, Any]:
+    """Scores a run or a model folder, in percent.
+
+    Args:
+      model: run folder, model folder or hub name. A run knows its task, data and length, which
+        then need not be given.
+      task, data: as in `TrainConfig`; max_length: tokens per row, 128 unless a run says otherwise.
+      limit: first rows of the dev file only.
+
+    Returns:
+      JSON values: ``model``, ``task``, ``rows``, ``max_length``, ``metric`` (the primary one) and
+      ``score``, a dict with the primary one first.
+
+    Raises:
+      InputError: an unfinished run, a model without a trained head for the task, bad data.
+    """
+    from mpjax import models
+    from mpjax.training.step import make_predict
+
+    name = model
+    if is_run(model):
+        recorded = read_json(RunDir(Path(model)).config)
+        data = recorded["data"] if task is None and data is None else data
+        task = task or recorded["task"]
+        max_length = max_length or recorded["max_length"]
+    if not task:
+        raise InputError("--task is missing: a model folder does not say what to score it on")
+    for option, value in (("--batch-size", batch_size), ("--limit", limit)):
+        if value is not None and value < 1:
+            raise InputError(f"{option} is {value}; it must be at least 1")
+    chosen = tasks.get(task)
+    folder = model_folder(name)
+    rows = chosen.read(data, "dev")[:limit]
+    width = max_length or TrainConfig.max_length
+    encoded = encode(chosen, rows, models.load_tokenizer(folder), width, cache)
+    loaded = load(folder, chosen, dtype, seed=0)
+    if loaded.fresh:
+        raise InputError(
+            f"{folder} has no trained head for {task} (missing: {', '.join(loaded.fresh)}); "
+            "fine-tune it first with: mpjax train"
+        )
+    check_fits(loaded, encoded)
+    score = score_dev(
+        make_predict(loaded.module), loaded.params, DevSet(chosen, rows, encoded), batch_size
+    )
+    return {
+        "model": str(name),
+        "task": task,
+        "rows": len(rows),
+        "max_length": width,
+        "metric": chosen.metric,
+        "score": score,
+    }
+
+
+def model_folder(name: str | Path) -> Path:
+    """The model folder behind a run folder, a model folder or a hub name."""
+    from mpjax import models
+
+    if not is_run(name):
+        return models.resolve(name)
+    run = RunDir(Path(name))
+    if not run.model.is_dir():
+        raise InputError(
+            f"the run in {name} is not finished, it has no model yet; "
+            "give its mpjax train command again to finish it"
+        )
+    return run.model
+
+
+def score_dev(
+    predict: Predict,
+    params: Mapping[str, Any],
+    dev: DevSet,
+    batch_size: int,
+    place: Callable[[Any], Any] = lambda batch: batch,
+) -> dict[str, float]:
+    """The task's scores of plain parameters.
+
+    Args:
+      predict: from `step.make_predict`. params: without scores, masks applied.
+      place: puts a batch of NumPy arrays where it is computed on.
+    """
+
+    def outputs() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        waiting: tuple[np.ndarray, Any] | None = None
+        for batch, rows in eval_batches(dev.encoded, batch_size, dev.lengths):
+            running = rows, predict(params, place(batch))
+            if waiting is not None:  # fetch a batch while the device works on the next one
+                yield waiting[0], np.asarray(waiting[1])
+            waiting = running
+        if waiting is not None:
+            yield waiting[0], np.asarray(waiting[1])
+
+    return dev.task.score(dev.rows, dev.encoded, collect(dev.encoded, outputs()))

@@ -1,0 +1,157 @@
+"""From a config to everything a run needs, with every mistake found on the way.
+
+Nothing is written and nothing is compiled here: what goes wrong, goes wrong before the run exists.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mpjax import tasks
+from mpjax.errors import InputError
+from mpjax.tasks import cache as data_cache
+from mpjax.tasks.batches import Batches
+from mpjax.training.cache import cache_folder
+from mpjax.training.config import Plan, TrainConfig, make_rule, plan
+from mpjax.training.progress import log
+
+if TYPE_CHECKING:
+    from mpjax.models import Model
+    from mpjax.pruning import Rule
+    from mpjax.tasks.base import Encoded, Row, Task
+
+# The head of the model that serves each kind of task: a regression is a classifier of one output.
+MODEL_HEADS = {"classification": "classification", "regression": "classification", "qa": "qa",
+               "mlm": "mlm"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class DevSet:
+    """What a model is evaluated on."""
+
+    task: Task
+    rows: list[Row]
+    encoded: Encoded
+    lengths: tuple[int, ...] | None = None  # of batches; None = the usual ones
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run, ready to start: data as arrays, pretrained parameters, rule, lengths."""
+
+    config: TrainConfig
+    task: Task
+    model: Model
+    batches: Batches
+    dev: DevSet
+    rule: Rule | None
+    plan: Plan
+
+    @property
+    def derived(self) -> dict[str, Any]:
+        """Sizes that followed from the data, for `config.json`."""
+        return {
+            "total_steps": self.plan.total_steps,
+            "warmup_steps": self.plan.warmup_steps,
+            "steps_per_epoch": self.batches.steps_per_epoch,
+            "train_rows": len(self.batches.encoded),
+            "dev_rows": len(self.dev.encoded),
+        }
+
+
+def prepare(config: TrainConfig) -> Job:
+    """Reads data and model of a resolved config.
+
+    Raises:
+      InputError: a file, record, label, model folder or option that is wrong, or sizes that do
+        not fit together.
+    """
+    from mpjax import models
+
+    task = tasks.get(config.task)
+    folder = models.resolve(config.model)
+    rows = limited(task.read(config.data, "train"), config.limit_train)
+    dev_rows = task.read(config.data, "dev")[: config.limit_eval]
+    tokenizer = models.load_tokenizer(folder)
+    log.info("tokenizing %d training and %d dev rows", len(rows), len(dev_rows))
+    encoded = encode(task, rows, tokenizer, config.max_length, config.cache)
+    dev_encoded = encode(task, dev_rows, tokenizer, config.max_length, config.cache)
+    if config.batch_size > len(encoded):
+        raise InputError(
+            f"--batch-size {config.batch_size} is more than the {len(encoded)} training rows; "
+            "lower it"
+        )
+    buckets = () if config.single_length else None
+    batches = Batches(encoded, config.batch_size, config.seed, buckets)
+    dev = DevSet(task, dev_rows, dev_encoded, buckets)
+    sizes = plan(config, batches.steps_per_epoch)
+    model = load(folder, task, config.dtype, config.seed)
+    for part in (encoded, dev.encoded):
+        check_fits(model, part)
+    return Job(config, task, model, batches, dev, make_rule(config), sizes)
+
+
+def limited(rows: Sequence[Row], limit: int | None) -> list[Row]:
+    """The first `limit` rows after ``random.Random(0).shuffle``; all in file order without one."""
+    chosen = list(rows)
+    if limit is not None and limit < len(chosen):
+        random.Random(0).shuffle(chosen)
+        del chosen[limit:]
+    return chosen
+
+
+def encode(
+    task: Task, rows: Sequence[Row], tokenizer: Any, max_length: int, cache: str | None
+) -> Encoded:
+    """Rows as arrays, from the cache if they were encoded before."""
+    folder = cache_folder(cache)
+    return data_cache.encode(task, rows, tokenizer, max_length, folder and folder / "data")
+
+
+def load(folder: Path, task: Task, dtype: str, seed: int) -> Model:
+    """The model of a folder with the head that a task needs."""
+    from mpjax import models
+
+    labels = ("LABEL_0",) if task.head == "regression" else task.labels or None
+    return models.load_model(folder, MODEL_HEADS[task.head], labels=labels, seed=seed, dtype=dtype)
+
+
+def check_fits(model: Model, encoded: Encoded) -> None:
+    """`InputError` where arrays ask for entries that the model's tables do not have.
+
+    A look-up beyond a table would not fail in jax: it takes the last row.
+    """
+    config = model.config
+    if encoded.width > config.max_position_embeddings:
+        raise InputError(
+            f"--max-length {encoded.width} is more than the {config.max_position_embeddings} "
+            f"positions of the model in {model.folder}; lower it"
+        )
+    sizes = {"input_ids": ("vocab_size", config.vocab_size),
+             "token_type_ids": ("type_vocab_size", config.type_vocab_size)}  # fmt: skip
+    for name, (key, size) in sizes.items():
+        largest = int(encoded.arrays[name].max(initial=0))
+        if largest >= size:
+            raise InputError(
+                f"the tokenizer of {model.folder} makes {name} up to {largest}, but {key} of its "
+                f"config.json is {size}; tokenizer and model do not belong together"
+            )
+
+
+def device_count(batch_size: int, available: int) -> int:
+    """The most devices that a batch can be split over evenly.
+
+    >>> device_count(batch_size=12, available=8)
+    6
+    """
+    return max(n for n in range(1, available + 1) if batch_size % n == 0)
+
+
+def clip_norm(config: TrainConfig) -> float:
+    """`--clip` with its 0, "no clipping", as the norm that nothing exceeds."""
+    return config.clip or math.inf

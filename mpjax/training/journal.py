@@ -1,0 +1,88 @@
+"""The two growing files of a run: `metrics.jsonl` and `timings.jsonl`."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+from mpjax.errors import InputError
+from mpjax.training.rundir import RunDir, keep_until, read_lines
+
+
+class Journal:
+    """Writes a run's metrics without making the loop wait for the device.
+
+    The metrics of a step are read from the device when those of a later one are handed in.
+    Making one drops the records beyond `start_step`.
+    """
+
+    def __init__(self, run: RunDir, start_step: int) -> None:
+        for path in (run.metrics, run.timings):
+            keep_until(path, start_step)
+        self._run = run
+        self._waiting: tuple[int, Mapping[str, jax.Array]] | None = None
+        self._clock = time.perf_counter()
+
+    def train(self, step: int, metrics: Mapping[str, jax.Array]) -> None:
+        """Metrics of a step that may still be running."""
+        self.flush()
+        self._waiting = step, metrics
+
+    def evaluation(self, step: int, score: Mapping[str, float]) -> None:
+        """Scores after a step."""
+        self.flush()
+        self._write(step, {"eval": dict(score)})
+
+    def flush(self) -> None:
+        """Waits for the metrics handed in last and writes them.
+
+        Raises:
+          InputError: the loss is no number any more; going on would train nothing.
+        """
+        if self._waiting is None:
+            return
+        step, metrics = self._waiting
+        self._waiting = None
+        fetched = jax.device_get(metrics)
+        values = {name: float(fetched[name]) for name in sorted(fetched)}
+        if not math.isfinite(values["loss"]):
+            raise InputError(
+                f"the loss is {values['loss']} at step {step}: training diverged. "
+                "Lower --learning-rate or --score-learning-rate, or clip gradients with --clip 1"
+            )
+        self._write(step, values)
+
+    def sync(self) -> None:
+        """Makes all that was handed in outlive a crash; comes before the checkpoint of a step."""
+        self.flush()
+        for path in (self._run.metrics, self._run.timings):
+            with open(path, "a", encoding="utf-8") as file:
+                os.fsync(file.fileno())
+
+    def _write(self, step: int, values: Mapping[str, Any]) -> None:
+        now = time.perf_counter()
+        _append(self._run.metrics, {"step": step, **values})
+        _append(self._run.timings, {"step": step, "seconds": round(now - self._clock, 4)})
+        self._clock = now
+
+
+def last_score(run: RunDir) -> tuple[int, dict[str, float]] | None:
+    """Step and scores of the last evaluation in `metrics.jsonl`, or None."""
+    found = [(line["step"], line["eval"]) for line in read_lines(run.metrics) if "eval" in line]
+    return found[-1] if found else None
+
+
+def seconds(run: RunDir) -> float:
+    """Time that all sessions of a run together spent, evaluation and compilation included."""
+    return sum(line["seconds"] for line in read_lines(run.timings))
+
+
+def _append(path: Any, record: Mapping[str, Any]) -> None:
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(json.dumps(record) + "\n")

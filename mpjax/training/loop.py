@@ -1,0 +1,125 @@
+"""The training loop: one run from its config to a finished folder."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+
+from mpjax import models, report
+from mpjax.models.tensors import read_tensors
+from mpjax.optim import OptimizerConfig, make_optimizer
+from mpjax.training import journal, provenance, rundir, sharding
+from mpjax.training.checkpoints import Checkpoints
+from mpjax.training.config import TrainConfig, resolve
+from mpjax.training.evaluate import score_dev
+from mpjax.training.job import Job, clip_norm, device_count, prepare
+from mpjax.training.journal import Journal
+from mpjax.training.losses import task_loss
+from mpjax.training.progress import Interrupted, StopRequests, bar, log
+from mpjax.training.rundir import RunDir
+from mpjax.training.state import TrainState, create_state
+from mpjax.training.step import fold, make_predict, make_train_step
+
+
+def train(config: TrainConfig) -> dict[str, Any]:
+    """Trains, or continues, or reports a finished run; returns what `result.json` holds.
+
+    The same config gives the same `metrics.jsonl` and model, however often it was interrupted.
+
+    Raises:
+      InputError: a mistake in the options, the data or the model; nothing has been written then.
+      Interrupted: Ctrl-C or SIGTERM; a checkpoint has been saved.
+    """
+    config = resolve(config)
+    run = rundir.check(config)
+    result = run.read_result()
+    if result is not None:
+        log.warning("%s is finished; nothing to train", run.path)
+        return result
+    job = prepare(config)
+    rundir.create(run, config, job.derived)
+    state = _train(job, run)
+    score = journal.last_score(run)
+    assert score is not None and score[0] == job.plan.total_steps, "the last step evaluates"
+    models.save_model(
+        run.model, job.model.config, state.params, job.model.head, job.model.folder, exist_ok=True
+    )
+    density = report.measure(read_tensors(run.model)[1])
+    result = {
+        "task": config.task,
+        "method": config.method,
+        "metric": job.task.metric,
+        "score": score[1],
+        "linear_density": density.linear,
+        "encoder_remaining": density.encoder_remaining,
+        "steps": job.plan.total_steps,
+        "seconds": round(journal.seconds(run), 2),
+    }
+    rundir.write_json(run.result, result)
+    return result
+
+
+def _train(job: Job, run: RunDir) -> TrainState:
+    """The state after the last step, with its parameters folded."""
+    config, total = job.config, job.plan.total_steps
+    used = device_count(config.batch_size, jax.device_count())
+    if used < jax.device_count():
+        log.warning(
+            "using %d of %d devices: --batch-size %d does not divide further",
+            used, jax.device_count(), config.batch_size,
+        )  # fmt: skip
+    mesh = sharding.make_mesh(jax.devices()[:used])
+    place = functools.partial(jax.device_put, device=sharding.batch_sharding(mesh))
+    where = models.PRUNABLE
+    tx = make_optimizer(
+        OptimizerConfig(
+            learning_rate=config.learning_rate,
+            score_learning_rate=config.score_learning_rate or 0.0,
+            weight_decay=config.weight_decay,
+            max_grad_norm=clip_norm(config),
+            warmup_steps=job.plan.warmup_steps,
+            initial_warmup=config.initial_warmup,
+            final_warmup=config.final_warmup,
+            final_lambda=config.final_lambda or 0.0,
+            frozen="" if config.train_embeddings else models.FROZEN,
+        ),
+        job.rule,
+        total,
+    )
+    state = create_state(
+        job.model.params, job.rule, tx, where=where, seed=config.seed,
+        score_init=config.mask_init, score_scale=config.mask_scale,
+    )  # fmt: skip
+    state = jax.device_put(state, sharding.replicated(mesh))
+    step_fn = make_train_step(
+        job.model.module, job.rule, tx, task_loss(job.task.head), where=where, mesh=mesh
+    )
+    predict = make_predict(job.model.module)
+    folded = jax.jit(functools.partial(fold, rule=job.rule, where=where))
+    with Checkpoints(run.checkpoints) as checkpoints, StopRequests() as stop:
+        state = checkpoints.restore(state)
+        start = checkpoints.latest()
+        if start:
+            log.warning("continuing %s from step %d of %d", run.path, start, total)
+        provenance.record(run, start)
+        notes = Journal(run, start)
+        steps = range(start + 1, total + 1)
+        for step in bar(steps, total, start, f"{config.task} {config.method}"):
+            state, metrics = step_fn(state, place(job.batches.batch(step - 1)))
+            if step % config.log_every == 0 or step == total:
+                notes.train(step, metrics)
+            if step == total or (config.eval_every and step % config.eval_every == 0):
+                score = score_dev(predict, folded(state), job.dev, config.eval_batch_size, place)
+                notes.evaluation(step, score)
+            if step % config.checkpoint_every == 0 or step == total or stop.signal:
+                notes.sync()
+                checkpoints.save(state, step)
+            if stop.signal and step < total:
+                checkpoints.wait()
+                raise Interrupted(
+                    stop.signal,
+                    f"stopped at step {step} of {total}; the same command continues {run.path}",
+                )
+    return state.replace(params=folded(state))  # pyright: ignore[reportAttributeAccessIssue]

@@ -1,0 +1,157 @@
+"""The train step: what it reports, what it compiles, and that devices do not change it."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mpjax.models import PRUNABLE, BertConfig, encoder
+from mpjax.optim import OptimizerConfig, make_optimizer, pruning_state
+from mpjax.pruning import RULES, flatten, make_rule, prune_params, select
+from mpjax.training.losses import distillation_loss, mlm_loss, qa_loss, task_loss
+from mpjax.training.sharding import make_mesh
+from mpjax.training.state import create_state
+from mpjax.training.step import fold, make_gradients, make_predict, make_train_step
+
+CONFIG = BertConfig(
+    vocab_size=53, hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
+    intermediate_size=24, max_position_embeddings=16,
+)  # fmt: skip
+OPTIMIZER = OptimizerConfig(
+    learning_rate=1e-3, score_learning_rate=0.1, warmup_steps=2, final_lambda=20.0
+)
+TOTAL = 12
+
+
+def make_batch(step: int) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(step)
+    lengths = rng.integers(4, 13, size=16)
+    return {
+        "input_ids": rng.integers(0, 53, size=(16, 12)).astype(np.int32),
+        "attention_mask": (np.arange(12)[None] < lengths[:, None]).astype(np.int32),
+        "token_type_ids": np.zeros((16, 12), np.int32),
+        "labels": rng.integers(0, 2, size=16).astype(np.int32),
+    }
+
+
+def build(name: str, mesh=None, dropout: float = 0.1):
+    config = dataclasses.replace(
+        CONFIG, hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout
+    )
+    rule = None if name == "dense" else make_rule(name)
+    tx = make_optimizer(OPTIMIZER, rule, TOTAL)
+    dtype = jnp.result_type(float)
+    module = encoder(config, "classification", dtype=dtype, param_dtype=dtype)
+    params = module.init(jax.random.key(0), jnp.zeros((1, 4), jnp.int32))["params"]
+    state = create_state(params, rule, tx, where=PRUNABLE, seed=1)
+    step = make_train_step(module, rule, tx, task_loss("classification"), where=PRUNABLE, mesh=mesh)
+    return module, rule, state, step
+
+
+@pytest.mark.parametrize("name", ["dense", *sorted(RULES)])
+def test_eight_devices_equal_one(name, x64):
+    runs = {}
+    for devices in (1, 8):
+        _, rule, state, step = build(name, make_mesh(jax.devices()[:devices]))
+        losses = []
+        for t in range(TOTAL):
+            state, metrics = step(state, make_batch(t))
+            losses.append(float(metrics["loss"]))
+        masks = {}
+        if rule is not None:
+            now = pruning_state(state.opt_state)
+            _, masks = prune_params(rule, state.params, state.scores, now.threshold, PRUNABLE)
+        runs[devices] = losses, flatten(masks)
+    np.testing.assert_allclose(runs[8][0], runs[1][0], rtol=0, atol=1e-9)
+    for path, mask in runs[1][1].items():
+        if name == "l0":  # gates are numbers, not bits
+            np.testing.assert_allclose(runs[8][1][path], mask, rtol=0, atol=1e-9)
+        else:
+            np.testing.assert_array_equal(runs[8][1][path], mask)
+
+
+@pytest.mark.parametrize("name", ["dense", *sorted(RULES)])
+def test_step_compiles_once_moves_what_it_should_and_reports(name):
+    _, rule, state, step = build(name)
+    frozen = np.asarray(state.params["bert"]["embeddings"]["word"]["embedding"])
+    kernel = np.asarray(state.params["classifier"]["kernel"])
+    for t in range(TOTAL):
+        state, metrics = step(state, make_batch(t))
+        assert all(np.isfinite(v) for v in metrics.values())
+    assert step._cache_size() == 1
+    assert int(state.step) == TOTAL
+    np.testing.assert_array_equal(state.params["bert"]["embeddings"]["word"]["embedding"], frozen)
+    assert not np.array_equal(state.params["classifier"]["kernel"], kernel)
+    if rule is None:
+        assert set(metrics) == {"loss", "task_loss", "grad_norm"}
+        return
+    total = float(metrics["task_loss"]) + float(metrics["lam"]) * float(metrics["penalty"])
+    assert float(metrics["loss"]) == pytest.approx(total, rel=1e-6)
+    folded = select(fold(state, rule, where=PRUNABLE), PRUNABLE)
+    kept = sum(int(jnp.count_nonzero(w)) for w in jax.tree.leaves(folded))
+    sizes = [w.size for w in jax.tree.leaves(folded)]
+    if rule.is_density and rule.final < 1:
+        assert kept == sum(int(rule.final * n) for n in sizes)
+        assert float(metrics["density"]) == pytest.approx(kept / sum(sizes), rel=1e-5)
+
+
+def test_pruned_weights_get_no_gradient_and_their_scores_do(x64):
+    module, rule, state, _ = build("movement", dropout=0.0)
+    scores = jax.tree.map(
+        lambda s: jax.random.normal(jax.random.key(3), s.shape, s.dtype), state.scores
+    )
+    gradients = make_gradients(module, rule, task_loss("classification"), where=PRUNABLE)
+    variables = {"params": state.params, "scores": scores}
+    (_, (masks, _)), grads = gradients(variables, make_batch(0), 0.3)
+    for path, mask in flatten(masks).items():
+        weight = np.asarray(flatten(grads["params"])[path])
+        score = np.asarray(flatten(grads["scores"])[path])
+        assert not weight[~np.asarray(mask)].any()
+        if "/key/" not in path:
+            assert score[~np.asarray(mask)].any()
+        original = np.asarray(flatten(state.params)[path])
+        kept = np.asarray(mask)
+        np.testing.assert_allclose(score[kept], (weight * original)[kept], atol=1e-15)
+
+
+def test_losses_equal_numpy(x64):
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(5, 7, 2))
+    start, end = rng.integers(0, 7, 5), rng.integers(0, 7, 5)
+
+    def log_softmax(x, axis):
+        x = x - x.max(axis, keepdims=True)
+        return x - np.log(np.exp(x).sum(axis, keepdims=True))
+
+    logs = log_softmax(logits, 1)
+    rows = np.arange(5)
+    expected = -(logs[rows, start, 0].mean() + logs[rows, end, 1].mean()) / 2
+    batch = {"start_positions": jnp.asarray(start), "end_positions": jnp.asarray(end)}
+    assert float(qa_loss(jnp.asarray(logits), batch)) == pytest.approx(expected, rel=1e-12)
+
+    teacher = rng.normal(size=logits.shape)
+    s, t = log_softmax(logits / 2, 1), log_softmax(teacher / 2, 1)
+    kl = (np.exp(t) * (t - s)).sum(1)  # (5, 2)
+    total = 0.1 * expected + 0.9 * 4 * (kl[:, 0].mean() + kl[:, 1].mean()) / 2
+    loss = distillation_loss(qa_loss, temperature=2.0, alpha_ce=0.1, alpha_kd=0.9)
+    got = loss(jnp.asarray(logits), {**batch, "teacher_logits": jnp.asarray(teacher)})
+    assert float(got) == pytest.approx(total, rel=1e-12)
+
+    words, labels = rng.normal(size=(2, 3, 11)), np.array([[4, -100, -100], [0, -100, 10]])
+    logs = log_softmax(words, -1)
+    expected = -(logs[0, 0, 4] + logs[1, 0, 0] + logs[1, 2, 10]) / 3
+    got = mlm_loss(jnp.asarray(words), {"labels": jnp.asarray(labels)})
+    assert float(got) == pytest.approx(expected, rel=1e-12)
+
+    values, target = rng.normal(size=(6, 1)), rng.normal(size=6)
+    got = task_loss("regression")(jnp.asarray(values), {"labels": jnp.asarray(target)})
+    assert float(got) == pytest.approx(((values[:, 0] - target) ** 2).mean(), rel=1e-12)
+
+
+def test_predict_runs_without_dropout():
+    module, _, state, _ = build("dense", dropout=0.5)
+    predict = make_predict(module)
+    batch = make_batch(0)
+    np.testing.assert_array_equal(predict(state.params, batch), predict(state.params, batch))

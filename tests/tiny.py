@@ -1,0 +1,79 @@
+"""A model, data and a run small enough to train in a test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mpjax import models
+from mpjax.tasks import demo
+from mpjax.tasks.seeds import Dice
+from mpjax.training.config import TrainConfig
+
+STEPS = 6
+ROWS = {"train": 40, "dev": 16}
+
+
+def model(folder: Path, **changes: Any) -> Path:
+    """A masked-LM folder with random weights and the tokenizer of the toy language."""
+    tokenizer = demo.write_tokenizer(folder.parent / "tokenizer")
+    sizes = {
+        "vocab_size": len(demo.tokenizer()),
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 24,
+        "max_position_embeddings": 32,
+    }
+    config = models.BertConfig(**(sizes | changes))
+    params = models.new_model(config, "mlm").params
+    return models.save_model(folder, config, params, "mlm", tokenizer)
+
+
+def data(folder: Path) -> Path:
+    """SST-2 files of toy sentences, in the form the official ones have."""
+    folder.mkdir(parents=True)
+    for split, count in ROWS.items():
+        rows = [demo.sentiment(Dice(len(split), 0, i)) for i in range(count)]
+        lines = ["sentence\tlabel", *(f"{row['sentence']}\t{row['label']}" for row in rows)]
+        (folder / f"{split}.tsv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def options(root: Path, **changes: Any) -> dict[str, Any]:
+    """Options of a run in `root`, whose model and data are made if they are not there yet."""
+    if not (root / "model").exists():
+        model(root / "model")
+        data(root / "data")
+    common = {
+        "model": str(root / "model"),
+        "task": "sst2",
+        "data": str(root / "data"),
+        "output": str(root / "run"),
+        "method": "movement",
+        "density": 0.3,
+        "steps": STEPS,
+        "warmup": 1,
+        "batch_size": 8,
+        "eval_batch_size": 8,
+        "max_length": 16,
+        "learning_rate": 1e-2,
+        "log_every": 1,
+        "single_length": True,
+        "cache": "none",
+    }
+    return common | changes
+
+
+def config(root: Path, **changes: Any) -> TrainConfig:
+    """The same as a config."""
+    return TrainConfig(**options(root, **changes))
+
+
+def command(root: Path, **changes: Any) -> list[str]:
+    """The same as the words of a command line."""
+    words = ["train"]
+    for name, value in options(root, **changes).items():
+        flag = "--" + name.replace("_", "-")
+        words += [flag] if value is True else [] if value in (None, False) else [flag, str(value)]
+    return words
