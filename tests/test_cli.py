@@ -1,4 +1,4 @@
-"""The command line: quick help, results on stdout, mistakes on stderr before anything is written."""
+"""The command line: quick help, results on stdout, mistakes refused before anything happens."""
 
 import dataclasses
 import json

@@ -107,7 +107,8 @@ def test_embeddings_stay_as_they_were_unless_they_are_to_be_trained(finished, ro
 def test_evaluating_the_folder_gives_the_score_of_the_run(finished):
     scores = evaluate(finished.path, cache="none", batch_size=3)
     assert scores["score"] == finished.read_result()["score"]
-    alone = evaluate(finished.model, "sst2", str(finished.path.parent / "data"), cache="none")
+    data = str(finished.path.parent / "data")
+    alone = evaluate(finished.model, "sst2", data, max_length=16, cache="none")
     assert alone["score"] == scores["score"]
     assert evaluate(finished.path, cache="none", limit=5)["rows"] == 5
 

@@ -60,6 +60,7 @@ def options(root: Path, **changes: Any) -> dict[str, Any]:
         "learning_rate": 1e-2,
         "log_every": 1,
         "single_length": True,
+        "devices": 1,
         "cache": "none",
     }
     return common | changes

@@ -70,7 +70,7 @@ def new_model(
     check_dtype(param_dtype)
     expected = shapes(config, head)
     flat = {p: initial(p, shape, config, seed, param_dtype) for p, shape in expected.items()}
-    module = encoder(config, head, dtype or param_dtype, param_dtype)
+    module = encoder(config, head, param_dtype if dtype is None else dtype, param_dtype)
     return Model(config, module, unflatten_dict(flat, sep="/"), None, tuple(expected), head)
 
 
@@ -121,7 +121,7 @@ def load_model(
     params = read.params
     if head == "classification" and "classifier/kernel" not in read.fresh:
         params = _reorder(params, stored.id2label, config.id2label)
-    module = encoder(config, head, dtype or param_dtype, param_dtype)
+    module = encoder(config, head, param_dtype if dtype is None else dtype, param_dtype)
     unused = (*read.unused, *strangers)
     return Model(config, module, params, folder, read.fresh, head, unused)
 

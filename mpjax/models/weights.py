@@ -165,12 +165,13 @@ def read_torch_names(
         _check_tied(found, family, source)
 
     flat = {}
+    fresh_dtype = jnp.float32 if param_dtype is None else param_dtype
     for path, shape in expected.items():
         if path in fresh:
-            flat[path] = initial(path, shape, config, seed, param_dtype or jnp.float32)
+            flat[path] = initial(path, shape, config, seed, fresh_dtype)
             continue
         tensor = np.asarray(found[names[path]])
-        dtype = param_dtype or tensor.dtype
+        dtype = tensor.dtype if param_dtype is None else param_dtype
         check_dtype(dtype)
         flat[path] = jnp.asarray(_flip(path, tensor), dtype)
     return Read(unflatten_dict(flat, sep="/"), fresh, unused)

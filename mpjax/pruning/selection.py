@@ -94,47 +94,71 @@ def top_k_masks(
     ([True, False], [False, True])
     """
     sizes = np.array([a.size for a in arrays], dtype=np.int64)
-    group_sizes = np.array([sizes.sum()]) if joint else sizes
-    if len(counts) != len(group_sizes):
-        raise ValueError(f"{len(group_sizes)} groups of arrays but {len(counts)} counts")
-    if group_sizes.max(initial=0) >= 2**31:
-        raise ValueError(f"{group_sizes.max()} entries in one selection; at most 2**31 - 1")
-    group = [0] * len(arrays) if joint else list(range(len(arrays)))
-    offsets = np.cumsum(sizes) - sizes if joint else np.zeros_like(sizes)
+    totals = np.array([sizes.sum()]) if joint else sizes
+    if len(counts) != len(totals):
+        raise ValueError(f"{len(totals)} groups of arrays but {len(counts)} counts")
+    if totals.max(initial=0) >= 2**31:
+        raise ValueError(f"{totals.max()} entries in one selection; at most 2**31 - 1")
+    size = jnp.asarray(totals, jnp.int32)
+    wanted = jnp.clip(jnp.stack([jnp.asarray(c, jnp.int32) for c in counts]), 0, size)
+
+    members = _by_shape(arrays)  # arrays of one shape are counted together: fewer, larger passes
+    keys = [jnp.stack([ordered_keys(arrays[i]) for i in m]) for m in members]
+    # Where each array of a stack finds its cut: its own, or the only one.
+    group = [np.zeros(len(m), np.int32) if joint else np.array(m, np.int32) for m in members]
+    order = np.argsort(np.concatenate(members))
+
+    def spread(values: jax.Array) -> list[jax.Array]:
+        """A value per group as arrays that broadcast against the stacks."""
+        return [
+            values.at[g].get(mode="promise_in_bounds").reshape(-1, *(1,) * (k.ndim - 1))
+            for g, k in zip(group, keys, strict=True)
+        ]
 
     def tally(marks: Sequence[jax.Array]) -> jax.Array:
-        per_array = jnp.stack([_count(m) for m in marks])
-        return jnp.sum(per_array, keepdims=True, dtype=jnp.int32) if joint else per_array
+        per_array = jnp.concatenate([_count_each(m) for m in marks])
+        if joint:
+            return jnp.sum(per_array, keepdims=True, dtype=jnp.int32)
+        return per_array.at[order].get(mode="promise_in_bounds")
 
-    keys = [ordered_keys(a) for a in arrays]
-    totals = jnp.asarray(group_sizes, jnp.int32)
-    wanted = jnp.clip(jnp.stack([jnp.asarray(c, jnp.int32) for c in counts]), 0, totals)
-
-    cut, above, exact = _bisect_keys(keys, group, wanted, totals, tally)
+    cut, above, exact = _bisect_keys(keys, wanted, size, spread, tally)
     if drop_ties:
         cut = jnp.where(exact, cut, cut + 1)
-        return [k >= cut[g] for k, g in zip(keys, group, strict=True)]
+        stacks = [k >= c for k, c in zip(keys, spread(cut), strict=True)]
+    else:
+        offsets = np.cumsum(sizes) - sizes if joint else np.zeros_like(sizes)
+        index = [
+            jax.lax.iota(jnp.int32, k[0].size).reshape(1, *k.shape[1:])
+            + jnp.asarray(offsets[m], jnp.int32).reshape(-1, *(1,) * (k.ndim - 1))
+            for k, m in zip(keys, members, strict=True)
+        ]
+        end = _bisect_ties(keys, index, cut, wanted - above, exact, size, spread, tally)
+        stacks = [
+            (k > c) | ((k == c) & (i < e))
+            for k, i, c, e in zip(keys, index, spread(cut), spread(end), strict=True)
+        ]
+    masks = [mask for stack in stacks for mask in stack]
+    return [masks[i] for i in order]
 
-    index = [
-        jax.lax.iota(jnp.int32, k.size).reshape(k.shape) + int(o)
-        for k, o in zip(keys, offsets, strict=True)
-    ]
-    end = _bisect_ties(keys, index, group, cut, wanted - above, exact, totals, tally)
-    return [
-        (k > cut[g]) | ((k == cut[g]) & (i < end[g]))
-        for k, i, g in zip(keys, index, group, strict=True)
-    ]
+
+def _by_shape(arrays: Sequence[jax.Array]) -> list[list[int]]:
+    """Positions of the arrays of each shape."""
+    positions: dict[tuple[int, ...], list[int]] = {}
+    for i, array in enumerate(arrays):
+        positions.setdefault(array.shape, []).append(i)
+    return list(positions.values())
 
 
-def _count(mask: jax.Array) -> jax.Array:
-    """Number of true entries, int32: rows first, so that long arrays stay exact and parallel."""
-    rows = mask.reshape(-1, mask.shape[-1]) if mask.ndim else mask.reshape(1, 1)
+def _count_each(marks: jax.Array) -> jax.Array:
+    """True entries of every array of a stack, int32: rows first, so that long ones stay exact."""
+    rows = marks.reshape(marks.shape[0], -1, marks.shape[-1] if marks.ndim > 1 else 1)
     if rows.shape[-1] < _EXACT_IN_FLOAT32:
-        return jnp.sum(jnp.sum(rows, axis=-1, dtype=jnp.float32).astype(jnp.int32), dtype=jnp.int32)
-    return jnp.sum(rows, dtype=jnp.int32)
+        per_row = jnp.sum(rows, axis=-1, dtype=jnp.float32).astype(jnp.int32)
+        return jnp.sum(per_row, axis=-1, dtype=jnp.int32)
+    return jnp.sum(rows, axis=(1, 2), dtype=jnp.int32)
 
 
-def _bisect_keys(keys, group, wanted, totals, tally):
+def _bisect_keys(keys, wanted, size, spread, tally):
     """Per group: the cut, how many keys lie above it, and whether exactly k lie at or above it."""
     info = jnp.iinfo(keys[0].dtype)
     low = jnp.full(wanted.shape, info.min, keys[0].dtype)
@@ -151,7 +175,7 @@ def _bisect_keys(keys, group, wanted, totals, tally):
         # count(key >= low) >= k > count(key >= high), at every pass.
         low, high, at_low, at_high = state
         pivot = (low & high) + ((low ^ high) >> 1)  # the mean, without overflow
-        at_pivot = tally([k >= pivot[g] for k, g in zip(keys, group, strict=True)])
+        at_pivot = tally([k >= p for k, p in zip(keys, spread(pivot), strict=True)])
         active, enough = open_groups(low, high, at_low), at_pivot >= wanted
         up, down = active & enough, active & ~enough
         return (
@@ -161,12 +185,12 @@ def _bisect_keys(keys, group, wanted, totals, tally):
             jnp.where(down, at_pivot, at_high),
         )
 
-    start = (low, high, totals, jnp.zeros_like(wanted))
+    start = (low, high, size, jnp.zeros_like(wanted))
     low, _, at_low, at_high = jax.lax.while_loop(unfinished, narrow, start)
     return low, at_high, at_low == wanted
 
 
-def _bisect_ties(keys, index, group, cut, needed, exact, totals, tally):
+def _bisect_ties(keys, index, cut, needed, exact, size, spread, tally):
     """Per group: the smallest index bound below which ``needed`` keys equal the cut."""
 
     def unfinished(state):
@@ -175,13 +199,15 @@ def _bisect_ties(keys, index, group, cut, needed, exact, totals, tally):
 
     def narrow(state):
         low, high = state
-        middle = (low + high) // 2
+        middle = low + (high - low) // 2
         tied = tally(
-            [(k == cut[g]) & (i < middle[g]) for k, i, g in zip(keys, index, group, strict=True)]
+            [
+                (k == c) & (i < m)
+                for k, i, c, m in zip(keys, index, spread(cut), spread(middle), strict=True)
+            ]
         )
         enough = tied >= needed
         return jnp.where(enough, low, middle + 1), jnp.where(enough, middle, high)
 
-    low = jnp.where(exact, totals, 0)
-    low, _ = jax.lax.while_loop(unfinished, narrow, (low, totals))
+    low, _ = jax.lax.while_loop(unfinished, narrow, (jnp.where(exact, size, 0), size))
     return low

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mpjax.errors import InputError
-from mpjax.tasks import demo_facts, demo_opinions, metrics, seeds
+from mpjax.tasks import demo_claims, demo_opinions, demo_stories, metrics, seeds
 from mpjax.tasks.base import IGNORE, Data, Encoded, Row, Task, check_split
 from mpjax.tasks.demo_words import VOCABULARY
 from mpjax.tasks.features import encode_texts
@@ -42,7 +42,8 @@ def corpus(seed: int, n: int) -> list[str]:
 
 def text(dice: Dice) -> Row:
     """One text of the corpus, as a row of demo_mlm."""
-    return {"text": demo_facts.story(dice) if dice.chance(50) else demo_opinions.reaction(dice)}
+    make = dice.pick([demo_opinions.reaction, demo_claims.dialogue, demo_stories.lesson])
+    return {"text": make(dice)}
 
 
 def tokenizer() -> Tokenizer:
@@ -105,7 +106,7 @@ class DemoClassification(GlueTask):
     """A classification task whose rows come from `make`."""
 
     stream: int = 0
-    make: Callable[[Dice], Row] = field(default=demo_facts.inference, repr=False)
+    make: Callable[[Dice], Row] = field(default=demo_claims.inference, repr=False)
 
     def read(self, data: Data = None, split: str = "train") -> list[Row]:
         return generated(data, split, self.stream, self.make)
@@ -118,7 +119,7 @@ class DemoQuestions(SquadTask):
     stream: int = 0
 
     def read(self, data: Data = None, split: str = "train") -> list[Row]:
-        rows = generated(data, split, self.stream, demo_facts.question)
+        rows = generated(data, split, self.stream, demo_stories.question)
         return [{"id": f"{split}-{i}", **row} for i, row in enumerate(rows)]
 
 

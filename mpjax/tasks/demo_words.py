@@ -39,8 +39,8 @@ CLAIMS = _words("said thought")
 GLAD = _words("smiled laughed cheered clapped")
 SAD = _words("frowned sighed wept grumbled")
 GRAMMAR = _words(
-    "the a was is in to from and but although that it has have does did who what where gave got "
-    "give put away down . , ? so because yes no perhaps"
+    "the was is in to from but although that had who what where gave got put . , ? so because yes "
+    "no perhaps every some not knew thought then before at first last between it now"
 )
 
 VOCABULARY: tuple[str, ...] = tuple(

@@ -37,7 +37,8 @@ class Checkpoints:
     def save(self, state: TrainState, step: int) -> None:
         """Starts saving the state reached after `step` steps; the state may be donated at once."""
         if step not in self._manager.all_steps():
-            self._manager.save(step, args=self._args.StandardSave(_to_saved(state)))
+            tree = jax.tree.map(_one_replica, _fields(state))
+            self._manager.save(step, args=self._args.StandardSave(tree))
 
     def latest(self) -> int:
         """The step of the last committed checkpoint, 0 without one."""
@@ -48,7 +49,7 @@ class Checkpoints:
         step = self._manager.latest_step()
         if step is None:
             return template
-        abstract = jax.tree.map(_abstract, _to_saved(template))
+        abstract = jax.tree.map(_abstract, _fields(template))
         try:
             saved: Any = self._manager.restore(step, args=self._args.StandardRestore(abstract))
         except (ValueError, OSError) as error:
@@ -78,15 +79,21 @@ class Checkpoints:
         self._manager.close()
 
 
-def _to_saved(state: TrainState) -> dict[str, Any]:
-    # A typed key is a jax notion; files hold its bits.
+def _fields(state: TrainState) -> dict[str, Any]:
     return {
         "step": state.step,
         "params": state.params,
         "scores": state.scores,
         "opt_state": state.opt_state,
-        "rng": jax.random.key_data(state.rng),
+        "rng": jax.random.key_data(state.rng),  # a typed key is a jax notion; files hold its bits
     }
+
+
+def _one_replica(leaf: jax.Array) -> jax.Array:
+    # Of an array that every device holds, Orbax would have each write a slice, and compile a
+    # program to cut each slice off. Restoring spreads it again as the template says.
+    whole = leaf.is_fully_addressable and leaf.is_fully_replicated
+    return leaf.addressable_data(0) if whole else leaf
 
 
 def _abstract(leaf: jax.Array) -> jax.ShapeDtypeStruct:

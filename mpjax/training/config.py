@@ -23,7 +23,7 @@ HUB = "hub"  # as --data: the task's data set on the Hugging Face hub
 _THRESHOLDS = ("initial_threshold", "final_threshold")
 _SCORES = ("final_lambda", "regularization", "score_learning_rate", "mask_scale")
 # Options that say where and how a run is stored and computed, and change none of its numbers.
-OPERATIONAL = ("output", "checkpoint_every", "cache")
+OPERATIONAL = ("output", "checkpoint_every", "cache", "devices")
 
 
 def _option(default: Any, help: str, **more: Any) -> Any:
@@ -97,6 +97,7 @@ class TrainConfig:
     dtype: str = _option(
         "float32", "type to compute in; weights stay float32", choices=("float32", "bfloat16")
     )
+    devices: int | None = _option(None, "use the first N devices only (default: all)")
     limit_train: int | None = _option(
         None, "train on N rows only: the first N after random.Random(0).shuffle of the file's rows"
     )
@@ -296,7 +297,8 @@ def _refuse(config: TrainConfig, why: str, *fields: str) -> None:
 # Least allowed values; fields of type float or int, None allowed where the field allows it.
 _LEAST = {
     "batch_size": 1, "eval_batch_size": 1, "max_length": 4, "log_every": 1, "checkpoint_every": 1,
-    "steps": 1, "limit_train": 1, "limit_eval": 1, "eval_every": 1, "seed": 0, "warmup": 0,
+    "steps": 1, "limit_train": 1, "limit_eval": 1, "eval_every": 1, "devices": 1, "seed": 0,
+    "warmup": 0,
     "initial_warmup": 0, "final_warmup": 0, "clip": 0, "weight_decay": 0, "final_lambda": 0,
     "initial_threshold": 0, "final_threshold": 0, "learning_rate": 0, "score_learning_rate": 0,
 }  # fmt: skip

@@ -143,13 +143,25 @@ def check_fits(model: Model, encoded: Encoded) -> None:
             )
 
 
-def device_count(batch_size: int, available: int) -> int:
-    """The most devices that a batch can be split over evenly.
+def choose_devices(config: TrainConfig) -> list[Any]:
+    """The devices of a run: the most that a batch can be split over evenly.
 
-    >>> device_count(batch_size=12, available=8)
-    6
+    Raises:
+      InputError: more devices asked for than there are.
     """
-    return max(n for n in range(1, available + 1) if batch_size % n == 0)
+    import jax
+
+    found = jax.devices()
+    if config.devices is not None and config.devices > len(found):
+        raise InputError(f"--devices is {config.devices}, but there are {len(found)}; lower it")
+    wanted = config.devices or len(found)
+    used = max(n for n in range(1, wanted + 1) if config.batch_size % n == 0)
+    if used < wanted:
+        log.warning(
+            "using %d of %d devices: --batch-size %d does not split further",
+            used, wanted, config.batch_size,
+        )  # fmt: skip
+    return found[:used]
 
 
 def clip_norm(config: TrainConfig) -> float:

@@ -14,7 +14,7 @@ from mpjax.training import journal, provenance, rundir, sharding
 from mpjax.training.checkpoints import Checkpoints
 from mpjax.training.config import TrainConfig, resolve
 from mpjax.training.evaluate import score_dev
-from mpjax.training.job import Job, clip_norm, device_count, prepare
+from mpjax.training.job import Job, choose_devices, clip_norm, prepare
 from mpjax.training.journal import Journal
 from mpjax.training.losses import task_loss
 from mpjax.training.progress import Interrupted, StopRequests, bar, log
@@ -64,13 +64,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
 def _train(job: Job, run: RunDir) -> TrainState:
     """The state after the last step, with its parameters folded."""
     config, total = job.config, job.plan.total_steps
-    used = device_count(config.batch_size, jax.device_count())
-    if used < jax.device_count():
-        log.warning(
-            "using %d of %d devices: --batch-size %d does not divide further",
-            used, jax.device_count(), config.batch_size,
-        )  # fmt: skip
-    mesh = sharding.make_mesh(jax.devices()[:used])
+    mesh = sharding.make_mesh(choose_devices(config))
     place = functools.partial(jax.device_put, device=sharding.batch_sharding(mesh))
     where = models.PRUNABLE
     tx = make_optimizer(

@@ -1,4 +1,4 @@
-"""Toy questions, each answered by a span of a passage about gifts and places."""
+"""Toy questions, each answered by a span of a story about gifts."""
 
 from mpjax.tasks.demo import DemoQuestions
 
