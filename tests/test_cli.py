@@ -20,6 +20,12 @@ from mpjax.training import loop
 from mpjax.training.config import TrainConfig, option
 
 
+@pytest.fixture(scope="module", autouse=True)
+def programs(tmp_path_factory):
+    with tiny.compiled_programs(tmp_path_factory.mktemp("cache")) as folder:
+        yield folder
+
+
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     root = tmp_path_factory.mktemp("cli")
@@ -43,8 +49,10 @@ def fails(argv, capsys):
     assert cli.main(argv) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err.startswith("mpjax: error: ") and "Traceback" not in captured.err
-    return captured.err
+    *notes, message = captured.err.splitlines()  # an error is one line, the last
+    assert message.startswith("mpjax: error: ")
+    assert all(note.startswith("mpjax: tokenizing") for note in notes)
+    return message
 
 
 @pytest.mark.parametrize("argv", [["--help"], ["train", "--help"], ["inspect", "--help"]])

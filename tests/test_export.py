@@ -14,6 +14,12 @@ from mpjax.training.loop import train
 from mpjax.training.step import make_predict
 
 
+@pytest.fixture(scope="module", autouse=True)
+def programs(tmp_path_factory):
+    with tiny.compiled_programs(tmp_path_factory.mktemp("cache")) as folder:
+        yield folder
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     root = tmp_path_factory.mktemp("export")

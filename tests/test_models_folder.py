@@ -280,6 +280,17 @@ def test_a_missing_head_is_drawn_from_the_seed(saved):
     assert not np.array_equal(one.params["qa"]["kernel"], two.params["qa"]["kernel"])
 
 
+def test_new_parameters_differ_by_path_and_agree_across_heads():
+    qa, mlm = (flatten_dict(models.new_model(TINY, head, seed=5).params) for head in ("qa", "mlm"))
+    for path in qa.keys() & mlm.keys():
+        np.testing.assert_array_equal(qa[path], mlm[path])
+    drawn = [leaf for path, leaf in qa.items() if path[-1] in ("kernel", "embedding")]
+    assert len({np.asarray(leaf).reshape(-1)[:4].tobytes() for leaf in drawn}) == len(drawn)
+    for path, leaf in qa.items():
+        if path[-1] in ("scale", "bias"):
+            np.testing.assert_array_equal(leaf, np.full(leaf.shape, path[-1] == "scale"))
+
+
 def test_a_masked_lm_becomes_a_classifier_with_a_new_pooler(tmp_path):
     folder = models.save_model(tmp_path / "m", TINY, numbered(TINY, "mlm"), "mlm")
     model = models.load_model(folder, "classification", labels=["x", "y"])
@@ -320,7 +331,7 @@ def test_a_classifier_of_another_kind_is_not_reused(name, saved):
     assert set(model.unused) == {"classifier.weight", "classifier.bias"}
 
 
-@pytest.mark.parametrize("name", ["MaskedBertForSequenceClassification", None, ...])
+@pytest.mark.parametrize("name", ["MaskedBertForSequenceClassification", "BertModel", None, ...])
 def test_a_classifier_of_the_same_kind_is_reused(name, saved):
     folder, params = saved
     reconfigure(folder, architectures=[name] if isinstance(name, str) else name)

@@ -13,6 +13,7 @@ from safetensors.numpy import load_file
 from mpjax.errors import InputError
 from mpjax.training import loop, rundir
 from mpjax.training.evaluate import evaluate
+from mpjax.training.job import choose_devices
 from mpjax.training.loop import train
 from mpjax.training.progress import Interrupted
 from mpjax.training.rundir import RunDir
@@ -31,6 +32,12 @@ METHODS = {
 def start(root, name, **changes):
     options = METHODS[name] | {"method": name.removesuffix("-global"), "output": str(root / name)}
     return train(tiny.config(root, **(options | changes)))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def programs(tmp_path_factory):
+    with tiny.compiled_programs(tmp_path_factory.mktemp("cache")) as folder:
+        yield folder
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +87,7 @@ def test_a_run_folder_holds_what_it_says(finished, root):
     assert config["derived"]["train_rows"] == tiny.ROWS["train"]
     assert config["derived"]["total_steps"] == tiny.STEPS
     (session,) = rundir.read_json(finished.provenance)["sessions"]
-    assert session["versions"]["jax"] and session["hardware"]["devices"] == 8
+    assert session["versions"]["jax"] and session["from_step"] == 0
     evals = [r["step"] for r in rundir.read_lines(finished.metrics) if "eval" in r]
     assert evals == [2, 4, 6]
     names = {path.name for path in finished.path.iterdir()}
@@ -162,6 +169,45 @@ def test_a_stopped_run_continues_to_the_same_bits(
     assert (run.model / "model.safetensors").read_bytes() == (
         finished.model / "model.safetensors"
     ).read_bytes()
+
+
+def test_the_same_config_gives_the_same_bits_and_compiles_nothing_large_again(
+    finished, root, tmp_path, programs
+):
+    before = sorted(programs.iterdir())
+    assert before
+    start(root, "movement", output=str(tmp_path / "run"), eval_every=2, checkpoint_every=3)
+    assert sorted(p for p in programs.iterdir() if p.name.endswith("-cache")) == [
+        p for p in before if p.name.endswith("-cache")
+    ]
+    run = RunDir(tmp_path / "run")
+    assert run.metrics.read_bytes() == finished.metrics.read_bytes()
+    other = start(root, "movement", output=str(tmp_path / "other"), eval_every=2, seed=1)
+    assert RunDir(tmp_path / "other").metrics.read_bytes() != finished.metrics.read_bytes()
+    assert other["linear_density"] == finished.read_result()["linear_density"]
+
+
+def test_eight_devices_do_what_one_does(finished, root, tmp_path):
+    result = start(root, "movement", output=str(tmp_path / "run"), eval_every=2, devices=None)
+    assert result["linear_density"] == finished.read_result()["linear_density"]
+    one, eight = (
+        [r["loss"] for r in rundir.read_lines(RunDir(p).metrics) if "loss" in r]
+        for p in (finished.path, tmp_path / "run")
+    )
+    np.testing.assert_allclose(eight, one, rtol=1e-4)
+    (session,) = rundir.read_json(RunDir(tmp_path / "run").provenance)["sessions"]
+    assert session["hardware"]["devices"] == 8
+
+
+def test_devices_are_as_many_as_divide_the_batch(root, caplog):
+    def chosen(**options):
+        return len(choose_devices(tiny.config(root, **options)))
+
+    assert chosen(batch_size=8, devices=None) == 8 and not caplog.text
+    assert chosen(batch_size=8, devices=3) == 2 and "2 of 3 devices" in caplog.text
+    assert chosen(batch_size=12, devices=None) == 6
+    with pytest.raises(InputError, match=r"--devices is 9, but there are 8"):
+        chosen(devices=9)
 
 
 def test_a_run_that_lost_its_end_finishes_without_a_step(finished, root, tmp_path):

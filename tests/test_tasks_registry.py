@@ -66,9 +66,7 @@ def test_every_task_keeps_the_interface(name: str) -> None:
     task = tasks.get(name)
     assert isinstance(task, base.Task)
     assert task.name == name
-    assert task.num_labels == {"regression": 1, "qa": 2, "mlm": 0}.get(
-        task.head, len(task.labels)
-    )
+    assert task.num_labels == {"regression": 1, "qa": 2, "mlm": 0}.get(task.head, len(task.labels))
     assert (task.head == "classification") == (len(task.labels) > 1)
     with pytest.raises(InputError, match="unknown split 'test'"):
         task.read(None, "test")

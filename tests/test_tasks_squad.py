@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import itertools
 import json
 from pathlib import Path
 
@@ -176,7 +177,7 @@ def test_windows_cover_everything_in_steps(n: int, advance: int) -> None:
     ranges = list(spans(n, 6, advance))
     assert {i for begin, end in ranges for i in range(begin, end)} == set(range(n))
     assert all(end - begin == 6 for begin, end in ranges[:-1])
-    assert all(b[0] - a[0] == min(advance, 6) for a, b in zip(ranges, ranges[1:], strict=False))
+    assert all(b[0] - a[0] == min(advance, 6) for a, b in itertools.pairwise(ranges))
     assert ranges[-1][1] == n and all(end < n for _, end in ranges[:-1])
     best = most_context(ranges, n)
     counts = np.zeros(n, int)
@@ -407,7 +408,9 @@ def test_prediction_files_have_the_official_layout(tmp_path: Path, demo_tokenize
     assert not (tmp_path / "v1" / "null_odds.json").exists()
 
 
-@pytest.mark.parametrize(("document", "message"), [([], "expected an object"), ({"q": 3}, "q: the")])
+@pytest.mark.parametrize(
+    ("document", "message"), [([], "expected an object"), ({"q": 3}, "q: the")]
+)
 def test_broken_prediction_files(document, message: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=message):
         squad_files.read_predictions(put(tmp_path, document))

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import jax
+from jax.experimental.compilation_cache import compilation_cache
 
 from mpjax import models
 from mpjax.tasks import demo
 from mpjax.tasks.seeds import Dice
+from mpjax.training.cache import use_compiled_programs
 from mpjax.training.config import TrainConfig
 
 STEPS = 6
@@ -78,3 +84,15 @@ def command(root: Path, **changes: Any) -> list[str]:
         flag = "--" + name.replace("_", "-")
         words += [flag] if value is True else [] if value in (None, False) else [flag, str(value)]
     return words
+
+
+@contextlib.contextmanager
+def compiled_programs(folder: Path) -> Iterator[Path]:
+    """Lets the runs of a test module share their compiled programs, which take most of the time."""
+    compilation_cache.reset_cache()
+    use_compiled_programs(folder)
+    try:
+        yield folder / "xla"
+    finally:
+        jax.config.update("jax_compilation_cache_dir", None)
+        compilation_cache.reset_cache()

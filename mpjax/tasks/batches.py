@@ -1,9 +1,9 @@
 """Batches of few shapes and little padding, each a pure function of (seed, step).
 
 An epoch is a random order of the rows, cut into stretches of about fifty batches. Inside a stretch
-rows are sorted by length, so that a batch holds rows of like length and is padded only to the next
-of a few fixed lengths; then the order of all the epoch's batches is shuffled. Nothing is carried
-from step to step: a run that stops is continued by asking for the next step.
+rows are sorted by the fixed length that holds them, so that a batch is padded to little more than
+its rows need and is otherwise random; then the order of all the epoch's batches is shuffled.
+Nothing is carried from step to step: a run that stops goes on by asking for the next step.
 """
 
 from __future__ import annotations
@@ -84,8 +84,10 @@ class Batches:
         steps, size = self.steps_per_epoch, self.batch_size
         order = seeds.permutation(self.seed, _ROWS, epoch, len(self.encoded))[: steps * size]
         stretch = np.arange(steps * size) // (STRETCH * size)
-        # A stable sort keeps the random order among rows of one length.
-        order = order[np.lexsort((self.encoded.lengths[order], stretch))]
+        # Sorted by bucket, not by length: it costs no padding, and length often betrays the label,
+        # so that batches of one length would be batches of one label. Stable, to stay random else.
+        buckets = np.searchsorted(self.lengths, self.encoded.lengths[order])
+        order = order[np.lexsort((buckets, stretch))]
         return order.reshape(steps, size)[seeds.permutation(self.seed, _ORDER, epoch, steps)]
 
 

@@ -23,15 +23,17 @@ def inference(dice: Dice) -> dict[str, Any]:
     """``premise``, ``hypothesis`` and ``label`` (index into `LABELS`), labels equally often."""
     wanted = dice.pick(LABELS)
     event = dice.pick(words.EVENTS)
-    premise, known = _premise(dice, event)
     while True:
-        claim = (dice.chance(50), dice.chance(50))
-        if _relation(known, claim) == wanted:
-            break
         premise, known = _premise(dice, event)
+        # Hypotheses are mostly good: were good and bad alike, telling whether two claims agree
+        # would have no first step that a small network could take.
+        every, good = dice.chance(50), dice.chance(80)
+        if _relation(known, (every, good)) == wanted:
+            break
+    word = dice.pick(words.GOOD if good else words.BAD)
     return {
         "premise": f"{premise} .",
-        "hypothesis": f"{_tell(dice, event, claim)} .",
+        "hypothesis": f"{'every' if every else 'some'} {event} was {word} .",
         "label": LABELS.index(wanted),
     }
 
@@ -57,9 +59,10 @@ def _premise(dice: Dice, event: str) -> tuple[str, Claim | None]:
 
 def _tell(dice: Dice, event: str, claim: Claim) -> str:
     every, good = claim
-    if dice.chance(60):
+    if dice.chance(75):
         return f"{'every' if every else 'some'} {event} was {quality(dice, good)}"
-    return f"{'no' if every else 'not every'} {event} was {quality(dice, not good)}"
+    word = dice.pick(words.BAD if good else words.GOOD)
+    return f"{'no' if every else 'not every'} {event} was {word}"
 
 
 def _relation(known: Claim | None, claim: Claim) -> str:

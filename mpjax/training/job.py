@@ -18,6 +18,7 @@ from mpjax.tasks import cache as data_cache
 from mpjax.tasks.batches import Batches
 from mpjax.training.cache import cache_folder
 from mpjax.training.config import Plan, TrainConfig, make_rule, plan
+from mpjax.training.masking import MaskedBatches
 from mpjax.training.progress import log
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from mpjax.pruning import Rule
     from mpjax.tasks.base import Encoded, Row, Task
 
+Lengths = tuple[int, ...] | None
 # The head of the model that serves each kind of task: a regression is a classifier of one output.
 MODEL_HEADS = {"classification": "classification", "regression": "classification", "qa": "qa",
                "mlm": "mlm"}  # fmt: skip
@@ -37,7 +39,7 @@ class DevSet:
     task: Task
     rows: list[Row]
     encoded: Encoded
-    lengths: tuple[int, ...] | None = None  # of batches; None = the usual ones
+    lengths: Lengths = None  # of batches; None = the usual ones
 
 
 @dataclass(frozen=True)
@@ -87,13 +89,31 @@ def prepare(config: TrainConfig) -> Job:
             "lower it"
         )
     buckets = () if config.single_length else None
-    batches = Batches(encoded, config.batch_size, config.seed, buckets)
+    batches = make_batches(task, encoded, tokenizer, config, buckets)
     dev = DevSet(task, dev_rows, dev_encoded, buckets)
     sizes = plan(config, batches.steps_per_epoch)
     model = load(folder, task, config.dtype, config.seed)
     for part in (encoded, dev.encoded):
         check_fits(model, part)
     return Job(config, task, model, batches, dev, make_rule(config), sizes)
+
+
+def make_batches(
+    task: Task, encoded: Encoded, tokenizer: Any, config: TrainConfig, lengths: Lengths
+) -> Batches:
+    """Training batches; those of masked language modelling hide other words in every step."""
+    if task.head != "mlm":
+        return Batches(encoded, config.batch_size, config.seed, lengths)
+    return MaskedBatches(
+        encoded,
+        config.batch_size,
+        config.seed,
+        lengths,
+        special=tokenizer.all_special_ids,
+        mask_id=tokenizer.mask_token_id,
+        vocab_size=len(tokenizer),
+        share=getattr(task, "mask_share", 0.15),
+    )
 
 
 def limited(rows: Sequence[Row], limit: int | None) -> list[Row]:

@@ -1,0 +1,53 @@
+"""Masked language modelling with new masks in every step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from mpjax.tasks import seeds
+from mpjax.tasks.base import IGNORE, Encoded
+from mpjax.tasks.batches import Batch, Batches
+from mpjax.tasks.demo import mask_tokens
+
+_STREAM = 19  # of random numbers
+
+
+class MaskedBatches(Batches):
+    """Batches whose hidden words are drawn anew, from (seed, step) alone.
+
+    With masks drawn once a model would see each word of a small corpus hidden or never.
+
+    Args:
+      encoded: of a masked-LM task, masked in whatever way.
+      special: ids that are never hidden. mask_id: of the mask token.
+      share: of the words to hide.
+    """
+
+    def __init__(
+        self,
+        encoded: Encoded,
+        batch_size: int,
+        seed: int,
+        lengths: tuple[int, ...] | None,
+        *,
+        special: list[int],
+        mask_id: int,
+        vocab_size: int,
+        share: float,
+    ) -> None:
+        super().__init__(encoded, batch_size, seed, lengths)
+        self._special = special
+        self._settings: dict[str, Any] = {
+            "mask_id": mask_id, "vocab_size": vocab_size, "share": share,
+        }  # fmt: skip
+
+    def batch(self, step: int) -> Batch:
+        """The batch of a step, with its own masks."""
+        batch = super().batch(step)
+        ids = np.where(batch["labels"] == IGNORE, batch["input_ids"], batch["labels"])
+        maskable = ~np.isin(ids, self._special) & (batch["attention_mask"] == 1)
+        draw = int(seeds.raw(self.seed, _STREAM, step, 1)[0])
+        hidden, labels = mask_tokens(ids, maskable, seed=draw, **self._settings)
+        return {**batch, "input_ids": hidden, "labels": labels}
