@@ -198,6 +198,7 @@ def test_shards_read_alike(saved):
     (folder / "model-00002-of-00003.safetensors").unlink()
     with pytest.raises(InputError, match=r"names the file model-00002-of-00003\.safetensors"):
         models.load_model(folder, "classification")
+    save_file(tensors, folder.parent / "elsewhere.safetensors")  # there, but not ours to read
     index.write_text(json.dumps({"weight_map": dict.fromkeys(names, "../elsewhere.safetensors")}))
     with pytest.raises(InputError, match="not in the folder"):
         models.load_model(folder, "classification")

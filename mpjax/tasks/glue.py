@@ -129,7 +129,7 @@ class GlueTask(Task):
         if isinstance(value, str) and value.strip() in self.labels:
             return self.labels.index(value.strip())
         for number in range(len(self.labels)):
-            if not isinstance(value, bool) and str(value).strip() == str(number):
+            if str(value).strip() == str(number):
                 return number
         known = ", ".join(f"{i} or {name}" for i, name in enumerate(self.labels))
         raise InputError(f"{where}: unknown label {value!r}; the labels of {self.name} are {known}")

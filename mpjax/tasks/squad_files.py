@@ -91,10 +91,8 @@ def read_predictions(path: Path) -> dict[str, str]:
 
 
 def _answers(qa: dict[str, Any], context: str, where: str) -> dict[str, list[Any]]:
-    # A question marked impossible may list plausible answers, never answers.
-    given = [] if qa.get("is_impossible", False) else _list(qa, "answers", where)
     texts, starts = [], []
-    for answer in given:
+    for answer in _list(qa, "answers", where):
         texts.append(_text(answer, "text", where))
         start = answer.get("answer_start")
         if not isinstance(start, int) or isinstance(start, bool):
