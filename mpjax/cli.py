@@ -130,6 +130,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     log = logging.getLogger("mpjax")
     log.addHandler(notes)
     log.setLevel(logging.INFO)
+    log.propagate = False  # libraries give the root logger handlers of their own
     try:
         args = parse(argv)
         if args.version:
@@ -153,6 +154,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 128 + signal.SIGPIPE
     finally:
         log.removeHandler(notes)
+        log.propagate = True
     return 0
 
 

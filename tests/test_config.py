@@ -8,6 +8,7 @@ import pytest
 
 from mpjax.errors import InputError
 from mpjax.pruning import RULES, cubic_schedule
+from mpjax.training.cache import cache_folder
 from mpjax.training.config import (
     DENSE,
     TrainConfig,
@@ -180,3 +181,19 @@ def test_local_paths_become_absolute_and_hub_names_stay(tmp_path, monkeypatch):
     assert [config.model, config.data, config.output] == [str(tmp_path / n) for n in "mmo"]
     config = resolve(TrainConfig(**BASE, data="hub", final_lambda=1.0))
     assert (config.model, config.data) == ("some/name", "hub")
+
+
+def test_the_cache_is_where_the_user_says(monkeypatch, tmp_path):
+    for name in ("MPJAX_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / ".cache" / "mpjax"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert cache_folder() == tmp_path / "xdg" / "mpjax"
+    monkeypatch.setenv("MPJAX_CACHE", str(tmp_path / "own"))
+    assert cache_folder() == tmp_path / "own"
+    assert cache_folder(str(tmp_path / "said")) == tmp_path / "said"
+    assert cache_folder("none") is None
+    monkeypatch.setenv("MPJAX_CACHE", "none")
+    assert cache_folder() is None
+    assert not list(tmp_path.iterdir())

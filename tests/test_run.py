@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import shutil
 import signal
 
@@ -11,9 +12,10 @@ import tiny
 from safetensors.numpy import load_file
 
 from mpjax.errors import InputError
+from mpjax.tasks.batches import Batches
 from mpjax.training import loop, rundir
 from mpjax.training.evaluate import evaluate
-from mpjax.training.job import choose_devices
+from mpjax.training.job import choose_devices, limited
 from mpjax.training.loop import train
 from mpjax.training.progress import Interrupted
 from mpjax.training.rundir import RunDir
@@ -169,6 +171,26 @@ def test_a_stopped_run_continues_to_the_same_bits(
     assert (run.model / "model.safetensors").read_bytes() == (
         finished.model / "model.safetensors"
     ).read_bytes()
+
+
+def test_every_batch_is_taken_once_and_in_order(root, tmp_path, monkeypatch):
+    taken, give = [], Batches.batch
+
+    def batch(self, step):
+        taken.append(step)
+        return give(self, step)
+
+    monkeypatch.setattr(Batches, "batch", batch)
+    start(root, "movement", output=str(tmp_path / "run"), eval_every=2)
+    assert taken == list(range(tiny.STEPS))
+
+
+def test_limited_rows_are_the_first_of_the_stated_shuffle():
+    rows: list = [{"row": i} for i in range(9)]
+    order = list(range(9))
+    random.Random(0).shuffle(order)
+    assert [row["row"] for row in limited(rows, 4)] == order[:4]
+    assert limited(rows, None) == limited(rows, 9) == limited(rows, 10) == rows
 
 
 def test_the_same_config_gives_the_same_bits_and_compiles_nothing_large_again(

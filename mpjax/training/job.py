@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mpjax.pruning import Rule
     from mpjax.tasks.base import Encoded, Row, Task
 
+NOTED_ROWS = 20_000  # more take long enough to tokenize for a note
 Lengths = tuple[int, ...] | None
 # The head of the model that serves each kind of task: a regression is a classifier of one output.
 MODEL_HEADS = {"classification": "classification", "regression": "classification", "qa": "qa",
@@ -80,7 +81,8 @@ def prepare(config: TrainConfig) -> Job:
     rows = limited(task.read(config.data, "train"), config.limit_train)
     dev_rows = task.read(config.data, "dev")[: config.limit_eval]
     tokenizer = models.load_tokenizer(folder)
-    log.info("tokenizing %d training and %d dev rows", len(rows), len(dev_rows))
+    if len(rows) > NOTED_ROWS:
+        log.info("tokenizing %d training and %d dev rows", len(rows), len(dev_rows))
     encoded = encode(task, rows, tokenizer, config.max_length, config.cache)
     dev_encoded = encode(task, dev_rows, tokenizer, config.max_length, config.cache)
     if config.batch_size > len(encoded):
