@@ -3,8 +3,8 @@
 The names a user needs, loaded when first used, so that ``import mpjax`` and ``mpjax --help`` stay
 instant:
 
-* rules: :func:`make_rule`, ``RULES``, :func:`prune_params`, :func:`select`, :func:`straight_through`,
-  :func:`top_k_masks`, :func:`cubic_schedule`
+* rules: :func:`make_rule`, ``RULES``, :func:`prune_params`, :func:`select`,
+  :func:`straight_through`, :func:`top_k_masks`, :func:`cubic_schedule`
 * any Linen module with a ``scores`` collection: :class:`Pruned`
 * the optax chain: :class:`OptimizerConfig`, :func:`make_optimizer`
 * models: :func:`load_model`, :func:`save_model`
