@@ -70,7 +70,7 @@ def test_what_is_not_said_is_what_the_rule_says():
         ({"output": ""}, ["--output", "missing"]),
         ({"method": "move"}, ["--method", "'move'", "movement", "dense"]),
         ({"method": "movement"}, ["movement", "--density"]),
-        ({"method": "movement", "density": 0.0}, ["--density", "0.0"]),
+        ({"method": "movement", "density": 0.0}, ["--density is 0.0", "fraction"]),
         ({"method": "movement", "density": 1.01}, ["--density", "1.01"]),
         ({"method": "movement", "density": float("nan")}, ["--density", "nan"]),
         ({"method": "magnitude", "density": -0.1}, ["--density", "-0.1"]),
