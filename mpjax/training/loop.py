@@ -6,6 +6,7 @@ import functools
 from typing import Any
 
 import jax
+import optax
 
 from mpjax import models, report
 from mpjax.models.tensors import read_tensors
@@ -61,27 +62,30 @@ def train(config: TrainConfig) -> dict[str, Any]:
     return result
 
 
+def optimizer(job: Job) -> optax.GradientTransformation:
+    """The optax chain of a run, see `optim.make_optimizer`."""
+    config = job.config
+    settings = OptimizerConfig(
+        learning_rate=config.learning_rate,
+        score_learning_rate=config.score_learning_rate or 0.0,
+        weight_decay=config.weight_decay,
+        max_grad_norm=clip_norm(config),
+        warmup_steps=job.plan.warmup_steps,
+        initial_warmup=config.initial_warmup,
+        final_warmup=config.final_warmup,
+        final_lambda=config.final_lambda or 0.0,
+        frozen="" if config.train_embeddings else models.FROZEN,
+    )
+    return make_optimizer(settings, job.rule, job.plan.total_steps)
+
+
 def _train(job: Job, run: RunDir) -> TrainState:
     """The state after the last step, with its parameters folded."""
     config, total = job.config, job.plan.total_steps
     mesh = sharding.make_mesh(choose_devices(config))
     place = functools.partial(jax.device_put, device=sharding.batch_sharding(mesh))
     where = models.PRUNABLE
-    tx = make_optimizer(
-        OptimizerConfig(
-            learning_rate=config.learning_rate,
-            score_learning_rate=config.score_learning_rate or 0.0,
-            weight_decay=config.weight_decay,
-            max_grad_norm=clip_norm(config),
-            warmup_steps=job.plan.warmup_steps,
-            initial_warmup=config.initial_warmup,
-            final_warmup=config.final_warmup,
-            final_lambda=config.final_lambda or 0.0,
-            frozen="" if config.train_embeddings else models.FROZEN,
-        ),
-        job.rule,
-        total,
-    )
+    tx = optimizer(job)
     state = create_state(
         job.model.params, job.rule, tx, where=where, seed=config.seed,
         score_init=config.mask_init, score_scale=config.mask_scale,

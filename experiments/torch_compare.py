@@ -1,0 +1,253 @@
+"""Trains the same run here and in PyTorch, step by step, and prints how far apart they are.
+
+    python -m experiments.torch_compare --model DIR --task sst2 --data DIR --method movement \\
+        --density 0.1 --steps 100 [--float64] [--dropout] [--until 20] [--json FILE]
+
+Takes the options of ``mpjax train``; nothing is written but the JSON. Batches, their order and the
+initial head are the same on both sides. Dropout is off unless asked for: the two draw different
+random numbers. Both sides start from the same schedule of ``--steps`` and stop after ``--until``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import platform
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mpjax import models
+from mpjax.cli import parse
+from mpjax.errors import InputError
+from mpjax.optim import pruning_state
+from mpjax.pruning import flatten, prune_params
+from mpjax.training.config import TrainConfig, as_dict, resolve
+from mpjax.training.job import Job, prepare
+from mpjax.training.loop import optimizer
+from mpjax.training.losses import task_loss
+from mpjax.training.state import TrainState, create_state
+from mpjax.training.step import make_train_step
+
+
+@dataclasses.dataclass
+class Ours:
+    """The run in JAX, a step at a time."""
+
+    job: Job
+    dtype: Any
+    dropout: bool
+
+    def __post_init__(self) -> None:
+        job = self.job
+        config = job.model.config
+        if not self.dropout:
+            config = dataclasses.replace(
+                config,
+                hidden_dropout_prob=0.0,
+                attention_probs_dropout_prob=0.0,
+                classifier_dropout=None,
+            )
+        module = models.encoder(config, job.model.head, self.dtype, self.dtype)
+        params = jax.tree.map(lambda a: jnp.asarray(a, self.dtype), job.model.params)
+        tx = optimizer(job)
+        self.state: TrainState = create_state(
+            params, job.rule, tx, where=models.PRUNABLE, seed=job.config.seed,
+            score_init=job.config.mask_init, score_scale=job.config.mask_scale,
+        )  # fmt: skip
+        self._step = make_train_step(
+            module, job.rule, tx, task_loss(job.task.head), where=models.PRUNABLE
+        )
+        self._masks = jax.jit(self._make_masks)
+
+    def _noise(self, state: TrainState) -> Any:
+        if self.job.rule is None:
+            return None
+        key = jax.random.split(jax.random.fold_in(state.rng, state.step))[1]
+        return self.job.rule.sample_noise(key, state.scores)
+
+    def _make_masks(self, state: TrainState) -> dict[str, jax.Array]:
+        assert self.job.rule is not None
+        now = pruning_state(state.opt_state)
+        assert now is not None
+        noise, where = self._noise(state), models.PRUNABLE
+        masks = prune_params(
+            self.job.rule, state.params, state.scores, now.threshold, where, noise
+        )[1]
+        return flatten(masks)
+
+    def named(self, tree: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """Arrays at kernel paths by their Hugging Face module, (out, in)."""
+        names = models.torch_names(self.job.model.config, self.job.model.head)
+        return {names[p].removesuffix(".weight"): np.asarray(a).T for p, a in tree.items()}
+
+    def step(self, batch: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """One step; its task loss, threshold and density."""
+        self.state, metrics = self._step(self.state, dict(batch))
+        return {k: float(metrics[k]) for k in ("task_loss", "threshold", "density") if k in metrics}
+
+    def masks(self) -> dict[str, np.ndarray]:
+        """Those of the next step."""
+        return {} if self.job.rule is None else self.named(self._masks(self.state))
+
+    def noise(self) -> dict[str, np.ndarray] | None:
+        """The gate noise of the next step, where the rule has any."""
+        drawn = self._noise(self.state)
+        return None if drawn is None else self.named(flatten(drawn))
+
+    def scores(self) -> dict[str, np.ndarray]:
+        """The scores now."""
+        return self.named(flatten(self.state.scores))
+
+
+def theirs(job: Job, *, double: bool, dropout: bool) -> Any:
+    """The same run in PyTorch, from the same initial values."""
+    import torch
+
+    from experiments.torch_trainer import TorchTrainer
+
+    model = job.model
+    assert model.folder is not None
+    tensors = models.to_torch_names(model.params, model.config, model.head)
+    return TorchTrainer(
+        job.config,
+        job.plan,
+        model.folder,
+        {name: np.asarray(array) for name, array in tensors.items()},
+        head=model.head,
+        num_labels=model.config.num_labels,
+        dtype=torch.float64 if double else torch.float32,
+        dropout=dropout,
+    )
+
+
+def compare(job: Job, until: int, *, double: bool, dropout: bool) -> Iterator[dict[str, Any]]:
+    """One record a step: losses, thresholds, densities, differing mask entries, seconds."""
+    import torch
+
+    ours = Ours(job, jnp.float64 if double else jnp.float32, dropout)
+    other = theirs(job, double=double, dropout=dropout)
+    for index in range(until):
+        batch = job.batches.batch(index)
+        masks, noise = ours.masks(), ours.noise()
+        start = time.perf_counter()
+        here = ours.step(batch)
+        middle = time.perf_counter()
+        draws = None if noise is None else {n: torch.tensor(u) for n, u in noise.items()}
+        there = other.step(batch, draws)
+        end = time.perf_counter()
+        differing = sum(int(np.sum(masks[n] != m)) for n, m in other.masks().items())
+        if job.config.method == "l0":  # gates are real numbers: only count those that close
+            differing = sum(
+                int(np.sum((masks[n] > 0) != (m > 0))) for n, m in other.masks().items()
+            )
+        yield {
+            "step": index + 1,
+            "jax_loss": here["task_loss"],
+            "torch_loss": there["loss"],
+            "threshold": here.get("threshold", 1.0),
+            "threshold_difference": abs(here.get("threshold", 1.0) - there["threshold"]),
+            "jax_density": here.get("density", 1.0),
+            "torch_density": there["density"],
+            "masks_differing": differing,
+            "jax_seconds": middle - start,
+            "torch_seconds": end - middle,
+        }
+    if job.rule is not None and job.rule.has_scores:
+        yield {"scores": score_differences(ours.scores(), other.scores())}
+
+
+def score_differences(
+    ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray]
+) -> dict[str, float]:
+    """Largest difference of the scores, and their correlation over all matrices."""
+    here = np.concatenate([ours[name].ravel() for name in theirs]).astype(np.float64)
+    there = np.concatenate([array.ravel() for array in theirs.values()]).astype(np.float64)
+    spread = here.std() * there.std()
+    product = np.mean((here - here.mean()) * (there - there.mean()))
+    return {
+        "largest_difference": float(np.max(np.abs(here - there))),
+        "correlation": float(product / spread) if spread else 1.0,
+    }
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Prints a line every few steps and a summary; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.torch_compare",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--float64", action="store_true", help="both sides in double precision")
+    parser.add_argument("--dropout", action="store_true", help="train with dropout")
+    parser.add_argument("--until", type=int, help="stop after this many steps of the run")
+    parser.add_argument("--json", help="write settings, every step and versions to this file")
+    args, rest = parser.parse_known_args(argv)
+    try:
+        options = vars(parse(["train", "--output", "unused", *rest]))
+        config = resolve(
+            TrainConfig(**{k: v for k, v in options.items() if k not in ("command", "version")})
+        )
+        with jax.enable_x64(args.float64):
+            return _run(prepare(config), args)
+    except InputError as error:
+        print(f"experiments.torch_compare: error: {error}", file=sys.stderr)
+        return 2
+
+
+def _run(job: Job, args: argparse.Namespace) -> int:
+    until = min(args.until or job.plan.total_steps, job.plan.total_steps)
+    records, every = [], max(1, until // 20)
+    print(f"{'step':>6} {'loss, jax':>12} {'torch':>12} {'density':>9} {'masks differ':>13}")
+    for record in compare(job, until, double=args.float64, dropout=args.dropout):
+        records.append(record)
+        if "step" in record and (record["step"] % every == 0 or record["step"] == until):
+            print(
+                f"{record['step']:>6} {record['jax_loss']:>12.8f} {record['torch_loss']:>12.8f} "
+                f"{record['jax_density']:>9.4f} {record['masks_differing']:>13}",
+                flush=True,
+            )
+    summary = summarize(records)
+    print(json.dumps(summary, indent=1))
+    if args.json:
+        names = ("jax", "optax", "torch", "transformers")
+        about = {
+            "config": as_dict(job.config),
+            "float64": args.float64,
+            "dropout": args.dropout,
+            "versions": {name: version(name) for name in names},
+            "machine": platform.machine(),
+        }
+        with open(args.json, "w") as file:
+            json.dump({**about, "summary": summary, "records": records}, file, indent=1)
+    return 0
+
+
+def summarize(records: list[dict[str, Any]]) -> dict[str, Any]:
+    """The largest differences over the steps, and the median time of a step after the fifth."""
+    steps = [record for record in records if "step" in record]
+    gaps = [abs(r["jax_loss"] - r["torch_loss"]) for r in steps]
+    relative = [gap / abs(r["torch_loss"]) for gap, r in zip(gaps, steps, strict=True)]
+    summary: dict[str, Any] = {
+        "steps": len(steps),
+        "largest_loss_difference": max(gaps),
+        "largest_relative_loss_difference": max(relative),
+        "mask_entries_differing": sum(r["masks_differing"] for r in steps),
+        "largest_threshold_difference": max(r["threshold_difference"] for r in steps),
+    }
+    late = steps[5:]
+    if late:
+        for side in ("jax", "torch"):
+            summary[f"{side}_step_seconds"] = float(np.median([r[f"{side}_seconds"] for r in late]))
+    return summary | {k: v for r in records if "scores" in r for k, v in r["scores"].items()}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,255 @@
+"""Fine-pruning in PyTorch, to compare with: transformers' model, masks by parametrization.
+
+Written from the published method and sharing no numerics with mpjax, so that agreement of the two
+means something. Needs the extra ``[torch]``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from mpjax.errors import InputError
+from mpjax.training.config import DENSE, Plan, TrainConfig
+
+CLASSES = {
+    "classification": transformers.AutoModelForSequenceClassification,
+    "qa": transformers.AutoModelForQuestionAnswering,
+}
+FLOOR = 0.005  # the threshold methods never leave a matrix with less
+BETA, LEFT, RIGHT = 2 / 3, -0.1, 1.1  # of the hard-concrete gates
+
+
+class StraightThrough(torch.autograd.Function):
+    """Forward the mask, backward to the scores as if it were them."""
+
+    @staticmethod
+    def forward(ctx: Any, scores: Tensor, mask: Tensor) -> Tensor:
+        del ctx, scores
+        return mask
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        del ctx
+        return grads[0], None
+
+
+class Masked(nn.Module):
+    """The parametrization of one weight: multiplies it by ``mask``, which the trainer sets."""
+
+    def __init__(self, shape: torch.Size, scale: float | None, dtype: torch.dtype) -> None:
+        super().__init__()
+        scores = None if scale is None else nn.Parameter(torch.full(shape, scale, dtype=dtype))
+        self.register_parameter("scores", scores)
+        self.mask: Tensor | float = 1.0
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight * self.mask
+
+
+def keep_largest(values: Tensor, count: int) -> Tensor:
+    """Marks the ``count`` largest; ties go to the lowest index of the transposed (in, out) matrix.
+
+    That is the order of a Flax kernel, so masks of the two frameworks can be compared entry by
+    entry.
+    """
+    flat = values.T.reshape(-1)
+    mask = torch.zeros_like(flat)
+    mask[torch.argsort(flat, descending=True, stable=True)[:count]] = 1
+    return mask.reshape(values.T.shape).T
+
+
+class TorchTrainer:
+    """One fine-pruning run.
+
+    Args:
+      config: resolved options. plan: lengths of the run.
+      folder: of the pretrained model, for its ``config.json``.
+      tensors: every initial value by its Hugging Face name, the head's included.
+      head: ``classification`` (one label = regression) or ``qa``. num_labels: of the classifier.
+      dtype: of everything. dropout: False switches it off.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        plan: Plan,
+        folder: Path,
+        tensors: Mapping[str, np.ndarray],
+        *,
+        head: str,
+        num_labels: int,
+        dtype: torch.dtype = torch.float32,
+        dropout: bool = True,
+    ) -> None:
+        if config.method == "l0" and config.density is not None:
+            raise InputError("the PyTorch trainer has the published l0 only; use --final-lambda")
+        if config.mask_init != "constant":
+            raise InputError("the PyTorch trainer starts scores constant; use --mask-init constant")
+        torch.manual_seed(config.seed)
+        self.config, self.plan, self.step_count = config, plan, 0
+        settings = {"num_labels": num_labels} if head == "classification" else {}
+        shape = transformers.AutoConfig.from_pretrained(folder, **settings)
+        if not dropout:
+            shape.hidden_dropout_prob = shape.attention_probs_dropout_prob = 0.0
+            shape.classifier_dropout = None
+        self.model = CLASSES[head].from_config(shape).to(dtype)
+        missing, unknown = self.model.load_state_dict(
+            {name: torch.tensor(array, dtype=dtype) for name, array in tensors.items()},
+            strict=False,
+        )
+        if missing or unknown:
+            raise InputError(f"the PyTorch model wants {missing} and does not know {unknown}")
+        self.model.train()
+        self.masked = self._parametrize(dtype)
+        self.optimizer = self._optimizer()
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._rate)
+
+    def _parametrize(self, dtype: torch.dtype) -> dict[str, tuple[nn.Module, Masked]]:
+        """(Linear, mask) of every prunable matrix by its Hugging Face name."""
+        found: dict[str, tuple[nn.Module, Masked]] = {}
+        if self.config.method == DENSE:
+            return found
+        scale = None if self.config.method == "magnitude" else self.config.mask_scale
+        for name, module in list(self.model.named_modules()):
+            if isinstance(module, nn.Linear) and ".layer." in name:
+                mask = Masked(module.weight.shape, scale, dtype)
+                parametrize.register_parametrization(module, "weight", mask)
+                found[name] = module, mask
+        return found
+
+    def _optimizer(self) -> torch.optim.AdamW:
+        c = self.config
+        groups: dict[str, list[nn.Parameter]] = {"scores": [], "plain": [], "weights": []}
+        for name, parameter in self.model.named_parameters():
+            if "embeddings" in name and not c.train_embeddings:
+                parameter.requires_grad_(False)
+            elif name.endswith("scores"):
+                groups["scores"].append(parameter)
+            elif name.endswith("bias") or "LayerNorm" in name:
+                groups["plain"].append(parameter)
+            else:
+                groups["weights"].append(parameter)
+        self.trained = [p for group in groups.values() for p in group]
+        rates = {"scores": c.score_learning_rate or 0.0}
+        decays = {"weights": c.weight_decay}
+        return torch.optim.AdamW(
+            [
+                {
+                    "params": parameters,
+                    "lr": rates.get(name, c.learning_rate),
+                    "weight_decay": decays.get(name, 0.0),
+                }
+                for name, parameters in groups.items()
+                if parameters
+            ],
+            eps=1e-8,
+        )
+
+    def _rate(self, step: int) -> float:
+        warmup, total = self.plan.warmup_steps, self.plan.total_steps
+        if step < warmup:
+            return step / max(1, warmup)
+        return max(0.0, (total - step) / max(1, total - warmup))
+
+    def threshold(self) -> float:
+        """The schedule's value for the next forward pass."""
+        c, step = self.config, self.step_count
+        start = c.initial_warmup * self.plan.warmup_steps
+        end = self.plan.total_steps - c.final_warmup * self.plan.warmup_steps
+        first, last = float(c.initial_threshold or 0.0), float(c.final_threshold or 0.0)
+        if step <= start:
+            return first
+        if step > end:
+            return last
+        return last + (first - last) * (1 - (step - start) / (end - start)) ** 3
+
+    def set_masks(self, threshold: float, noise: Mapping[str, Tensor] | None = None) -> None:
+        """Computes every mask; ``noise`` are uniform draws for l0, drawn here if absent."""
+        method = self.config.method
+        if method == "l0":
+            for name, (_, m) in self.masked.items():
+                draw = torch.rand_like(m.scores) if noise is None else noise[name]
+                u = draw.clamp(1e-4, 1 - 1e-4)
+                gate = torch.sigmoid((u.log() - (1 - u).log() + m.scores) / BETA)
+                m.mask = (gate * (RIGHT - LEFT) + LEFT).clamp(0, 1)
+            return
+        values = {
+            name: linear.parametrizations.weight.original.detach().abs()  # type: ignore[union-attr]
+            if m.scores is None
+            else m.scores.detach()
+            for name, (linear, m) in self.masked.items()
+        }
+        for name, mask in self._hard_masks(values, threshold).items():
+            m = self.masked[name][1]
+            m.mask = mask if m.scores is None else StraightThrough.apply(m.scores, mask)
+
+    def _hard_masks(self, values: Mapping[str, Tensor], threshold: float) -> dict[str, Tensor]:
+        if self.config.method == "soft_movement":
+            return {name: self._above(v, threshold) for name, v in values.items()}
+        if self.config.scope == "local":
+            return {n: keep_largest(v, int(threshold * v.numel())) for n, v in values.items()}
+        flat = torch.cat([v.T.reshape(-1) for v in values.values()])
+        mask = keep_largest(flat[:, None], int(threshold * flat.numel()))[:, 0]
+        parts = mask.split([v.numel() for v in values.values()])
+        return {
+            name: part.reshape(v.T.shape).T
+            for (name, v), part in zip(values.items(), parts, strict=True)
+        }
+
+    @staticmethod
+    def _above(scores: Tensor, threshold: float) -> Tensor:
+        mask = torch.sigmoid(scores) > threshold
+        least = int(FLOOR * scores.numel()) + 1
+        if int(mask.sum()) < least:
+            cut = scores.flatten().sort().values[max(scores.numel() - least, 1) - 1]
+            mask = scores > cut
+        return mask.to(scores.dtype)
+
+    def penalty(self) -> Tensor:
+        """Mean over matrices of the mean σ(S), shifted for l0."""
+        shift = BETA * math.log(-LEFT / RIGHT) if self.config.regularization == "l0" else 0.0
+        means = [torch.sigmoid(m.scores - shift).mean() for _, m in self.masked.values()]
+        return torch.stack(means).mean()
+
+    def step(
+        self, batch: Mapping[str, np.ndarray], noise: Mapping[str, Tensor] | None = None
+    ) -> dict[str, float]:
+        """One step; returns task loss, threshold and density."""
+        c, threshold = self.config, 1.0
+        if self.masked:
+            threshold = self.threshold()
+            self.set_masks(threshold, noise)
+        inputs = {name: torch.as_tensor(array).long() for name, array in batch.items()}
+        if batch.get("labels", np.zeros(0, int)).dtype.kind == "f":
+            inputs["labels"] = torch.as_tensor(batch["labels"]).to(self.model.dtype)
+        loss = self.model(**inputs).loss
+        total = loss
+        if c.final_lambda and c.final_threshold:
+            total = loss + c.final_lambda * threshold / c.final_threshold * self.penalty()
+        total.backward()
+        if c.clip:
+            torch.nn.utils.clip_grad_norm_(self.trained, c.clip)
+        self.optimizer.step()
+        self.schedule.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step_count += 1
+        kept = sum(float((m.mask != 0).sum()) for _, m in self.masked.values())  # type: ignore[union-attr]
+        size = sum(m.mask.numel() for _, m in self.masked.values()) or 1  # type: ignore[union-attr]
+        return {"loss": float(loss), "threshold": threshold, "density": kept / size}
+
+    def masks(self) -> dict[str, np.ndarray]:
+        """The masks of the last step by matrix, (out, in)."""
+        return {n: m.mask.detach().numpy() for n, (_, m) in self.masked.items()}  # type: ignore[union-attr]
+
+    def scores(self) -> dict[str, np.ndarray]:
+        """The scores by matrix, (out, in)."""
+        return {n: m.scores.detach().numpy() for n, (_, m) in self.masked.items()}
