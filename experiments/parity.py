@@ -194,10 +194,10 @@ def replay(case: Case) -> dict[str, float]:
     if distil := settings["distillation"]:
         teacher = case.params("teacher")
         loss = distillation_loss(
-            loss,
+            case.head,
             temperature=distil["temperature"],
             alpha_ce=distil["alpha_ce"],
-            alpha_kd=distil["alpha_distil"],
+            alpha_distil=distil["alpha_distil"],
         )
     scores = case.per_kernel("init", ".mask_scores")
     gradients = make_gradients(module, rule, loss, where=PRUNABLE)

@@ -31,8 +31,7 @@ from mpjax.optim import pruning_state
 from mpjax.pruning import flatten, prune_params
 from mpjax.training.config import TrainConfig, as_dict, resolve
 from mpjax.training.job import Job, prepare
-from mpjax.training.loop import optimizer
-from mpjax.training.losses import task_loss
+from mpjax.training.loop import optimizer, training_loss
 from mpjax.training.state import TrainState, create_state
 from mpjax.training.step import make_train_step
 
@@ -63,7 +62,7 @@ class Ours:
             score_init=job.config.mask_init, score_scale=job.config.mask_scale,
         )  # fmt: skip
         self._step = make_train_step(
-            module, job.rule, tx, task_loss(job.task.head), where=models.PRUNABLE
+            module, job.rule, tx, training_loss(job), where=models.PRUNABLE
         )
         self._masks = jax.jit(self._make_masks)
 

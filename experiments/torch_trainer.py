@@ -244,7 +244,7 @@ class TorchTrainer:
         self.step_count += 1
         kept = sum(float((m.mask != 0).sum()) for _, m in self.masked.values())  # type: ignore[union-attr]
         size = sum(m.mask.numel() for _, m in self.masked.values()) or 1  # type: ignore[union-attr]
-        return {"loss": float(loss), "threshold": threshold, "density": kept / size}
+        return {"loss": float(loss.detach()), "threshold": threshold, "density": kept / size}
 
     def masks(self) -> dict[str, np.ndarray]:
         """The masks of the last step by matrix, (out, in)."""

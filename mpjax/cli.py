@@ -191,7 +191,7 @@ def _evaluate(args: argparse.Namespace) -> None:
 def _inspect(args: argparse.Namespace) -> None:
     from mpjax.models.tensors import read_tensors
     from mpjax.report import measure
-    from mpjax.training.evaluate import model_folder
+    from mpjax.training.job import model_folder
 
     density = measure(read_tensors(model_folder(args.folder))[1])
     print(json.dumps(density.to_json(), indent=2) if args.json else density.table())

@@ -171,7 +171,10 @@ def test_differences_name_options_that_matter_and_no_others():
     assert differences(as_dict(now), as_dict(then)) == ["--seed was 0, now 3"]
     older = as_dict(then)
     del older["dtype"]  # a run of a version that did not have the option
-    assert differences(as_dict(then), older) == ["--dtype was None, now float32"]
+    assert differences(as_dict(then), older) == []  # it computed as the default does
+    assert differences({**as_dict(then), "dtype": "bfloat16"}, older) == [
+        "--dtype was float32, now bfloat16"
+    ]
 
 
 def test_local_paths_become_absolute_and_hub_names_stay(tmp_path, monkeypatch):
@@ -197,3 +200,23 @@ def test_the_cache_is_where_the_user_says(monkeypatch, tmp_path):
     monkeypatch.setenv("MPJAX_CACHE", "none")
     assert cache_folder() is None
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"method": "movement", "density": 0.1},
+        {"method": "l0", "density": 0.1, "scope": "global"},
+        {"method": "dense"},
+    ],
+)
+def test_published_cut_is_for_global_magnitude_and_movement(changes):
+    config = TrainConfig(model="m", task="sst2", output="o", published_cut=True, **changes)
+    with pytest.raises(InputError, match="--published-cut"):
+        resolve(config)
+    good = TrainConfig(
+        model="m", task="sst2", output="o", published_cut=True,
+        method="movement", density=0.1, scope="global",
+    )  # fmt: skip
+    assert make_rule(resolve(good)).published_cut
+    assert not make_rule(resolve(dataclasses.replace(good, published_cut=False))).published_cut

@@ -135,7 +135,7 @@ def test_losses_equal_numpy(x64):
     s, t = log_softmax(logits / 2, 1), log_softmax(teacher / 2, 1)
     kl = (np.exp(t) * (t - s)).sum(1)  # (5, 2)
     total = 0.1 * expected + 0.9 * 4 * (kl[:, 0].mean() + kl[:, 1].mean()) / 2
-    loss = distillation_loss(qa_loss, temperature=2.0, alpha_ce=0.1, alpha_kd=0.9)
+    loss = distillation_loss("qa", temperature=2.0, alpha_ce=0.1, alpha_distil=0.9)
     got = loss(jnp.asarray(logits), {**batch, "teacher_logits": jnp.asarray(teacher)})
     assert float(got) == pytest.approx(total, rel=1e-12)
 
@@ -148,6 +148,14 @@ def test_losses_equal_numpy(x64):
     values, target = rng.normal(size=(6, 1)), rng.normal(size=6)
     got = task_loss("regression")(jnp.asarray(values), {"labels": jnp.asarray(target)})
     assert float(got) == pytest.approx(((values[:, 0] - target) ** 2).mean(), rel=1e-12)
+
+    soft = rng.normal(size=(6, 1))
+    batch = {"labels": jnp.asarray(target), "teacher_logits": jnp.asarray(soft)}
+    got = distillation_loss("regression", alpha_ce=0.25, alpha_distil=0.5)(
+        jnp.asarray(values), batch
+    )
+    expected = 0.25 * ((values[:, 0] - target) ** 2).mean() + 0.5 * ((values - soft) ** 2).mean()
+    assert float(got) == pytest.approx(expected, rel=1e-12)
 
 
 def test_predict_runs_without_dropout():

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from mpjax.errors import InputError
-from mpjax.training.evaluate import model_folder
+from mpjax.training.job import model_folder
 
 
 def export_model(run: str | Path, output: str | Path) -> Path:

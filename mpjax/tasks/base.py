@@ -36,6 +36,8 @@ class Encoded:
     * qa: ``start_positions``, ``end_positions`` int32 (n,)
     * mlm: ``labels`` int32 (n, L), -100 where nothing is asked
 
+    A distilled run adds ``teacher_logits`` float32, (n, classes) or (n, L, 2).
+
     `lengths` int32 (n,) counts real tokens. `extra` holds what scoring needs and the model does
     not. For ``qa`` a row here is a window of a passage, so n can exceed the number of rows read.
     """

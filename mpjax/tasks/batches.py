@@ -8,6 +8,8 @@ Nothing is carried from step to step: a run that stops goes on by asking for the
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 
@@ -79,6 +81,13 @@ class Batches:
         """
         return take(self.encoded, self.rows(step), self.length(step))
 
+    def with_array(self, name: str, array: np.ndarray) -> Batches:
+        """The same batches with one more array of the training rows, (n, ...)."""
+        arrays = {**self.encoded.arrays, name: array}
+        twin = copy.copy(self)
+        twin.encoded = dataclasses.replace(self.encoded, arrays=arrays)
+        return twin
+
     def _plan(self, epoch: int) -> np.ndarray:
         """Rows of every batch of an epoch, int64 (steps_per_epoch, batch_size)."""
         steps, size = self.steps_per_epoch, self.batch_size
@@ -133,9 +142,14 @@ def collect(encoded: Encoded, results: Iterable[tuple[np.ndarray, np.ndarray]]) 
 def take(encoded: Encoded, rows: np.ndarray, length: int) -> Batch:
     """Those rows of every array; arrays with one entry per token cut to `length`."""
     return {
-        name: array[rows, :length] if array.ndim > 1 else array[rows]
+        name: array[rows, :length] if _per_token(array) else array[rows]
         for name, array in encoded.arrays.items()
     }
+
+
+def _per_token(array: np.ndarray) -> bool:
+    """Ids and masks are integers with two axes; a teacher's logits per token have three."""
+    return array.ndim == 3 or (array.ndim == 2 and array.dtype.kind in "iu")
 
 
 def _bucket(lengths: np.ndarray, buckets: Sequence[int]) -> int:

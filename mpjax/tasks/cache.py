@@ -46,14 +46,15 @@ def key(task: Task, rows: Sequence[Row], tokenizer: Tokenizer, max_length: int) 
     """Hash of the rows, the tokenizer and every setting of the task, 32 hex digits."""
     digest = hashlib.sha256()
     digest.update(repr((FORMAT, task, max_length, tokenizer.all_special_ids)).encode())
-    digest.update(_tokenizer_text(tokenizer).encode())
+    digest.update(tokenizer_text(tokenizer).encode())
     for row in rows:
         digest.update(json.dumps(row, sort_keys=True).encode())
         digest.update(b"\n")
     return digest.hexdigest()[:32]
 
 
-def _tokenizer_text(tokenizer: Tokenizer) -> str:
+def tokenizer_text(tokenizer: Tokenizer) -> str:
+    """All that a tokenizer does, as text: equal for tokenizers that give the same ids."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:  # a slow tokenizer: its vocabulary is the best there is
         return json.dumps([type(tokenizer).__name__, tokenizer.get_vocab()], sort_keys=True)

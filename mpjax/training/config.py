@@ -70,6 +70,19 @@ class TrainConfig:
     final_threshold: float | None = _option(
         None, "threshold at the end (default: the density; soft_movement 0.1)"
     )
+    published_cut: bool = _option(
+        False,
+        "with --scope global, cut as the published code does: one weight more, and never less than "
+        "0.5% of a matrix",
+    )
+    teacher: str | None = _option(
+        None, "fine-tuned model folder, run or hub name to distil from (its logits are made once)"
+    )
+    temperature: float | None = _option(None, "of the distillation (default: 2)")
+    alpha_ce: float | None = _option(
+        None, "weight of the task's own loss beside a teacher (default: 0.1)"
+    )
+    alpha_distil: float | None = _option(None, "weight of the teacher's (default: 0.9)")
     epochs: float = _option(3.0, "passes over the training rows")
     steps: int | None = _option(None, "optimizer steps, instead of --epochs")
     batch_size: int = _option(32, "rows per step")
@@ -85,6 +98,9 @@ class TrainConfig:
     warmup: float = _option(0.1, "learning-rate warm-up: steps, or below 1 a fraction of the run")
     initial_warmup: float = _option(1.0, "pruning starts after this many warm-ups")
     final_warmup: float = _option(2.0, "pruning ends this many warm-ups before the end")
+    first_step: int = _option(
+        0, "step number of the first update in the sparsity schedule; the published SQuAD runs: 1"
+    )
     train_embeddings: bool = _option(False, "train the embeddings too, as pretraining needs")
     clip: float = _option(1.0, "largest global norm of the gradient; 0 = no clipping")
     mask_init: str = _option(
@@ -154,8 +170,9 @@ def resolve(config: TrainConfig) -> TrainConfig:
             raise InputError(f"{option(name)} is missing (see: mpjax train --help)")
     _check_ranges(config)
     _check_choices(config)
+    config = dataclasses.replace(config, **_distillation(config))
     paths = {"output": os.path.abspath(os.path.expanduser(config.output))}
-    for name in ("model", "data"):
+    for name in ("model", "data", "teacher"):
         path = os.path.expanduser(getattr(config, name) or "")
         if os.path.exists(path):
             paths[name] = os.path.abspath(path)
@@ -163,6 +180,8 @@ def resolve(config: TrainConfig) -> TrainConfig:
             raise InputError(f"--data {config.data} does not exist; give a folder or a file")
     if config.method == DENSE:
         _refuse(config, "it prunes nothing", "density", *_SCORES, *_THRESHOLDS)
+        if config.published_cut:
+            raise InputError("--published-cut does not apply to dense: it prunes nothing")
         return dataclasses.replace(config, **paths)
     return dataclasses.replace(config, **paths, **_method_values(config))
 
@@ -173,6 +192,7 @@ def make_rule(config: TrainConfig) -> Rule | None:
 
     if config.method == DENSE:
         return None
+    extra = {"published_cut": True} if config.published_cut else {}
     try:
         return pruning.make_rule(
             config.method,
@@ -180,6 +200,7 @@ def make_rule(config: TrainConfig) -> Rule | None:
             regularization=config.regularization or "none",
             initial=config.initial_threshold,
             final=config.final_threshold,
+            **extra,
         )
     except ValueError as error:
         raise InputError(
@@ -222,7 +243,9 @@ def differences(now: dict[str, Any], then: dict[str, Any]) -> list[str]:
     >>> differences({"seed": 1, "output": "a"}, {"seed": 0, "output": "b"})
     ['--seed was 0, now 1']
     """
-    names = [name for name in {**then, **now} if name not in OPERATIONAL]
+    defaults = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
+    then = {**defaults, **then}  # a run older than an option had its default
+    names = [name for name in then if name not in OPERATIONAL and name in now]
     return [
         f"{option(name)} was {then.get(name)}, now {now.get(name)}"
         for name in names
@@ -236,6 +259,11 @@ def _method_values(config: TrainConfig) -> dict[str, Any]:
 
     method, rule = config.method, RULES[config.method]
     density, final, lam = config.density, config.final_threshold, config.final_lambda
+    if config.published_cut and (config.scope == "local" or not _has_published_cut(rule)):
+        raise InputError(
+            "--published-cut is the global cut of magnitude and movement; use it with "
+            "--scope global and one of the two, or leave it out"
+        )
     if not rule.is_density:
         _refuse(
             config,
@@ -284,6 +312,21 @@ def _method_values(config: TrainConfig) -> dict[str, Any]:
     return values
 
 
+def _has_published_cut(rule: type[Rule]) -> bool:
+    return "published_cut" in rule.__dataclass_fields__
+
+
+def _distillation(config: TrainConfig) -> dict[str, Any]:
+    """The published weights of a distilled run; refused without a teacher."""
+    defaults = {"temperature": 2.0, "alpha_ce": 0.1, "alpha_distil": 0.9}
+    if config.teacher:
+        return {name: _or(getattr(config, name), value) for name, value in defaults.items()}
+    for name in defaults:
+        if getattr(config, name) is not None:
+            raise InputError(f"{option(name)} is for distillation; give a --teacher, or leave it")
+    return {}
+
+
 def _or(value: float | None, default: float) -> float:
     return default if value is None else value
 
@@ -298,7 +341,7 @@ def _refuse(config: TrainConfig, why: str, *fields: str) -> None:
 _LEAST = {
     "batch_size": 1, "eval_batch_size": 1, "max_length": 4, "log_every": 1, "checkpoint_every": 1,
     "steps": 1, "limit_train": 1, "limit_eval": 1, "eval_every": 1, "devices": 1, "seed": 0,
-    "warmup": 0,
+    "warmup": 0, "first_step": 0, "alpha_ce": 0, "alpha_distil": 0,
     "initial_warmup": 0, "final_warmup": 0, "clip": 0, "weight_decay": 0, "final_lambda": 0,
     "initial_threshold": 0, "final_threshold": 0, "learning_rate": 0, "score_learning_rate": 0,
 }  # fmt: skip
@@ -311,6 +354,8 @@ def _check_ranges(config: TrainConfig) -> None:
             raise InputError(f"{option(name)} is {value}; it must be at least {least}")
     if not (math.isfinite(config.epochs) and config.epochs > 0):
         raise InputError(f"--epochs is {config.epochs}; it must be more than 0")
+    if config.temperature is not None and not 0 < config.temperature < math.inf:
+        raise InputError(f"--temperature is {config.temperature}; it must be more than 0")
     if config.warmup >= 1 and config.warmup != int(config.warmup):
         raise InputError(
             f"--warmup is {config.warmup}; give whole steps, or a fraction of the run below 1"

@@ -12,7 +12,7 @@ from mpjax import tasks
 from mpjax.errors import InputError
 from mpjax.tasks.batches import collect, eval_batches
 from mpjax.training.config import TrainConfig
-from mpjax.training.job import DevSet, check_fits, encode, load
+from mpjax.training.job import DevSet, check_fits, encode, load, model_folder
 from mpjax.training.rundir import RunDir, is_run, read_json
 
 if TYPE_CHECKING:
@@ -84,21 +84,6 @@ def evaluate(
         "metric": chosen.metric,
         "score": score,
     }
-
-
-def model_folder(name: str | Path) -> Path:
-    """The model folder behind a run folder, a model folder or a hub name."""
-    from mpjax import models
-
-    if not is_run(name):
-        return models.resolve(name)
-    run = RunDir(Path(name))
-    if not run.model.is_dir():
-        raise InputError(
-            f"the run in {name} is not finished, it has no model yet; "
-            "give its mpjax train command again to finish it"
-        )
-    return run.model
 
 
 def score_dev(

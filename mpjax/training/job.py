@@ -20,6 +20,8 @@ from mpjax.training.cache import cache_folder
 from mpjax.training.config import Plan, TrainConfig, make_rule, plan
 from mpjax.training.masking import MaskedBatches
 from mpjax.training.progress import log
+from mpjax.training.rundir import RunDir, is_run
+from mpjax.training.teacher import Teacher, prepare_teacher
 
 if TYPE_CHECKING:
     from mpjax.models import Model
@@ -54,6 +56,7 @@ class Job:
     dev: DevSet
     rule: Rule | None
     plan: Plan
+    teacher: Teacher | None = None
 
     @property
     def derived(self) -> dict[str, Any]:
@@ -97,7 +100,15 @@ def prepare(config: TrainConfig) -> Job:
     model = load(folder, task, config.dtype, config.seed)
     for part in (encoded, dev.encoded):
         check_fits(model, part)
-    return Job(config, task, model, batches, dev, make_rule(config), sizes)
+    teacher = None
+    if config.teacher:
+        source = model_folder(config.teacher)
+        teacher = prepare_teacher(
+            load(source, task, config.dtype, config.seed),
+            models.load_tokenizer(source), tokenizer, task, rows, encoded,
+        )  # fmt: skip
+        check_fits(teacher.model, teacher.encoded)
+    return Job(config, task, model, batches, dev, make_rule(config), sizes, teacher)
 
 
 def make_batches(
@@ -133,6 +144,21 @@ def encode(
     """Rows as arrays, from the cache if they were encoded before."""
     folder = cache_folder(cache)
     return data_cache.encode(task, rows, tokenizer, max_length, folder and folder / "data")
+
+
+def model_folder(name: str | Path) -> Path:
+    """The model folder behind a run folder, a model folder or a hub name."""
+    from mpjax import models
+
+    if not is_run(name):
+        return models.resolve(name)
+    run = RunDir(Path(name))
+    if not run.model.is_dir():
+        raise InputError(
+            f"the run in {name} is not finished, it has no model yet; "
+            "give its mpjax train command again to finish it"
+        )
+    return run.model
 
 
 def load(folder: Path, task: Task, dtype: str, seed: int) -> Model:

@@ -12,16 +12,18 @@ from mpjax import models, report
 from mpjax.models.tensors import read_tensors
 from mpjax.optim import OptimizerConfig, make_optimizer
 from mpjax.training import journal, provenance, rundir, sharding
+from mpjax.training.cache import cache_folder
 from mpjax.training.checkpoints import Checkpoints
 from mpjax.training.config import TrainConfig, resolve
 from mpjax.training.evaluate import score_dev
 from mpjax.training.job import Job, choose_devices, clip_norm, prepare
 from mpjax.training.journal import Journal
-from mpjax.training.losses import task_loss
+from mpjax.training.losses import Loss, distillation_loss, task_loss
 from mpjax.training.progress import Interrupted, StopRequests, bar, log
 from mpjax.training.rundir import RunDir
 from mpjax.training.state import TrainState, create_state
 from mpjax.training.step import fold, make_predict, make_train_step
+from mpjax.training.teacher import teacher_logits
 
 
 def train(config: TrainConfig) -> dict[str, Any]:
@@ -74,9 +76,25 @@ def optimizer(job: Job) -> optax.GradientTransformation:
         initial_warmup=config.initial_warmup,
         final_warmup=config.final_warmup,
         final_lambda=config.final_lambda or 0.0,
+        first_step=config.first_step,
         frozen="" if config.train_embeddings else models.FROZEN,
     )
     return make_optimizer(settings, job.rule, job.plan.total_steps)
+
+
+def training_loss(job: Job) -> Loss:
+    """The task's loss, or with a teacher the distilled one."""
+    config, head = job.config, job.task.head
+    if job.teacher is None:
+        return task_loss(head)
+    assert config.temperature is not None
+    assert config.alpha_ce is not None and config.alpha_distil is not None
+    return distillation_loss(
+        head,
+        temperature=config.temperature,
+        alpha_ce=config.alpha_ce,
+        alpha_distil=config.alpha_distil,
+    )
 
 
 def _train(job: Job, run: RunDir) -> TrainState:
@@ -92,8 +110,13 @@ def _train(job: Job, run: RunDir) -> TrainState:
     )  # fmt: skip
     state = jax.device_put(state, sharding.replicated(mesh))
     step_fn = make_train_step(
-        job.model.module, job.rule, tx, task_loss(job.task.head), where=where, mesh=mesh
+        job.model.module, job.rule, tx, training_loss(job), where=where, mesh=mesh
     )
+    batches = job.batches
+    if job.teacher is not None:
+        folder = cache_folder(config.cache)
+        answers = teacher_logits(job.teacher, config.eval_batch_size, folder and folder / "teacher")
+        batches = batches.with_array("teacher_logits", answers)
     predict = make_predict(job.model.module)
     folded = jax.jit(functools.partial(fold, rule=job.rule, where=where))
     with Checkpoints(run.checkpoints) as checkpoints, StopRequests() as stop:
@@ -105,7 +128,7 @@ def _train(job: Job, run: RunDir) -> TrainState:
         notes = Journal(run, start)
         steps = range(start + 1, total + 1)
         for step in bar(steps, total, start, f"{config.task} {config.method}"):
-            state, metrics = step_fn(state, place(job.batches.batch(step - 1)))
+            state, metrics = step_fn(state, place(batches.batch(step - 1)))
             if step % config.log_every == 0 or step == total:
                 notes.train(step, metrics)
             if step == total or (config.eval_every and step % config.eval_every == 0):

@@ -1,0 +1,137 @@
+"""Distillation: what a fine-tuned teacher says about the training set, computed once.
+
+The published trainer runs the teacher in every step of every epoch. Without dropout its answers
+never change, so they are an array like the labels, made before the first step and kept in the
+cache.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mpjax.errors import InputError
+from mpjax.tasks import cache as data_cache
+from mpjax.tasks.batches import collect, eval_batches
+from mpjax.training.progress import bar, log
+
+if TYPE_CHECKING:
+    from mpjax.models import Model
+    from mpjax.tasks.base import Encoded, Row, Task, Tokenizer
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A fine-tuned model and the training rows in its own tokens."""
+
+    model: Model
+    encoded: Encoded
+    key: str  # of rows, tokenizer and settings
+
+
+def prepare_teacher(
+    model: Model,
+    tokenizer: Tokenizer,
+    student_tokenizer: Tokenizer,
+    task: Task,
+    rows: Sequence[Row],
+    encoded: Encoded,
+) -> Teacher:
+    """A teacher that can answer for every row of the student's training set.
+
+    Classes are taken row by row, so the teacher may have a vocabulary of its own; spans are taken
+    token by token, so for question answering it must be the student's.
+
+    Raises:
+      InputError: a model without a trained head for the task, or another vocabulary where that
+        cannot be.
+    """
+    if task.head == "mlm":
+        raise InputError(f"--teacher does not apply to {task.name}: it has no labels to soften")
+    if model.fresh:
+        raise InputError(
+            f"--teacher {model.folder} has no trained head for {task.name} (missing: "
+            f"{', '.join(model.fresh)}); fine-tune it first with: mpjax train --method dense"
+        )
+    same = data_cache.tokenizer_text(tokenizer) == data_cache.tokenizer_text(student_tokenizer)
+    if not same and task.head == "qa":
+        raise InputError(
+            f"--teacher {model.folder} has another tokenizer than --model; answers are positions "
+            f"of tokens, so {task.name} needs a teacher with the same vocabulary"
+        )
+    if not same:
+        encoded = task.encode(rows, tokenizer, encoded.width)
+    return Teacher(model, encoded, data_cache.key(task, rows, tokenizer, encoded.width))
+
+
+def teacher_logits(teacher: Teacher, batch_size: int, cache: Path | None = None) -> np.ndarray:
+    """Logits of every training row, float32: (n, classes), or (n, L, 2) for question answering.
+
+    Args:
+      batch_size: rows per step; it does not change the result beyond rounding.
+      cache: folder to keep them in, under a name that hangs on the teacher's weights and the data.
+    """
+    path = None
+    if cache is not None:
+        path = cache / f"teacher-{_weights(teacher.model)}-{teacher.key}.npy"
+        if path.is_file():
+            try:
+                return np.load(path, allow_pickle=False)
+            except (OSError, ValueError, EOFError):  # cut short: made anew
+                path.unlink()
+    logits = _predict(teacher, batch_size)
+    if path is not None:
+        _save(path, logits)
+    return logits
+
+
+def _predict(teacher: Teacher, batch_size: int) -> np.ndarray:
+    from mpjax.training.step import make_predict
+
+    encoded, predict = teacher.encoded, make_predict(teacher.model.module)
+    batch_size = min(batch_size, len(encoded))
+    # A span's loss runs over the padding too, and a batch of the student may be longer than the
+    # one its row meets here: question answering is computed at full width.
+    lengths = () if teacher.model.head == "qa" else None
+    log.info("asking the teacher about %d training rows, once", len(encoded))
+    steps = -(-len(encoded) // batch_size)
+    batches = bar(eval_batches(encoded, batch_size, lengths), steps, 0, "teacher")
+    results: Any = (
+        (rows, np.asarray(predict(teacher.model.params, _inputs(batch)))) for batch, rows in batches
+    )
+    return collect(encoded, results).astype(np.float32)
+
+
+def _inputs(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    from mpjax.training.step import INPUTS
+
+    return {name: batch[name] for name in INPUTS if name in batch}
+
+
+def _weights(model: Model) -> str:
+    """Hash of every parameter, 32 hex digits."""
+    import jax
+
+    digest = hashlib.sha256(repr(model.config).encode())
+    for path, leaf in jax.tree_util.tree_leaves_with_path(model.params):
+        digest.update(jax.tree_util.keystr(path).encode())
+        digest.update(np.ascontiguousarray(leaf).data)
+    return digest.hexdigest()[:32]
+
+
+def _save(path: Path, logits: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
+        try:
+            np.save(file, logits)
+        except BaseException:
+            os.unlink(file.name)
+            raise
+    os.replace(file.name, path)
