@@ -45,14 +45,22 @@ class StraightThrough(torch.autograd.Function):
 class Masked(nn.Module):
     """The parametrization of one weight: multiplies it by ``mask``, which the trainer sets."""
 
+    scores: nn.Parameter  # None where the method trains none
+
     def __init__(self, shape: torch.Size, scale: float | None, dtype: torch.dtype) -> None:
         super().__init__()
         scores = None if scale is None else nn.Parameter(torch.full(shape, scale, dtype=dtype))
         self.register_parameter("scores", scores)
-        self.mask: Tensor | float = 1.0
+        self.mask = torch.ones((), dtype=dtype)
 
     def forward(self, weight: Tensor) -> Tensor:
         return weight * self.mask
+
+
+def original(linear: nn.Linear) -> Tensor:
+    """The weight below its parametrization, unmasked."""
+    parametrizations: Any = linear.parametrizations
+    return parametrizations.weight.original
 
 
 def keep_largest(values: Tensor, count: int) -> Tensor:
@@ -101,7 +109,7 @@ class TorchTrainer:
         if not dropout:
             shape.hidden_dropout_prob = shape.attention_probs_dropout_prob = 0.0
             shape.classifier_dropout = None
-        self.model = CLASSES[head].from_config(shape).to(dtype)
+        self.model: Any = CLASSES[head].from_config(shape).to(dtype)
         missing, unknown = self.model.load_state_dict(
             {name: torch.tensor(array, dtype=dtype) for name, array in tensors.items()},
             strict=False,
@@ -113,9 +121,9 @@ class TorchTrainer:
         self.optimizer = self._optimizer()
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._rate)
 
-    def _parametrize(self, dtype: torch.dtype) -> dict[str, tuple[nn.Module, Masked]]:
+    def _parametrize(self, dtype: torch.dtype) -> dict[str, tuple[nn.Linear, Masked]]:
         """(Linear, mask) of every prunable matrix by its Hugging Face name."""
-        found: dict[str, tuple[nn.Module, Masked]] = {}
+        found: dict[str, tuple[nn.Linear, Masked]] = {}
         if self.config.method == DENSE:
             return found
         scale = None if self.config.method == "magnitude" else self.config.mask_scale
@@ -183,9 +191,7 @@ class TorchTrainer:
                 m.mask = (gate * (RIGHT - LEFT) + LEFT).clamp(0, 1)
             return
         values = {
-            name: linear.parametrizations.weight.original.detach().abs()  # type: ignore[union-attr]
-            if m.scores is None
-            else m.scores.detach()
+            name: original(linear).detach().abs() if m.scores is None else m.scores.detach()
             for name, (linear, m) in self.masked.items()
         }
         for name, mask in self._hard_masks(values, threshold).items():
@@ -242,13 +248,13 @@ class TorchTrainer:
         self.schedule.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step_count += 1
-        kept = sum(float((m.mask != 0).sum()) for _, m in self.masked.values())  # type: ignore[union-attr]
-        size = sum(m.mask.numel() for _, m in self.masked.values()) or 1  # type: ignore[union-attr]
+        kept = sum(float((m.mask != 0).sum()) for _, m in self.masked.values())
+        size = sum(m.mask.numel() for _, m in self.masked.values()) or 1
         return {"loss": float(loss.detach()), "threshold": threshold, "density": kept / size}
 
     def masks(self) -> dict[str, np.ndarray]:
         """The masks of the last step by matrix, (out, in)."""
-        return {n: m.mask.detach().numpy() for n, (_, m) in self.masked.items()}  # type: ignore[union-attr]
+        return {n: m.mask.detach().numpy() for n, (_, m) in self.masked.items()}
 
     def scores(self) -> dict[str, np.ndarray]:
         """The scores by matrix, (out, in)."""

@@ -25,7 +25,7 @@ class Interrupted(KeyboardInterrupt):
         self.signal = signal
 
 
-def bar(steps: Iterable[int], total: int, done: int, what: str) -> Any:
+def bar(steps: Iterable[Any], total: int, done: int, what: str) -> Any:
     """A tqdm bar over steps, on stderr and only on a terminal.
 
     Args:
