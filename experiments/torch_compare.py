@@ -31,7 +31,7 @@ from mpjax.optim import pruning_state
 from mpjax.pruning import flatten, prune_params
 from mpjax.training.config import TrainConfig, as_dict, resolve
 from mpjax.training.job import Job, prepare
-from mpjax.training.loop import optimizer, training_loss
+from mpjax.training.recipe import optimizer, training_loss
 from mpjax.training.state import TrainState, create_state
 from mpjax.training.step import make_train_step
 

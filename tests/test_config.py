@@ -220,3 +220,11 @@ def test_published_cut_is_for_global_magnitude_and_movement(changes):
     )  # fmt: skip
     assert make_rule(resolve(good)).published_cut
     assert not make_rule(resolve(dataclasses.replace(good, published_cut=False))).published_cut
+
+
+def test_tensorboard_without_its_package(monkeypatch):
+    import importlib.util
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"pip install 'mpjax\[tensorboard\]'"):
+        resolve(TrainConfig(**BASE, final_lambda=1.0, tensorboard=True))

@@ -173,6 +173,39 @@ def test_a_stopped_run_continues_to_the_same_bits(
     ).read_bytes()
 
 
+def test_tensorboard_gets_every_value_that_the_files_get(root, tmp_path, finished):
+    event_pb2 = pytest.importorskip("tensorboardX.proto.event_pb2")
+    run = RunDir(tmp_path / "run")
+    start(root, "movement", output=str(run.path), eval_every=2, tensorboard=True)
+    [file] = run.tensorboard.iterdir()
+    found, data = {}, file.read_bytes()
+    while data:  # a record: length (8 bytes), its checksum (4), the event, its checksum (4)
+        size = int.from_bytes(data[:8], "little")
+        event = event_pb2.Event.FromString(data[12 : 12 + size])
+        for value in event.summary.value:
+            found[event.step, value.tag] = value.simple_value
+        data = data[16 + size :]
+    expected = {}
+    for record in rundir.read_lines(run.metrics):
+        values = {f"eval/{k}": v for k, v in record.pop("eval", {}).items()} or record
+        expected |= {(record["step"], k): v for k, v in values.items() if k != "step"}
+    speeds = {key: found.pop(key) for key in list(found) if key[1] == "rows_per_second"}
+    assert found.keys() == expected.keys()
+    np.testing.assert_allclose(
+        [found[k] for k in sorted(found)], [expected[k] for k in sorted(found)], rtol=1e-6
+    )
+    assert len(speeds) == tiny.STEPS and min(speeds.values()) > 0
+    assert run.metrics.read_bytes() == finished.metrics.read_bytes()
+
+
+def test_learning_rates_are_logged_as_they_were_used(finished):
+    records = [r for r in rundir.read_lines(finished.metrics) if "loss" in r]
+    # One step of warm-up, then down to 0 at the sixth: the update of step 2 is the peak.
+    shape = np.array([0.0, 1.0, 0.8, 0.6, 0.4, 0.2])
+    np.testing.assert_allclose([r["learning_rate"] for r in records], 1e-2 * shape, rtol=1e-6)
+    np.testing.assert_allclose([r["score_learning_rate"] for r in records], 1e-2 * shape, rtol=1e-6)
+
+
 def test_every_batch_is_taken_once_and_in_order(root, tmp_path, monkeypatch):
     taken, give = [], Batches.batch
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mpjax.errors import InputError
+from mpjax.training.board import check_installed
 
 if TYPE_CHECKING:
     from mpjax.pruning import Rule
@@ -23,7 +24,7 @@ HUB = "hub"  # as --data: the task's data set on the Hugging Face hub
 _THRESHOLDS = ("initial_threshold", "final_threshold")
 _SCORES = ("final_lambda", "regularization", "score_learning_rate", "mask_scale")
 # Options that say where and how a run is stored and computed, and change none of its numbers.
-OPERATIONAL = ("output", "checkpoint_every", "cache", "devices")
+OPERATIONAL = ("output", "checkpoint_every", "cache", "devices", "tensorboard")
 
 
 def _option(default: Any, help: str, **more: Any) -> Any:
@@ -120,6 +121,7 @@ class TrainConfig:
     limit_eval: int | None = _option(None, "evaluate on the first N rows of the dev file only")
     eval_batch_size: int = _option(64, "rows per step of evaluation")
     eval_every: int | None = _option(None, "evaluate every N steps too (default: at the end)")
+    tensorboard: bool = _option(False, "write the metrics as TensorBoard events too")
     log_every: int = _option(10, "write a line of metrics.jsonl every N steps")
     checkpoint_every: int = _option(500, "save a checkpoint every N steps")
     cache: str | None = _option(
@@ -170,6 +172,8 @@ def resolve(config: TrainConfig) -> TrainConfig:
             raise InputError(f"{option(name)} is missing (see: mpjax train --help)")
     _check_ranges(config)
     _check_choices(config)
+    if config.tensorboard:
+        check_installed()
     config = dataclasses.replace(config, **_distillation(config))
     paths = {"output": os.path.abspath(os.path.expanduser(config.output))}
     for name in ("model", "data", "teacher"):

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 
 from mpjax.errors import InputError
+from mpjax.training.board import Board
 from mpjax.training.rundir import RunDir, keep_until, read_lines
 
 
@@ -20,12 +21,17 @@ class Journal:
 
     The metrics of a step are read from the device when those of a later one are handed in.
     Making one drops the records beyond `start_step`.
+
+    Args:
+      batch_size: rows per step, for the throughput.
+      board: gets a copy of every value.
     """
 
-    def __init__(self, run: RunDir, start_step: int) -> None:
+    def __init__(self, run: RunDir, start_step: int, batch_size: int, board: Board) -> None:
         for path in (run.metrics, run.timings):
             keep_until(path, start_step)
-        self._run = run
+        self._run, self._batch_size, self._board = run, batch_size, board
+        self._step = start_step
         self._waiting: tuple[int, Mapping[str, jax.Array]] | None = None
         self._clock = time.perf_counter()
 
@@ -67,9 +73,14 @@ class Journal:
 
     def _write(self, step: int, values: Mapping[str, Any]) -> None:
         now = time.perf_counter()
+        seconds = now - self._clock
+        rate = (step - self._step) * self._batch_size / seconds
+        speed = {"rows_per_second": round(rate, 2)} if step > self._step else {}
         _append(self._run.metrics, {"step": step, **values})
-        _append(self._run.timings, {"step": step, "seconds": round(now - self._clock, 4)})
-        self._clock = now
+        _append(self._run.timings, {"step": step, "seconds": round(seconds, 4), **speed})
+        scores = {f"eval/{name}": score for name, score in values.get("eval", {}).items()}
+        self._board.write(step, scores or {**values, **speed})
+        self._clock, self._step = now, step
 
 
 def last_score(run: RunDir) -> tuple[int, dict[str, float]] | None:

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import functools
+from contextlib import ExitStack
 from typing import Any
 
 import jax
-import optax
 
 from mpjax import models, report
 from mpjax.models.tensors import read_tensors
-from mpjax.optim import OptimizerConfig, make_optimizer
 from mpjax.training import journal, provenance, rundir, sharding
+from mpjax.training.board import Board
 from mpjax.training.cache import cache_folder
 from mpjax.training.checkpoints import Checkpoints
 from mpjax.training.config import TrainConfig, resolve
 from mpjax.training.evaluate import score_dev
-from mpjax.training.job import Job, choose_devices, clip_norm, prepare
+from mpjax.training.job import Job, choose_devices, prepare
 from mpjax.training.journal import Journal
-from mpjax.training.losses import Loss, distillation_loss, task_loss
 from mpjax.training.progress import Interrupted, StopRequests, bar, log
+from mpjax.training.recipe import learning_rates, optimizer, training_loss
 from mpjax.training.rundir import RunDir
 from mpjax.training.state import TrainState, create_state
 from mpjax.training.step import fold, make_predict, make_train_step
@@ -64,39 +64,6 @@ def train(config: TrainConfig) -> dict[str, Any]:
     return result
 
 
-def optimizer(job: Job) -> optax.GradientTransformation:
-    """The optax chain of a run, see `optim.make_optimizer`."""
-    config = job.config
-    settings = OptimizerConfig(
-        learning_rate=config.learning_rate,
-        score_learning_rate=config.score_learning_rate or 0.0,
-        weight_decay=config.weight_decay,
-        max_grad_norm=clip_norm(config),
-        warmup_steps=job.plan.warmup_steps,
-        initial_warmup=config.initial_warmup,
-        final_warmup=config.final_warmup,
-        final_lambda=config.final_lambda or 0.0,
-        first_step=config.first_step,
-        frozen="" if config.train_embeddings else models.FROZEN,
-    )
-    return make_optimizer(settings, job.rule, job.plan.total_steps)
-
-
-def training_loss(job: Job) -> Loss:
-    """The task's loss, or with a teacher the distilled one."""
-    config, head = job.config, job.task.head
-    if job.teacher is None:
-        return task_loss(head)
-    assert config.temperature is not None
-    assert config.alpha_ce is not None and config.alpha_distil is not None
-    return distillation_loss(
-        head,
-        temperature=config.temperature,
-        alpha_ce=config.alpha_ce,
-        alpha_distil=config.alpha_distil,
-    )
-
-
 def _train(job: Job, run: RunDir) -> TrainState:
     """The state after the last step, with its parameters folded."""
     config, total = job.config, job.plan.total_steps
@@ -119,18 +86,21 @@ def _train(job: Job, run: RunDir) -> TrainState:
         batches = batches.with_array("teacher_logits", answers)
     predict = make_predict(job.model.module)
     folded = jax.jit(functools.partial(fold, rule=job.rule, where=where))
-    with Checkpoints(run.checkpoints) as checkpoints, StopRequests() as stop:
+    with ExitStack() as stack:
+        checkpoints = stack.enter_context(Checkpoints(run.checkpoints))
+        stop = stack.enter_context(StopRequests())
         state = checkpoints.restore(state)
         start = checkpoints.latest()
         if start:
             log.warning("continuing %s from step %d of %d", run.path, start, total)
         provenance.record(run, start)
-        notes = Journal(run, start)
+        board = stack.enter_context(Board(run.tensorboard if config.tensorboard else None, start))
+        notes = Journal(run, start, config.batch_size, board)
         steps = range(start + 1, total + 1)
         for step in bar(steps, total, start, f"{config.task} {config.method}"):
             state, metrics = step_fn(state, place(batches.batch(step - 1)))
             if step % config.log_every == 0 or step == total:
-                notes.train(step, metrics)
+                notes.train(step, {**metrics, **learning_rates(job, step - 1)})
             if step == total or (config.eval_every and step % config.eval_every == 0):
                 score = score_dev(predict, folded(state), job.dev, config.eval_batch_size, place)
                 notes.evaluation(step, score)

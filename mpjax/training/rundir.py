@@ -6,6 +6,7 @@ RUN/
   provenance.json   versions, commit, devices and command of every session that worked on it
   metrics.jsonl     one line per logged step; the same bytes for the same config
   timings.jsonl     seconds, kept apart because they never repeat
+  tensorboard/      the same metrics as TensorBoard events, with --tensorboard
   checkpoints/      Orbax: parameters, scores, optimiser state
   model/            the finished model, a plain Hugging Face folder with zeros
   result.json       scores, densities, steps, seconds; written last
@@ -50,6 +51,10 @@ class RunDir:
     @property
     def timings(self) -> Path:
         return self.path / "timings.jsonl"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.path / "tensorboard"
 
     @property
     def checkpoints(self) -> Path:

@@ -1,0 +1,55 @@
+"""What a job trains with: its optimiser, its loss, its learning rates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import optax
+
+from mpjax import models
+from mpjax.optim import OptimizerConfig, make_optimizer
+from mpjax.pruning import linear_warmup_decay
+from mpjax.training.job import Job, clip_norm
+from mpjax.training.losses import Loss, distillation_loss, task_loss
+
+
+def optimizer(job: Job) -> optax.GradientTransformation:
+    """The optax chain of a run, see `optim.make_optimizer`."""
+    config = job.config
+    settings = OptimizerConfig(
+        learning_rate=config.learning_rate,
+        score_learning_rate=config.score_learning_rate or 0.0,
+        weight_decay=config.weight_decay,
+        max_grad_norm=clip_norm(config),
+        warmup_steps=job.plan.warmup_steps,
+        initial_warmup=config.initial_warmup,
+        final_warmup=config.final_warmup,
+        final_lambda=config.final_lambda or 0.0,
+        first_step=config.first_step,
+        frozen="" if config.train_embeddings else models.FROZEN,
+    )
+    return make_optimizer(settings, job.rule, job.plan.total_steps)
+
+
+def learning_rates(job: Job, step: int) -> dict[str, Any]:
+    """Those of the update made at `step`, counted from 0."""
+    rate = linear_warmup_decay(1.0, job.plan.total_steps, job.plan.warmup_steps)(step)
+    rates = {"learning_rate": rate * job.config.learning_rate}
+    if job.config.score_learning_rate:
+        rates["score_learning_rate"] = rate * job.config.score_learning_rate
+    return rates
+
+
+def training_loss(job: Job) -> Loss:
+    """The task's loss, or with a teacher the distilled one."""
+    config, head = job.config, job.task.head
+    if job.teacher is None:
+        return task_loss(head)
+    assert config.temperature is not None
+    assert config.alpha_ce is not None and config.alpha_distil is not None
+    return distillation_loss(
+        head,
+        temperature=config.temperature,
+        alpha_ce=config.alpha_ce,
+        alpha_distil=config.alpha_distil,
+    )
