@@ -22,6 +22,7 @@ EXAMPLES = {
     "train": "mpjax train --model google-bert/bert-base-uncased --task sst2 --data glue/SST-2 \\\n"
     "    --method movement --density 0.10 --output runs/sst2-movement-10",
     "evaluate": "mpjax evaluate --model runs/sst2-movement-10 --task sst2 --data glue/SST-2",
+    "score": "mpjax score --task squad --data squad/dev-v1.1.json --predictions predictions.json",
     "inspect": "mpjax inspect runs/sst2-movement-10",
     "export": "mpjax export runs/sst2-movement-10 --output sst2-model",
 }
@@ -29,6 +30,7 @@ HELP = {
     "quickstart": "the whole of it on a small built-in language, in minutes, without any data",
     "train": "fine-prune (or fine-tune) a pretrained model; the same command again continues",
     "evaluate": "score a run or a model folder; JSON on stdout",
+    "score": "score a file of predictions by the official metrics; JSON on stdout",
     "inspect": "what is left of an encoder, per layer and per matrix type",
     "export": "write a run's model as a plain Hugging Face folder",
 }
@@ -81,7 +83,19 @@ def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argument
     evaluate.add_argument(
         "--dtype", default="float32", choices=("float32", "bfloat16"), help="(default: %(default)s)"
     )
+    evaluate.add_argument(
+        "--predictions", metavar="FILE", help="also write the predictions, for mpjax score"
+    )
     _add_field(evaluate, cache)
+    score = known["score"]
+    score.add_argument("--task", help="what they are predictions for (required)")
+    score.add_argument("--data", help="folder or file of the dev set (default: from the hub)")
+    score.add_argument(
+        "--predictions",
+        metavar="FILE",
+        help="questions: official predictions.json, id to text; sentences: a GLUE submission, "
+        "index and prediction, .tsv or .jsonl, index = row of the dev set from 0 (required)",
+    )
     known["inspect"].add_argument("folder", metavar="RUN_OR_MODEL_DIR")
     known["inspect"].add_argument("--json", action="store_true", help="print JSON, not a table")
     known["export"].add_argument("run", metavar="RUN")
@@ -183,9 +197,17 @@ def _evaluate(args: argparse.Namespace) -> None:
     _use_cache(args.cache)
     scores = evaluate(
         args.model, args.task, args.data, batch_size=args.batch_size, max_length=args.max_length,
-        limit=args.limit, dtype=args.dtype, cache=args.cache,
+        limit=args.limit, dtype=args.dtype, cache=args.cache, predictions=args.predictions,
     )  # fmt: skip
     print(json.dumps(scores, indent=2))
+
+
+def _score(args: argparse.Namespace) -> None:
+    for name in ("task", "predictions"):
+        _require(getattr(args, name), f"--{name}", "score")
+    from mpjax.tasks.scoring import score_file
+
+    print(json.dumps(score_file(args.task, args.data, args.predictions), indent=2))
 
 
 def _inspect(args: argparse.Namespace) -> None:
@@ -219,6 +241,7 @@ COMMANDS = {
     "quickstart": _quickstart,
     "train": _train,
     "evaluate": _evaluate,
+    "score": _score,
     "inspect": _inspect,
     "export": _export,
 }

@@ -399,17 +399,17 @@ def test_prediction_files_have_the_official_layout(tmp_path: Path, demo_tokenize
     rows = [row("who?", "tolo"), row("why?", identity="q2")]
     encoded = V2.encode(rows, demo_tokenizer, 48)
     predictions = V2.predict(rows, encoded, gold_logits(encoded, 48).astype(np.float32))
-    squad_files.write_predictions(tmp_path / "out", *predictions)
-    names = ["nbest_predictions.json", "null_odds.json", "predictions.json"]
+    squad_files.write_predictions(tmp_path / "out" / "predictions.json", *predictions)
+    names = ["nbest_predictions.json", "null_odds_predictions.json", "predictions.json"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
     read = squad_files.read_predictions(tmp_path / "out" / "predictions.json")
     assert read == {"q1": "tolo", "q2": ""}
     nbest = json.loads((tmp_path / "out" / "nbest_predictions.json").read_text())
     assert list(nbest["q1"][0]) == ["text", "probability", "start_logit", "end_logit"]
-    odds = json.loads((tmp_path / "out" / "null_odds.json").read_text())
+    odds = json.loads((tmp_path / "out" / "null_odds_predictions.json").read_text())
     assert odds["q2"] == pytest.approx(18.0)
-    squad_files.write_predictions(tmp_path / "v1", predictions.best, predictions.nbest)
-    assert not (tmp_path / "v1" / "null_odds.json").exists()
+    squad_files.write_predictions(tmp_path / "v1.json", predictions.best, predictions.nbest)
+    assert not (tmp_path / "null_odds_v1.json").exists()
 
 
 @pytest.mark.parametrize(

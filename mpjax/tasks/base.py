@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -87,6 +87,36 @@ class Task(abc.ABC):
         `logits` float (n, classes), (n, 1) for regression, (n, L, 2) for qa, (n, L, vocabulary)
         for mlm, row i belonging to row i of `encoded`. Positions past a row's length are not read.
         """
+
+
+@dataclass(frozen=True)
+class PredictingTask(Task):
+    """A task whose predictions have a file of their own and can be scored without a model.
+
+    Predictions are a value by id: a question's id, or the number of a row counted from 0.
+    """
+
+    prediction_files: tuple[str, ...] = (".tsv", ".jsonl")  # suffixes
+
+    @abc.abstractmethod
+    def ids(self, rows: Sequence[Row]) -> list[Any]:
+        """The id of every row, in their order."""
+
+    @abc.abstractmethod
+    def read_predictions(self, path: Path) -> dict[Any, Any]:
+        """A prediction file. `InputError` names the file and the record that is wrong."""
+
+    @abc.abstractmethod
+    def write_predictions(
+        self, path: Path, rows: Sequence[Row], encoded: Encoded, logits: np.ndarray
+    ) -> dict[Any, Any]:
+        """Writes what the logits say (see `score`), and returns it by id."""
+
+    @abc.abstractmethod
+    def score_predictions(
+        self, rows: Sequence[Row], predictions: Mapping[Any, Any]
+    ) -> dict[str, float]:
+        """Scores in percent, the primary one first; every row has a prediction."""
 
 
 def check_split(split: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mpjax.errors import InputError
-from mpjax.tasks import files, hub, metrics
-from mpjax.tasks.base import Data, Encoded, Row, Task, check_split
+from mpjax.tasks import files, glue_files, hub, metrics
+from mpjax.tasks.base import Data, Encoded, PredictingTask, Row, check_split
 from mpjax.tasks.features import encode_texts
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ Names = tuple[str, ...]  # one column: its name on the hub first, then its names
 
 
 @dataclass(frozen=True)
-class GlueTask(Task):
+class GlueTask(PredictingTask):
     """A GLUE task: columns of its files, and which scores it reports.
 
     Rows carry the hub's column names and ``label`` (class number, or float for regression), and
@@ -35,6 +35,7 @@ class GlueTask(Task):
     header: Names | None = None  # columns of a tsv that has no header line
     scores: tuple[str, ...] = ("accuracy",)  # functions of `metrics`, the primary one first
     parts: tuple[str, ...] = ()  # of the dev set; scores of the first part bear plain names
+    named: bool = False  # submissions hold the names of the classes, not their numbers
     broken: float = 0.0  # share of lines known to be cut in two in the official file
 
     def read(self, data: Data, split: str) -> list[Row]:
@@ -62,8 +63,30 @@ class GlueTask(Task):
         return Encoded(arrays, lengths)
 
     def score(self, rows: Sequence[Row], encoded: Encoded, logits: np.ndarray) -> dict[str, float]:
+        return self.score_predictions(rows, self._guesses(logits))
+
+    def ids(self, rows: Sequence[Row]) -> list[int]:
+        return list(range(len(rows)))
+
+    def read_predictions(self, path: Path) -> dict[int, float]:
+        return {
+            index: self._value(record[glue_files.PREDICTION], where)
+            for index, record, where in glue_files.read_predictions(path)
+        }
+
+    def write_predictions(
+        self, path: Path, rows: Sequence[Row], encoded: Encoded, logits: np.ndarray
+    ) -> dict[int, float]:
+        guesses = self._guesses(logits)
+        said = {i: self.labels[int(guess)] for i, guess in guesses.items()} if self.named else {}
+        glue_files.write_predictions(path, said or guesses)
+        return guesses
+
+    def score_predictions(
+        self, rows: Sequence[Row], predictions: Mapping[int, float]
+    ) -> dict[str, float]:
         gold = np.array([row["label"] for row in rows])
-        guess = logits[:, 0] if self.head == "regression" else np.argmax(logits, axis=-1)
+        guess = np.array([predictions[i] for i in self.ids(rows)])
         part = np.array([row.get("part", "") for row in rows])
         found = [name for name in self.parts if np.any(part == name)]
         if len(found) < 2:
@@ -118,12 +141,20 @@ class GlueTask(Task):
                 raise InputError(f"{where}: {names[0]} should be text, found {text!r}")
             row[names[0]] = text
         value = _column(record, self.label, where)
-        row["label"] = (
-            self._number(value, where) if self.head == "regression" else self._class(value, where)
-        )
+        row["label"] = self._value(value, where)
         if part:
             row["part"] = part
         return row
+
+    def _guesses(self, logits: np.ndarray) -> dict[int, float]:
+        guess = logits[:, 0] if self.head == "regression" else np.argmax(logits, axis=-1)
+        return dict(enumerate(guess.tolist()))
+
+    def _value(self, value: Any, where: str) -> float:
+        """A label as a number: that of its class, or itself for regression."""
+        return (
+            self._number(value, where) if self.head == "regression" else self._class(value, where)
+        )
 
     def _class(self, value: Any, where: str) -> int:
         if isinstance(value, str) and value.strip() in self.labels:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from mpjax.errors import InputError
-from mpjax.tasks import files, hub, squad_metrics
-from mpjax.tasks.base import Data, Encoded, Row, Task, check_split
+from mpjax.tasks import files, hub, squad_files, squad_metrics
+from mpjax.tasks.base import Data, Encoded, PredictingTask, Row, check_split
 from mpjax.tasks.features import blank
 from mpjax.tasks.squad_files import check_answers, read
 from mpjax.tasks.windows import Template, most_context, spans
@@ -29,7 +29,7 @@ class Predictions(NamedTuple):
 
 
 @dataclass(frozen=True)
-class SquadTask(Task):
+class SquadTask(PredictingTask):
     """Extractive question answering. Rows as `squad_files.read` gives them.
 
     `Encoded.extra`: ``row`` int32 (n,) the question of a window, ``offsets`` int32 (n, L, 2) the
@@ -37,6 +37,7 @@ class SquadTask(Task):
     begin at: those with more context here than in any other window.
     """
 
+    prediction_files: tuple[str, ...] = (".json",)
     hub_name: str = "rajpurkar/squad"
     version: str = "v1.1"
     unanswerable: bool = False  # v2: questions without an answer
@@ -126,8 +127,22 @@ class SquadTask(Task):
     def score(self, rows: Sequence[Row], encoded: Encoded, logits: np.ndarray) -> dict[str, float]:
         return self.score_predictions(rows, self.predict(rows, encoded, logits).best)
 
+    def ids(self, rows: Sequence[Row]) -> list[str]:
+        return [row["id"] for row in rows]
+
+    def read_predictions(self, path: Path) -> dict[str, str]:
+        return squad_files.read_predictions(path)
+
+    def write_predictions(
+        self, path: Path, rows: Sequence[Row], encoded: Encoded, logits: np.ndarray
+    ) -> dict[str, str]:
+        best, nbest, null_odds = self.predict(rows, encoded, logits)
+        odds = null_odds if self.unanswerable else None
+        squad_files.write_predictions(path, best, nbest, odds)
+        return best
+
     def score_predictions(
-        self, rows: Sequence[Row], predictions: dict[str, str]
+        self, rows: Sequence[Row], predictions: Mapping[str, str]
     ) -> dict[str, float]:
         """The official metrics of answers by question id, ``f1`` first."""
         return squad_metrics.evaluate(rows, predictions, v2=self.unanswerable)

@@ -64,29 +64,35 @@ def check_answers(row: Row, where: str, may_be_empty: bool) -> None:
 
 
 def write_predictions(
-    folder: Path,
+    path: Path,
     predictions: Mapping[str, str],
     nbest: Mapping[str, Sequence[Mapping[str, Any]]],
     null_odds: Mapping[str, float] | None = None,
 ) -> None:
-    """Write ``predictions.json``, ``nbest_predictions.json`` and, for v2, ``null_odds.json``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    contents: dict[str, Any] = {"predictions": predictions, "nbest_predictions": nbest}
+    """Write `path`, beside it ``nbest_…`` and, for v2, ``null_odds_…`` of the same name."""
+    contents: dict[str, Any] = {path.name: predictions, f"nbest_{path.name}": nbest}
     if null_odds is not None:
-        contents["null_odds"] = null_odds
+        contents[f"null_odds_{path.name}"] = null_odds
+    path.parent.mkdir(parents=True, exist_ok=True)
     for name, content in contents.items():
         text = json.dumps(content, indent=2, ensure_ascii=False)
-        (folder / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+        path.with_name(name).write_text(text + "\n", encoding="utf-8")
 
 
 def read_predictions(path: Path) -> dict[str, str]:
     """A ``predictions.json``: question id to answer text, empty for no answer."""
     document = files.read_json(path)
     if not isinstance(document, dict):
-        raise InputError(f"{path}: expected an object of question id to answer text")
+        raise InputError(
+            f"{path}: expected an object of question id to answer text, "
+            f"found {type(document).__name__}; give the predictions.json of the official tools"
+        )
     for identity, text in document.items():
         if not isinstance(text, str):
-            raise InputError(f"{path} question {identity}: the answer is not text: {text!r}")
+            raise InputError(
+                f"{path} question {identity}: the answer is not text: {str(text)[:40]!r}; "
+                'every question has one answer, "" for none'
+            )
     return document
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from mpjax import tasks
 from mpjax.errors import InputError
 from mpjax.tasks.batches import collect, eval_batches
+from mpjax.tasks.scoring import check_destination, predicting
 from mpjax.training.config import TrainConfig
 from mpjax.training.job import DevSet, check_fits, encode, load, model_folder
 from mpjax.training.rundir import RunDir, is_run, read_json
@@ -31,6 +32,7 @@ def evaluate(
     limit: int | None = None,
     dtype: str = "float32",
     cache: str | None = None,
+    predictions: str | Path | None = None,
 ) -> dict[str, Any]:
     """Scores a run or a model folder, in percent.
 
@@ -39,6 +41,8 @@ def evaluate(
         then need not be given.
       task, data: as in `TrainConfig`; max_length: tokens per row, 128 unless a run says otherwise.
       limit: first rows of the dev file only.
+      predictions: file to write the predictions to, in the form that `mpjax score` reads; of
+        questions, the n best answers go beside it.
 
     Returns:
       JSON values: ``model``, ``task``, ``rows``, ``max_length``, ``metric`` (the primary one) and
@@ -62,6 +66,8 @@ def evaluate(
         if value is not None and value < 1:
             raise InputError(f"{option} is {value}; it must be at least 1")
     chosen = tasks.get(task)
+    if predictions is not None:
+        check_destination(predicting(chosen), Path(predictions))
     folder = model_folder(name)
     rows = chosen.read(data, "dev")[:limit]
     width = max_length or TrainConfig.max_length
@@ -73,9 +79,14 @@ def evaluate(
             "fine-tune it first with: mpjax train"
         )
     check_fits(loaded, encoded)
-    score = score_dev(
-        make_predict(loaded.module), loaded.params, DevSet(chosen, rows, encoded), batch_size
-    )
+    dev = DevSet(chosen, rows, encoded)
+    logits = dev_logits(make_predict(loaded.module), loaded.params, dev, batch_size)
+    if predictions is None:
+        score = chosen.score(rows, encoded, logits)
+    else:
+        able = predicting(chosen)
+        answers = able.write_predictions(Path(predictions), rows, encoded, logits)
+        score = able.score_predictions(rows, answers)
     return {
         "model": str(name),
         "task": task,
@@ -93,7 +104,20 @@ def score_dev(
     batch_size: int,
     place: Callable[[Any], Any] = lambda batch: batch,
 ) -> dict[str, float]:
-    """The task's scores of plain parameters.
+    """The task's scores of plain parameters, see `dev_logits`."""
+    return dev.task.score(
+        dev.rows, dev.encoded, dev_logits(predict, params, dev, batch_size, place)
+    )
+
+
+def dev_logits(
+    predict: Predict,
+    params: Mapping[str, Any],
+    dev: DevSet,
+    batch_size: int,
+    place: Callable[[Any], Any] = lambda batch: batch,
+) -> np.ndarray:
+    """Outputs of plain parameters for every row of a dev set, as `Task.score` takes them.
 
     Args:
       predict: from `step.make_predict`. params: without scores, masks applied.
@@ -110,4 +134,4 @@ def score_dev(
         if waiting is not None:
             yield waiting[0], np.asarray(waiting[1])
 
-    return dev.task.score(dev.rows, dev.encoded, collect(dev.encoded, outputs()))
+    return collect(dev.encoded, outputs())

@@ -9,5 +9,6 @@ TASK = GlueTask(
     folder="MNLI",
     texts=(("premise", "sentence1"), ("hypothesis", "sentence2")),
     label=("label", "gold_label"),
+    named=True,
     parts=("matched", "mismatched"),
 )

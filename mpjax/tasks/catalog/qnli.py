@@ -7,5 +7,6 @@ TASK = GlueTask(
     "classification",
     ("entailment", "not_entailment"),
     folder="QNLI",
+    named=True,
     texts=(("question",), ("sentence",)),
 )

@@ -7,5 +7,6 @@ TASK = GlueTask(
     "classification",
     ("entailment", "not_entailment"),
     folder="RTE",
+    named=True,
     texts=(("sentence1",), ("sentence2",)),
 )
