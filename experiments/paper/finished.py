@@ -1,0 +1,99 @@
+"""Our finished runs, read back from run folders and from receipts."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from experiments.paper.published import SCORES, scope_of
+from experiments.paper.receipt import MARK
+from mpjax.errors import InputError
+from mpjax.training.rundir import RunDir, is_run, read_json
+
+
+@dataclasses.dataclass(frozen=True)
+class FinishedRun:
+    """What a comparison needs of one of our runs.
+
+    Attributes:
+      name: of its folder or receipt. group: as `published.PublishedRun.group`.
+      model: base name. rows: training rows it was limited to, None = all.
+      remaining: encoder remaining in percent. scores: in percent, the primary one first.
+    """
+
+    name: str
+    group: tuple[str, str, str, bool]
+    model: str
+    rows: int | None
+    remaining: float
+    scores: Mapping[str, float]
+
+    @property
+    def task(self) -> str:
+        return self.group[0]
+
+
+def find(folder: Path) -> list[FinishedRun]:
+    """Every finished run and receipt below a folder, by name; unfinished runs are passed over.
+
+    Raises:
+      InputError: no such folder, nothing finished in it, or a file that cannot be read.
+    """
+    if not folder.is_dir():
+        raise InputError(f"--results {folder} is no folder; give one with run folders or receipts")
+    found = sorted(_below(folder), key=lambda run: (run.group, -run.remaining, run.name))
+    if not found:
+        raise InputError(
+            f"--results {folder} holds no finished run (result.json beside config.json) and no "
+            "receipt; finish a run, or make a receipt with: python -m experiments.paper receipt"
+        )
+    return found
+
+
+def from_json(
+    name: str, config: Mapping[str, Any], result: Mapping[str, Any], where: Path
+) -> FinishedRun:
+    """A run from what its `config.json` and `result.json` hold; `where` is for messages."""
+    try:
+        task, method = config["task"], config["method"]
+        scope = scope_of(method, config["scope"])
+        scores = result["score"]
+        ordered = [key for key in SCORES.get(task, ()) if key in scores]
+        return FinishedRun(
+            name=name,
+            group=(task, method, scope, bool(config.get("teacher"))),
+            model=Path(config["model"]).name,
+            rows=config["limit_train"],
+            remaining=100 * result["encoder_remaining"],
+            scores={key: scores[key] for key in dict.fromkeys([*ordered, *scores])},
+        )
+    except KeyError as error:
+        raise InputError(f"{where}: no {error} in it; it was not written by mpjax train") from error
+
+
+def _below(folder: Path) -> Iterator[FinishedRun]:
+    if is_run(folder):
+        run = RunDir(folder)
+        result = run.read_result()
+        if result is not None:
+            yield from_json(folder.resolve().name, read_json(run.config), result, folder)
+        return
+    for path in sorted(folder.iterdir()):
+        if path.is_dir():
+            yield from _below(path)
+        elif path.suffix == ".json":
+            yield from _receipt(path)
+
+
+def _receipt(path: Path) -> Iterator[FinishedRun]:
+    """The run of a receipt; nothing from a JSON file that is something else."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path} cannot be read as JSON: {error}; mend or move it") from error
+    if isinstance(value, dict) and MARK in value:
+        parts = {name: value.get(name) or {} for name in ("config", "result")}
+        yield from_json(path.stem, parts["config"], parts["result"], path)
