@@ -1,7 +1,7 @@
 """Pretrained encoders in Linen, and the Hugging Face folders they come from and go to."""
 
-from mpjax.models.bert import HEADS
-from mpjax.models.config import BertConfig
+from mpjax.models.blocks import HEADS
+from mpjax.models.config import BertConfig, EncoderConfig
 from mpjax.models.family import FAMILIES, Family, encoder
 from mpjax.models.folder import Model, load_model, new_model
 from mpjax.models.hub import resolve
@@ -19,6 +19,7 @@ __all__ = [
     "HEADS",
     "PRUNABLE",
     "BertConfig",
+    "EncoderConfig",
     "Family",
     "Model",
     "encoder",

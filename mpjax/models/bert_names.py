@@ -1,6 +1,8 @@
 """Where BERT's parameters live: our module paths beside the names in a Hugging Face folder."""
 
-from mpjax.models.config import BertConfig
+from collections.abc import Mapping
+
+from mpjax.models.config import EncoderConfig
 
 _LAYER = {
     "attention/query": "attention.self.query",
@@ -30,14 +32,30 @@ _HEADS = {
 }
 
 
-def bert_modules(config: BertConfig, head: str) -> dict[str, str]:
+def body_modules(
+    config: EncoderConfig,
+    body: str,
+    stack: str = "encoder",
+    embeddings: Mapping[str, str] = _EMBEDDINGS,
+    layer: Mapping[str, str] = _LAYER,
+) -> dict[str, str]:
+    """Module path -> Hugging Face module name of the embeddings and the layers.
+
+    ``body`` is what both sides call the encoder, ``stack`` what a folder calls its layers; where a
+    family has no names of its own, BERT's serve.
+    """
+    modules = {f"{body}/embeddings/{k}": f"{body}.embeddings.{v}" for k, v in embeddings.items()}
+    for i in range(config.num_hidden_layers):
+        for ours, theirs in layer.items():
+            modules[f"{body}/encoder/layer_{i}/{ours}"] = f"{body}.{stack}.layer.{i}.{theirs}"
+    return modules
+
+
+def bert_modules(config: EncoderConfig, head: str) -> dict[str, str]:
     """Module path -> Hugging Face module name, for every module of the model with this head.
 
+    >>> from mpjax.models import BertConfig
     >>> bert_modules(BertConfig(num_hidden_layers=1), "qa")["bert/encoder/layer_0/ffn/in"]
     'bert.encoder.layer.0.intermediate.dense'
     """
-    modules = {f"bert/embeddings/{k}": f"bert.embeddings.{v}" for k, v in _EMBEDDINGS.items()}
-    for i in range(config.num_hidden_layers):
-        for ours, theirs in _LAYER.items():
-            modules[f"bert/encoder/layer_{i}/{ours}"] = f"bert.encoder.layer.{i}.{theirs}"
-    return modules | _HEADS[head]
+    return body_modules(config, "bert") | _HEADS[head]

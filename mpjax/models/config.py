@@ -1,8 +1,8 @@
-"""The configuration of a BERT encoder, and its JSON form in a Hugging Face folder."""
+"""The configurations of the encoders, and their JSON form in a Hugging Face folder."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from mpjax.errors import InputError
 from mpjax.models.activations import ACTIVATIONS
@@ -21,17 +21,15 @@ _PLAIN: Mapping[str, tuple[Any, ...]] = {
 
 
 @dataclass(frozen=True)
-class BertConfig:
-    """Sizes and constants of a BERT encoder. Defaults are those of BERT-base, as in the original.
+class EncoderConfig:
+    """Sizes and constants that every family has; models are made from a family's own class.
 
-    ``id2label`` holds the class names in the order of the logits, or None where the folder names
-    none (two unnamed classes then, as in ``transformers``). ``extra`` keeps every other key of
-    ``config.json`` that describes the model, so that it survives reading and writing.
+    Fields have one name in all families, whatever the key in ``config.json`` is. ``id2label`` holds
+    the class names in the order of the logits, or None where the folder names none (two unnamed
+    classes then, as in ``transformers``). ``extra`` keeps every other key of ``config.json`` that
+    describes the model, so that it survives reading and writing.
 
     Raises `InputError` for sizes that do not fit together and for variants that are not supported.
-
-    >>> BertConfig(hidden_size=64, num_attention_heads=4).head_size
-    16
     """
 
     vocab_size: int = 30522
@@ -40,42 +38,40 @@ class BertConfig:
     num_attention_heads: int = 12
     intermediate_size: int = 3072
     max_position_embeddings: int = 512
-    type_vocab_size: int = 2
-    layer_norm_eps: float = 1e-12
     hidden_dropout_prob: float = 0.1
     attention_probs_dropout_prob: float = 0.1
-    classifier_dropout: float | None = None  # None: hidden_dropout_prob
     hidden_act: str = "gelu"
     pad_token_id: int | None = 0
     initializer_range: float = 0.02
     id2label: tuple[str, ...] | None = None
     extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
-    model_type: ClassVar[str] = "bert"
+    model_type: ClassVar[str]
+    # Field -> keys of config.json, where it is not the field's name; the first is the one written.
+    keys: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
     def __post_init__(self) -> None:
-        for name in _SIZES:
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise InputError(f"{name} must be a positive whole number, found {value!r}")
-        for name in _RATES:
-            value = getattr(self, name)
+        present = {f.name: getattr(self, f.name) for f in fields(self)}
+        for name, value in present.items():
+            key = self.key(name)
+            whole = isinstance(value, int) and not isinstance(value, bool)
+            if name in _SIZES and (not whole or value < 1):
+                raise InputError(f"{key} must be a positive whole number, found {value!r}")
             if name == "classifier_dropout" and value is None:
                 continue
-            if not _is_number(value) or not 0.0 <= value < 1.0:
-                raise InputError(f"{name} must be a number from 0 to below 1, found {value!r}")
-        for name in ("layer_norm_eps", "initializer_range"):
-            value = getattr(self, name)
-            if not _is_number(value) or value < 0:
-                raise InputError(f"{name} must be a number, 0 or more, found {value!r}")
+            if name in _RATES and (not _is_number(value) or not 0.0 <= value < 1.0):
+                raise InputError(f"{key} must be a number from 0 to below 1, found {value!r}")
+            if name in _SMALL and (not _is_number(value) or value < 0):
+                raise InputError(f"{key} must be a number, 0 or more, found {value!r}")
         if self.hidden_size % self.num_attention_heads:
             raise InputError(
-                f"hidden_size {self.hidden_size} is not a multiple of num_attention_heads "
-                f"{self.num_attention_heads}"
+                f"{self.key('hidden_size')} {self.hidden_size} is not a multiple of "
+                f"{self.key('num_attention_heads')} {self.num_attention_heads}"
             )
         if self.hidden_act not in ACTIVATIONS:
             raise InputError(
-                f"hidden_act {self.hidden_act!r} is not supported; known: {', '.join(ACTIVATIONS)}"
+                f"{self.key('hidden_act')} {self.hidden_act!r} is not supported; "
+                f"known: {', '.join(ACTIVATIONS)}"
             )
         if self.id2label is not None and len(self.id2label) == 0:
             raise InputError("id2label is empty; a classifier needs at least one label")
@@ -97,22 +93,63 @@ class BertConfig:
         return 2 if self.id2label is None else len(self.id2label)
 
     @property
+    def max_length(self) -> int:
+        """Tokens of the longest input that the position table has rows for."""
+        return self.max_position_embeddings
+
+    @property
+    def token_types(self) -> int:
+        """Rows of the token type table, 0 without one."""
+        return 0
+
+    @property
+    def norm_epsilon(self) -> float:
+        """What layer norm adds to the variance."""
+        return 1e-12
+
+    @property
+    def mlm_act(self) -> str:
+        """Activation in the masked-LM head."""
+        return self.hidden_act
+
+    @property
+    def attention_output_dropout(self) -> float:
+        """Dropout of what attention adds to its input."""
+        return self.hidden_dropout_prob
+
+    @property
     def head_dropout(self) -> float:
         """Dropout before the classifier."""
-        if self.classifier_dropout is None:
-            return self.hidden_dropout_prob
-        return self.classifier_dropout
+        return self.hidden_dropout_prob
+
+    @property
+    def span_dropout(self) -> float:
+        """Dropout before the question-answering head."""
+        return 0.0
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> "BertConfig":
-        """Read the JSON form. Absent keys take BERT's defaults, unknown ones go to ``extra``.
+    def key(cls, name: str) -> str:
+        """The key in ``config.json`` of a field."""
+        return cls.keys.get(name, (name,))[0]
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Read the JSON form. Absent keys take the family's defaults, unknown ones go to ``extra``.
 
         >>> BertConfig.from_dict({"id2label": {"0": "no", "1": "yes"}}).id2label
         ('no', 'yes')
         """
-        known = {f.name for f in fields(cls)} - {"extra", "id2label"}
-        own = {k: v for k, v in data.items() if k in known}
-        extra = {k: v for k, v in data.items() if k not in known and k not in _DERIVED}
+        own: dict[str, Any] = {}
+        known = set(_DERIVED)
+        for f in fields(cls):
+            if f.name in ("extra", "id2label"):
+                continue
+            keys = cls.keys.get(f.name, (f.name,))
+            known |= set(keys)
+            for key in keys:
+                if key in data:
+                    own.setdefault(f.name, data[key])
+        extra = {k: v for k, v in data.items() if k not in known}
         return cls(**own, id2label=_read_labels(data), extra=extra)
 
     def to_dict(self) -> dict[str, Any]:
@@ -120,11 +157,43 @@ class BertConfig:
         data = asdict(self)
         extra = data.pop("extra")
         labels = data.pop("id2label")
+        data = {self.key(name): value for name, value in data.items()}
         if labels is not None:
             data["id2label"] = {str(i): name for i, name in enumerate(labels)}
             # The inverse cannot hold a repeated name twice, which is why it is never read.
             data["label2id"] = {name: i for i, name in enumerate(labels)}
         return {**extra, **data, "model_type": self.model_type}
+
+
+@dataclass(frozen=True)
+class BertConfig(EncoderConfig):
+    """Sizes and constants of a BERT encoder. Defaults are those of BERT-base, as in the original.
+
+    Fields and errors as in `EncoderConfig`.
+
+    >>> BertConfig(hidden_size=64, num_attention_heads=4).head_size
+    16
+    """
+
+    type_vocab_size: int = 2
+    layer_norm_eps: float = 1e-12
+    classifier_dropout: float | None = None  # None: hidden_dropout_prob
+
+    model_type: ClassVar[str] = "bert"
+
+    @property
+    def token_types(self) -> int:
+        return self.type_vocab_size
+
+    @property
+    def norm_epsilon(self) -> float:
+        return self.layer_norm_eps
+
+    @property
+    def head_dropout(self) -> float:
+        if self.classifier_dropout is None:
+            return self.hidden_dropout_prob
+        return self.classifier_dropout
 
 
 _SIZES = (
@@ -136,7 +205,14 @@ _SIZES = (
     "max_position_embeddings",
     "type_vocab_size",
 )
-_RATES = ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout")
+_RATES = (
+    "hidden_dropout_prob",
+    "attention_probs_dropout_prob",
+    "classifier_dropout",
+    "seq_classif_dropout",
+    "qa_dropout",
+)
+_SMALL = ("layer_norm_eps", "initializer_range")
 # Said anew whenever a folder is written: the first ones by us, the last three by its weights.
 _DERIVED = {"model_type", "id2label", "label2id", "num_labels"} | {
     "architectures",

@@ -9,9 +9,10 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from mpjax.errors import InputError
-from mpjax.models.bert import HEADS, Bert
+from mpjax.models.bert import Bert
 from mpjax.models.bert_names import bert_modules
-from mpjax.models.config import BertConfig
+from mpjax.models.blocks import HEADS
+from mpjax.models.config import BertConfig, EncoderConfig
 
 
 @dataclass(frozen=True)
@@ -22,9 +23,9 @@ class Family:
     folder with a head; a folder of the bare body has no prefix and names starting with ``parts``.
     """
 
-    config: Callable[[Mapping[str, Any]], BertConfig]
+    config: Callable[[Mapping[str, Any]], EncoderConfig]
     module: Callable[..., nn.Module]  # (config, dtype, param_dtype, head=...)
-    modules: Callable[[BertConfig, str], dict[str, str]]  # module path -> Hugging Face name
+    modules: Callable[[EncoderConfig, str], dict[str, str]]  # module path -> Hugging Face name
     prefix: str
     parts: tuple[str, ...]
     architectures: Mapping[str, str]  # head -> class name in config.json
@@ -66,7 +67,7 @@ def family_of(model_type: object) -> Family:
 
 
 def encoder(
-    config: BertConfig,
+    config: EncoderConfig,
     head: str,
     dtype: DTypeLike = jnp.float32,
     param_dtype: DTypeLike = jnp.float32,

@@ -12,7 +12,7 @@ from flax.traverse_util import unflatten_dict
 from jax.typing import DTypeLike
 
 from mpjax.errors import InputError
-from mpjax.models.config import BertConfig
+from mpjax.models.config import EncoderConfig
 from mpjax.models.family import FAMILIES, check_head, encoder, family_of
 from mpjax.models.hub import resolve
 from mpjax.models.tensors import read_json, read_tensors
@@ -43,7 +43,7 @@ class Model:
     None for a model that did not come from one.
     """
 
-    config: BertConfig
+    config: EncoderConfig
     module: nn.Module
     params: Params
     folder: Path | None
@@ -53,7 +53,7 @@ class Model:
 
 
 def new_model(
-    config: BertConfig,
+    config: EncoderConfig,
     head: str,
     *,
     seed: int = 0,
@@ -62,6 +62,7 @@ def new_model(
 ) -> Model:
     """A model with random parameters, as BERT initialises them: the start of a pretraining.
 
+    >>> from mpjax.models import BertConfig
     >>> tiny = BertConfig(vocab_size=9, hidden_size=8, num_hidden_layers=1,
     ...                   num_attention_heads=2, intermediate_size=16)
     >>> new_model(tiny, "mlm").params["mlm"]["bias"].shape
@@ -133,7 +134,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
     return read_json(path)
 
 
-def _parse_config(folder: Path, data: Mapping[str, Any]) -> BertConfig:
+def _parse_config(folder: Path, data: Mapping[str, Any]) -> EncoderConfig:
     try:
         return family_of(data.get("model_type")).config(data)
     except InputError as error:
@@ -149,7 +150,7 @@ def _same_kind(architectures: object, head: str) -> bool:
 
 
 def _split_heads(
-    tensors: Mapping[str, np.ndarray], config: BertConfig
+    tensors: Mapping[str, np.ndarray], config: EncoderConfig
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """The body's tensors and the others: a token classifier's ``classifier`` is none of ours."""
     family = FAMILIES[config.model_type]
@@ -174,7 +175,7 @@ def _check_labels(labels: Sequence[str] | None, head: str) -> tuple[str, ...] | 
     return names
 
 
-def _relabel(config: BertConfig, names: tuple[str, ...]) -> BertConfig:
+def _relabel(config: EncoderConfig, names: tuple[str, ...]) -> EncoderConfig:
     """The config with other labels, and without a problem type that spoke of the old ones."""
     extra = dict(config.extra)
     if len(names) != config.num_labels:

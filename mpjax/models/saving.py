@@ -12,7 +12,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from mpjax.errors import InputError
-from mpjax.models.config import BertConfig
+from mpjax.models.config import EncoderConfig
 from mpjax.models.family import FAMILIES, check_head
 from mpjax.models.folder import CONFIG
 from mpjax.models.tensors import SAFETENSORS
@@ -22,7 +22,7 @@ from mpjax.models.weights import Params, to_torch_names
 
 def save_model(
     folder: str | Path,
-    config: BertConfig,
+    config: EncoderConfig,
     params: Params,
     head: str,
     tokenizer_from: str | Path | None = None,
@@ -59,7 +59,7 @@ def save_model(
 
 
 def _config_json(
-    config: BertConfig, head: str, tensors: Mapping[str, np.ndarray]
+    config: EncoderConfig, head: str, tensors: Mapping[str, np.ndarray]
 ) -> dict[str, Any]:
     family = FAMILIES[config.model_type]
     data = config.to_dict()

@@ -19,7 +19,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.typing import DTypeLike
 
 from mpjax.errors import InputError
-from mpjax.models.config import BertConfig
+from mpjax.models.config import EncoderConfig
 from mpjax.models.family import FAMILIES, Family, encoder
 
 Params = dict[str, Any]
@@ -37,9 +37,10 @@ class Read:
 
 
 @cache
-def shapes(config: BertConfig, head: str) -> Mapping[str, tuple[int, ...]]:
+def shapes(config: EncoderConfig, head: str) -> Mapping[str, tuple[int, ...]]:
     """Path -> shape of every parameter, in the order the model creates them.
 
+    >>> from mpjax.models import BertConfig
     >>> tiny = BertConfig(vocab_size=9, hidden_size=8, num_hidden_layers=1,
     ...                   num_attention_heads=2, intermediate_size=16)
     >>> shapes(tiny, "qa")["bert/encoder/layer_0/ffn/in/kernel"]
@@ -50,11 +51,12 @@ def shapes(config: BertConfig, head: str) -> Mapping[str, tuple[int, ...]]:
     return MappingProxyType({path: leaf.shape for path, leaf in _flatten(made).items()})
 
 
-def torch_names(config: BertConfig, head: str) -> dict[str, str]:
+def torch_names(config: EncoderConfig, head: str) -> dict[str, str]:
     """Path of every parameter -> its name in a Hugging Face folder.
 
     Kernels are stored transposed there.
 
+    >>> from mpjax.models import BertConfig
     >>> tiny = BertConfig(num_hidden_layers=1)
     >>> torch_names(tiny, "qa")["bert/encoder/layer_0/attention/query/kernel"]
     'bert.encoder.layer.0.attention.self.query.weight'
@@ -70,7 +72,7 @@ def torch_names(config: BertConfig, head: str) -> dict[str, str]:
     return names
 
 
-def to_torch_names(params: Params, config: BertConfig, head: str) -> dict[str, np.ndarray]:
+def to_torch_names(params: Params, config: EncoderConfig, head: str) -> dict[str, np.ndarray]:
     """Flax params as host arrays under their Hugging Face names; dtypes are kept.
 
     Raises `InputError` where a parameter is missing or has another shape than the config asks for.
@@ -92,7 +94,7 @@ def to_torch_names(params: Params, config: BertConfig, head: str) -> dict[str, n
 
 def from_torch_names(
     tensors: Mapping[str, np.ndarray],
-    config: BertConfig,
+    config: EncoderConfig,
     head: str,
     *,
     param_dtype: DTypeLike | None = None,
@@ -107,7 +109,7 @@ def from_torch_names(
 
 def read_torch_names(
     tensors: Mapping[str, np.ndarray],
-    config: BertConfig,
+    config: EncoderConfig,
     head: str,
     *,
     param_dtype: DTypeLike | None = jnp.float32,
@@ -178,7 +180,7 @@ def read_torch_names(
 
 
 def initial(
-    path: str, shape: tuple[int, ...], config: BertConfig, seed: int, dtype: DTypeLike
+    path: str, shape: tuple[int, ...], config: EncoderConfig, seed: int, dtype: DTypeLike
 ) -> jax.Array:
     """A new parameter: zeros for biases, ones for scales, normal(initializer_range) otherwise.
 
@@ -238,7 +240,7 @@ def _unused(
 ) -> tuple[str, ...]:
     """The tensors nobody asked for; refused where they belong to the encoder proper."""
     rest = [n for n in found if n not in names and not n.endswith("position_ids")]
-    body = tuple(f"{family.prefix}.{part}." for part in ("embeddings", "encoder"))
+    body = tuple(f"{family.prefix}.{part}." for part in family.parts if part != "pooler")
     for name in rest:
         if name.endswith("mask_scores"):
             raise InputError(

@@ -1,0 +1,231 @@
+"""What encoders are built from: embeddings, attention, feed-forward, the layers, the heads.
+
+All kernels are plain 2-D ``(in, out)`` matrices, attention's included: heads exist only as a
+reshape of activations, so that a pruning rule sees nothing but matrices. Where families differ by
+a constant, the constant is a property of their config; where by more, by a method of a subclass.
+
+Shapes: B examples, L tokens, H hidden size, N heads, D = H/N, V vocabulary.
+"""
+
+from typing import Any, ClassVar
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike, DTypeLike
+
+from mpjax.errors import InputError
+from mpjax.models.activations import ACTIVATIONS
+from mpjax.models.config import EncoderConfig
+from mpjax.models.layers import Dense, Norm, Table, dropout, wide
+
+HEADS = ("classification", "qa", "mlm", "features")
+
+
+class Block(nn.Module):
+    """What every part of the model shares: the config, the two dtypes, the leaf layers."""
+
+    config: EncoderConfig
+    dtype: DTypeLike = jnp.float32
+    param_dtype: DTypeLike = jnp.float32
+
+    def dense(self, features: int, name: str) -> Dense:
+        return Dense(
+            features, self.config.initializer_range, self.dtype, self.param_dtype, name=name
+        )
+
+    def norm(self) -> Norm:
+        return Norm(self.config.norm_epsilon, self.dtype, self.param_dtype, name="norm")
+
+    def table(self, rows: int, name: str) -> Table:
+        c = self.config
+        return Table(rows, c.hidden_size, c.initializer_range, self.param_dtype, name=name)
+
+    def part(self, block: "type[Block]", name: str) -> Any:
+        return block(self.config, self.dtype, self.param_dtype, name=name)
+
+    def activate(self, x: Array, name: str) -> Array:
+        # In float32 or wider: 1 + erf keeps few digits in bfloat16.
+        return ACTIVATIONS[name](x.astype(wide(x.dtype))).astype(x.dtype)
+
+    def dropout(self, x: Array, rate: float, deterministic: bool) -> Array:
+        if deterministic or rate == 0.0:
+            return x
+        return dropout(self.make_rng("dropout"), x, rate)
+
+
+class Embeddings(Block):
+    """Word, token type and position vectors, summed and normalised: (B, L) ids to (B, L, H).
+
+    A model with one token type, or none, has no use for ``token_type_ids``: whatever a tokenizer
+    says there, all its tokens are of the one type.
+    """
+
+    @nn.compact
+    def __call__(self, input_ids: Array, token_type_ids: Array, deterministic: bool) -> Array:
+        c = self.config
+        length = input_ids.shape[1]
+        if length > c.max_length:
+            raise InputError(
+                f"the input is {length} tokens long but the model has {c.max_length} positions for "
+                f"tokens; use a max length of at most {c.max_length}"
+            )
+        # Summed in the dtype of the parameters: the norm that follows makes it `dtype`.
+        x = self.table(c.vocab_size, "word")(input_ids)
+        if c.token_types:
+            types = token_type_ids if c.token_types > 1 else jnp.zeros_like(token_type_ids)
+            x = x + self.table(c.token_types, "token_type")(types)
+        x = x + self.table(c.max_position_embeddings, "position")(self.positions(input_ids))
+        return self.dropout(self.norm()(x), c.hidden_dropout_prob, deterministic)
+
+    def positions(self, input_ids: Array) -> Array:
+        """Rows of the position table for (B, L) ids: (B, L), or (1, L) where all rows agree."""
+        return jnp.arange(input_ids.shape[1])[None]
+
+
+class Attention(Block):
+    """Multi-head self-attention and its residual: (B, L, H) to (B, L, H).
+
+    ``mask`` is (B, 1, 1, L) bool, True for the tokens that may be attended to, or None.
+    """
+
+    @nn.compact
+    def __call__(self, x: Array, mask: Array | None, deterministic: bool) -> Array:
+        c = self.config
+        query = self.heads(self.dense(c.hidden_size, "query")(x)) * c.head_size**-0.5
+        key = self.heads(self.dense(c.hidden_size, "key")(x))
+        value = self.heads(self.dense(c.hidden_size, "value")(x))
+
+        scores = jnp.einsum("bnqd,bnkd->bnqk", query, key).astype(wide(self.dtype))
+        if mask is not None:
+            # The lowest finite number, not -inf: a row that is all padding stays uniform, not NaN.
+            scores = jnp.where(mask, scores, jnp.finfo(scores.dtype).min)
+        probs = jax.nn.softmax(scores, axis=-1).astype(self.dtype)
+        probs = self.dropout(probs, c.attention_probs_dropout_prob, deterministic)
+        context = jnp.einsum("bnqk,bnkd->bnqd", probs, value)
+
+        out = self.dense(c.hidden_size, "output")(context.transpose(0, 2, 1, 3).reshape(x.shape))
+        return self.norm()(x + self.dropout(out, c.attention_output_dropout, deterministic))
+
+    def heads(self, x: Array) -> Array:
+        """(B, L, H) to (B, N, L, D): the layout a batched product wants, made once and spelt out.
+
+        Left to an einsum over (B, L, N, D), XLA:CPU took two to three times longer forward.
+        """
+        split = x.reshape(*x.shape[:2], self.config.num_attention_heads, self.config.head_size)
+        return split.transpose(0, 2, 1, 3)
+
+
+class FeedForward(Block):
+    """Two dense layers with the activation between, and the residual: (B, L, H) to (B, L, H)."""
+
+    @nn.compact
+    def __call__(self, x: Array, deterministic: bool) -> Array:
+        c = self.config
+        hidden = self.activate(self.dense(c.intermediate_size, "in")(x), c.hidden_act)
+        out = self.dense(c.hidden_size, "out")(hidden)
+        return self.norm()(x + self.dropout(out, c.hidden_dropout_prob, deterministic))
+
+
+class Layer(Block):
+    """One transformer layer: attention, then feed-forward."""
+
+    @nn.compact
+    def __call__(self, x: Array, mask: Array | None, deterministic: bool) -> Array:
+        x = self.part(Attention, "attention")(x, mask, deterministic)
+        return self.part(FeedForward, "ffn")(x, deterministic)
+
+
+class Stack(Block):
+    """All the layers, ``layer_0`` first."""
+
+    @nn.compact
+    def __call__(self, x: Array, mask: Array | None, deterministic: bool) -> Array:
+        for i in range(self.config.num_hidden_layers):
+            x = self.part(Layer, f"layer_{i}")(x, mask, deterministic)
+        return x
+
+
+class Body(Block):
+    """Embeddings, layers and, where `pooled`, the pooler.
+
+    Returns the hidden states (B, L, H) and the pooled first token (B, H) or None.
+    """
+
+    embeddings: type[Embeddings] = Embeddings
+    pooled: bool = False
+
+    @nn.compact
+    def __call__(
+        self, input_ids: Array, mask: Array | None, token_type_ids: Array, deterministic: bool
+    ) -> tuple[Array, Array | None]:
+        x = self.part(self.embeddings, "embeddings")(input_ids, token_type_ids, deterministic)
+        x = self.part(Stack, "encoder")(x, mask, deterministic)
+        if not self.pooled:
+            return x, None
+        return x, jnp.tanh(self.dense(self.config.hidden_size, "pooler")(x[:, 0]))
+
+
+class MaskedLanguageHead(Block):
+    """Dense, activation, norm, then the word table (V, H) transposed: (B, L, H) to (B, L, V)."""
+
+    @nn.compact
+    def __call__(self, x: Array, words: Array) -> Array:
+        c = self.config
+        bias = self.param("bias", nn.initializers.zeros, (c.vocab_size,), self.param_dtype)
+        x = self.norm()(self.activate(self.dense(c.hidden_size, "dense")(x), c.mlm_act))
+        logits = jax.lax.dot_general(
+            x.reshape(-1, c.hidden_size),
+            words.astype(self.dtype),
+            (((1,), (1,)), ((), ())),
+            preferred_element_type=wide(self.dtype),
+        )
+        logits = logits + bias.astype(logits.dtype)[None, :]
+        return logits.reshape(*x.shape[:2], c.vocab_size)
+
+
+class Encoder(Block):
+    """An encoder with one head; a family gives the class attributes and the `summary`.
+
+    Build it with `mpjax.models.encoder`, which says what goes in and comes out.
+    """
+
+    head: str = "classification"
+
+    prefix: ClassVar[str]  # the body's name among the params
+    pooled: ClassVar[tuple[str, ...]] = ()  # heads whose folders have a pooler in the body
+    embeddings: ClassVar[type[Embeddings]] = Embeddings
+
+    @nn.compact
+    def __call__(
+        self,
+        input_ids: ArrayLike,
+        attention_mask: ArrayLike | None = None,
+        token_type_ids: ArrayLike | None = None,
+        deterministic: bool = True,
+    ) -> Array:
+        c = self.config
+        ids = jnp.asarray(input_ids)
+        types = jnp.zeros_like(ids) if token_type_ids is None else jnp.asarray(token_type_ids)
+        mask = None
+        if attention_mask is not None:
+            mask = jnp.asarray(attention_mask).astype(bool)[:, None, None, :]
+        pooled = self.head in self.pooled
+        body = Body(c, self.dtype, self.param_dtype, self.embeddings, pooled, name=self.prefix)
+        hidden, first = body(ids, mask, types, deterministic)
+        if self.head == "features":
+            return hidden
+        if self.head == "mlm":
+            words = body.variables["params"]["embeddings"]["word"]["embedding"]
+            return self.part(MaskedLanguageHead, "mlm")(hidden, words)
+        if self.head == "qa":
+            logits = self.dense(2, "qa")(self.dropout(hidden, c.span_dropout, deterministic))
+        else:
+            first = hidden[:, 0] if first is None else first
+            logits = self.dense(c.num_labels, "classifier")(self.summary(first, deterministic))
+        return logits.astype(wide(self.dtype))
+
+    def summary(self, first: Array, deterministic: bool) -> Array:
+        """What the classifier sees of the first token, (B, H), which the body may have pooled."""
+        raise NotImplementedError
