@@ -20,20 +20,46 @@ STEPS = 6
 ROWS = {"train": 40, "dev": 16}
 
 
-def model(folder: Path, **changes: Any) -> Path:
+CONFIGS = {
+    "bert": models.BertConfig,
+    "roberta": models.RobertaConfig,
+    "distilbert": models.DistilBertConfig,
+}
+
+
+def tokenizer(folder: Path, family: str = "bert") -> Path:
+    """A tokenizer of the toy language, of the family's kind and in the family's files."""
+    if family != "roberta":
+        demo.write_tokenizer(folder)
+        if family == "distilbert":
+            (folder / "tokenizer.json").unlink()
+            config = '{"tokenizer_class": "DistilBertTokenizer", "do_lower_case": true}'
+            (folder / "tokenizer_config.json").write_text(config)
+        return folder
+    from tokenizers import ByteLevelBPETokenizer
+
+    folder.mkdir(parents=True, exist_ok=True)
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    bpe = ByteLevelBPETokenizer()
+    bpe.train_from_iterator(demo.corpus(0, 100), 400, special_tokens=special, show_progress=False)
+    bpe.save_model(str(folder))
+    return folder
+
+
+def model(folder: Path, family: str = "bert", **changes: Any) -> Path:
     """A masked-LM folder with random weights and the tokenizer of the toy language."""
-    tokenizer = demo.write_tokenizer(folder.parent / "tokenizer")
+    words = tokenizer(folder.parent / "tokenizer", family)
     sizes = {
-        "vocab_size": len(demo.tokenizer()),
+        "vocab_size": 400 if family == "roberta" else len(demo.tokenizer()),
         "hidden_size": 16,
         "num_hidden_layers": 1,
         "num_attention_heads": 2,
         "intermediate_size": 24,
         "max_position_embeddings": 32,
     }
-    config = models.BertConfig(**(sizes | changes))
+    config = CONFIGS[family](**(sizes | changes))
     params = models.new_model(config, "mlm").params
-    return models.save_model(folder, config, params, "mlm", tokenizer)
+    return models.save_model(folder, config, params, "mlm", words)
 
 
 def data(folder: Path) -> Path:

@@ -2,9 +2,11 @@
 
 from mpjax.models.blocks import HEADS
 from mpjax.models.config import BertConfig, EncoderConfig
+from mpjax.models.distilbert import DistilBertConfig
 from mpjax.models.family import FAMILIES, Family, encoder
 from mpjax.models.folder import Model, load_model, new_model
 from mpjax.models.hub import resolve
+from mpjax.models.roberta import RobertaConfig
 from mpjax.models.saving import save_model
 from mpjax.models.tokenizer import load_tokenizer, tokenizer_files
 from mpjax.models.weights import from_torch_names, to_torch_names, torch_names
@@ -19,9 +21,11 @@ __all__ = [
     "HEADS",
     "PRUNABLE",
     "BertConfig",
+    "DistilBertConfig",
     "EncoderConfig",
     "Family",
     "Model",
+    "RobertaConfig",
     "encoder",
     "from_torch_names",
     "load_model",

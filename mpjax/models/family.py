@@ -13,6 +13,10 @@ from mpjax.models.bert import Bert
 from mpjax.models.bert_names import bert_modules
 from mpjax.models.blocks import HEADS
 from mpjax.models.config import BertConfig, EncoderConfig
+from mpjax.models.distilbert import DistilBert, DistilBertConfig
+from mpjax.models.distilbert_names import distilbert_modules
+from mpjax.models.roberta import Roberta, RobertaConfig
+from mpjax.models.roberta_names import roberta_modules
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class Family:
     parts: tuple[str, ...]
     architectures: Mapping[str, str]  # head -> class name in config.json
     aliases: Mapping[str, str]  # other spellings of a tensor: fragment found -> fragment meant
-    tied: Mapping[str, str]  # masked-LM tensor -> the tensor of the body that it must equal
+    tied: Mapping[str, str]  # copy that a masked LM may store -> the tensor that it must equal
 
 
 FAMILIES: dict[str, Family] = {
@@ -51,7 +55,47 @@ FAMILIES: dict[str, Family] = {
             "LayerNorm.beta": "LayerNorm.bias",
             "cls.predictions.decoder.bias": "cls.predictions.bias",
         },
-        tied={"cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight"},
+        tied={
+            "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
+            "cls.predictions.decoder.bias": "cls.predictions.bias",
+        },
+    ),
+    "roberta": Family(
+        config=RobertaConfig.from_dict,
+        module=Roberta,
+        modules=roberta_modules,
+        prefix="roberta",
+        parts=("embeddings", "encoder", "pooler"),
+        architectures={
+            "classification": "RobertaForSequenceClassification",
+            "qa": "RobertaForQuestionAnswering",
+            "mlm": "RobertaForMaskedLM",
+            "features": "RobertaModel",
+        },
+        aliases={
+            "LayerNorm.gamma": "LayerNorm.weight",
+            "LayerNorm.beta": "LayerNorm.bias",
+            "lm_head.decoder.bias": "lm_head.bias",
+        },
+        tied={
+            "lm_head.decoder.weight": "roberta.embeddings.word_embeddings.weight",
+            "lm_head.decoder.bias": "lm_head.bias",
+        },
+    ),
+    "distilbert": Family(
+        config=DistilBertConfig.from_dict,
+        module=DistilBert,
+        modules=distilbert_modules,
+        prefix="distilbert",
+        parts=("embeddings", "transformer"),
+        architectures={
+            "classification": "DistilBertForSequenceClassification",
+            "qa": "DistilBertForQuestionAnswering",
+            "mlm": "DistilBertForMaskedLM",
+            "features": "DistilBertModel",
+        },
+        aliases={},
+        tied={"vocab_projector.weight": "distilbert.embeddings.word_embeddings.weight"},
     ),
 }
 

@@ -60,7 +60,7 @@ def new_model(
     dtype: DTypeLike | None = None,
     param_dtype: DTypeLike = jnp.float32,
 ) -> Model:
-    """A model with random parameters, as BERT initialises them: the start of a pretraining.
+    """A model with random parameters, as BERT and its kin draw them: the start of a pretraining.
 
     >>> from mpjax.models import BertConfig
     >>> tiny = BertConfig(vocab_size=9, hidden_size=8, num_hidden_layers=1,

@@ -67,6 +67,9 @@ def _config_json(
     if head == "qa" and config.num_labels != 2:
         # transformers sizes the question-answering head by the labels, leftovers included.
         del data["id2label"], data["label2id"]
+    if head == "mlm":
+        # Ours is tied, which is also what an absent key means; untied, the copy would be missing.
+        data.pop("tie_word_embeddings", None)
     # This key decides what transformers loads into: it must be what was stored.
     data["dtype"] = str(max(tensors.values(), key=lambda tensor: tensor.nbytes).dtype)
     return data

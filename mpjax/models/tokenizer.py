@@ -47,7 +47,7 @@ def tokenizer_files(folder: str | Path) -> list[Path]:
     vocabularies = {"tokenizer.json", "vocab.txt", "vocab.json"}
     if not vocabularies & {file.name for file in files}:
         raise InputError(
-            f"{path} has no tokenizer: expected tokenizer.json or vocab.txt; "
+            f"{path} has no tokenizer: expected tokenizer.json, vocab.txt or vocab.json; "
             "copy the tokenizer files of the pretrained model into it"
         )
     return files

@@ -164,7 +164,7 @@ def read_torch_names(
     fresh = tuple(path for path in expected if parts[path] in fresh_parts)
     unused = _unused(found, set(names.values()), family, source)
     if head == "mlm" and "mlm" not in fresh_parts:
-        _check_tied(found, family, source)
+        _check_tied(tensors, found, family, source)
 
     flat = {}
     fresh_dtype = jnp.float32 if param_dtype is None else param_dtype
@@ -255,10 +255,15 @@ def _unused(
     return tuple(rest)
 
 
-def _check_tied(found: Mapping[str, np.ndarray], family: Family, source: str) -> None:
+def _check_tied(
+    tensors: Mapping[str, np.ndarray],
+    found: Mapping[str, np.ndarray],
+    family: Family,
+    source: str,
+) -> None:
     """A stored copy of a tied tensor must equal the original: ours has the original only."""
     for copy, original in family.tied.items():
-        if copy in found and not np.array_equal(found[copy], found[original]):
+        if copy in tensors and not np.array_equal(tensors[copy], found[original]):
             raise InputError(
                 f"{source}: tensor {copy} differs from {original}; a model in which the two are "
                 "not tied is not supported"

@@ -21,7 +21,15 @@ _SHORT = {
     "attention.output.dense": "attn out",
     "intermediate.dense": "ffn in",
     "output.dense": "ffn out",
+    # DistilBERT's names
+    "attention.q_lin": "query",
+    "attention.k_lin": "key",
+    "attention.v_lin": "value",
+    "attention.out_lin": "attn out",
+    "ffn.lin1": "ffn in",
+    "ffn.lin2": "ffn out",
 }
+_ORDER = tuple(dict.fromkeys(_SHORT.values()))
 
 
 @dataclass(frozen=True)
@@ -105,7 +113,7 @@ class Density:
     @property
     def _types(self) -> list[str]:
         found = {m.type for m in self.matrices}
-        known = [short for short in _SHORT.values() if short in found]
+        known = [short for short in _ORDER if short in found]
         return known + sorted(found - set(known))
 
     def _of(self, *, layer: int | None = None, type: str | None = None) -> list[MatrixCount]:
@@ -141,8 +149,8 @@ def measure(tensors: Mapping[str, np.ndarray]) -> Density:
             others += tensor.size
     if not matrices:
         raise InputError("the model has no encoder layers: no matrix is named ...layer.N....weight")
-    order = list(_SHORT.values())
-    matrices.sort(key=lambda m: (m.layer, order.index(m.type) if m.type in order else 99, m.type))
+    place = {short: i for i, short in enumerate(_ORDER)}
+    matrices.sort(key=lambda m: (m.layer, place.get(m.type, len(place)), m.type))
     return Density(tuple(matrices), others)
 
 

@@ -175,13 +175,14 @@ def check_fits(model: Model, encoded: Encoded) -> None:
     A look-up beyond a table would not fail in jax: it takes the last row.
     """
     config = model.config
-    if encoded.width > config.max_position_embeddings:
+    if encoded.width > config.max_length:
         raise InputError(
-            f"--max-length {encoded.width} is more than the {config.max_position_embeddings} "
-            f"positions of the model in {model.folder}; lower it"
+            f"--max-length {encoded.width} is more than the {config.max_length} positions for "
+            f"tokens of the model in {model.folder}; lower it"
         )
-    sizes = {"input_ids": ("vocab_size", config.vocab_size),
-             "token_type_ids": ("type_vocab_size", config.type_vocab_size)}  # fmt: skip
+    sizes = {"input_ids": ("vocab_size", config.vocab_size)}
+    if config.token_types > 1:  # else the model takes no notice of them
+        sizes["token_type_ids"] = ("type_vocab_size", config.token_types)
     for name, (key, size) in sizes.items():
         largest = int(encoded.arrays[name].max(initial=0))
         if largest >= size:
