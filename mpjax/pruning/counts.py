@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mpjax.pruning.selection import count_true
 from mpjax.pruning.trees import Tree, Where, flatten, select
 
 
@@ -19,7 +20,7 @@ def mask_density(masks: Tree) -> jax.Array:
     """
     leaves = jax.tree.leaves(masks)
     # Per-matrix counts are exact in int32; their float32 sum is good to 1e-7, enough for a log.
-    kept = jnp.stack([jnp.count_nonzero(m) for m in leaves]).astype(jnp.result_type(float))
+    kept = jnp.stack([count_true(m != 0) for m in leaves]).astype(jnp.result_type(float))
     return jnp.sum(kept) / sum(m.size for m in leaves)
 
 

@@ -141,6 +141,15 @@ def top_k_masks(
     return [masks[i] for i in order]
 
 
+def count_true(marks: jax.Array) -> jax.Array:
+    """True entries of an array of any shape, a scalar int32; several times as fast as ``jnp.sum``.
+
+    >>> int(count_true(jnp.array([[True, False], [True, True]])))
+    3
+    """
+    return _count_each(marks[None])[0]
+
+
 def _by_shape(arrays: Sequence[jax.Array]) -> list[list[int]]:
     """Positions of the arrays of each shape."""
     positions: dict[tuple[int, ...], list[int]] = {}

@@ -74,7 +74,7 @@ class TrainConfig:
     published_cut: bool = _option(
         False,
         "with --scope global, cut as the published code does: one weight more, and never less than "
-        "0.5% of a matrix",
+        "half a percent of a matrix",
     )
     teacher: str | None = _option(
         None, "fine-tuned model folder, run or hub name to distil from (its logits are made once)"

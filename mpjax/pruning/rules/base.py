@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from mpjax.pruning.estimators import straight_through
 from mpjax.pruning.penalties import PENALTIES
-from mpjax.pruning.selection import survivors, top_k_masks
+from mpjax.pruning.selection import count_true, survivors, top_k_masks
 from mpjax.pruning.trees import Tree
 
 RULES: dict[str, type["Rule"]] = {}
@@ -153,7 +153,7 @@ def keep_at_least(masks: list[jax.Array], scores: list[jax.Array], floor: float)
     k where no scores are tied: the rule of the published code.
     """
     least = [int(floor * s.size) + 1 for s in scores]
-    short = [jnp.sum(m, dtype=jnp.int32) < k for m, k in zip(masks, least, strict=True)]
+    short = [count_true(m) < k for m, k in zip(masks, least, strict=True)]
 
     def lifted() -> list[jax.Array]:
         counts = [min(k, s.size - 1) for k, s in zip(least, scores, strict=True)]
