@@ -32,7 +32,7 @@ from mpjax.optim import (
     schedules,
 )
 from mpjax.pruning import Rule, Tree, flatten, make_rule, unflatten
-from mpjax.pruning.rules.base import PUBLISHED_FLOOR, keep_at_least
+from mpjax.pruning.rules.base import PUBLISHED_FLOOR, floored
 from mpjax.training.losses import distillation_loss, task_loss
 from mpjax.training.step import apply_model, make_gradients
 
@@ -58,8 +58,8 @@ class ValueCut(Rule):
     ) -> dict[str, Any]:
         del kernels, noise
         leaves, treedef = jax.tree.flatten(jax.lax.stop_gradient(scores))
-        masks = [s > threshold for s in leaves]
-        return jax.tree.unflatten(treedef, keep_at_least(masks, leaves, PUBLISHED_FLOOR))
+        cuts = floored([threshold] * len(leaves), leaves, PUBLISHED_FLOOR)
+        return jax.tree.unflatten(treedef, [s > c for s, c in zip(leaves, cuts, strict=True)])
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mpjax.pruning import ordered_keys, survivors, top_k_masks
+from mpjax.pruning import ordered_keys, survivors, top_k_cuts, top_k_masks
 
 RNG = np.random.default_rng(0)
 TINY = np.finfo(np.float32).smallest_subnormal
@@ -66,14 +66,30 @@ def test_many_matrices_share_a_loop_and_keep_their_own_counts():
         np.testing.assert_array_equal(mask, oracle([array], count)[0])
     text = str(jax.make_jaxpr(lambda xs: top_k_masks(xs, counts))(arrays))
     assert "sort[" not in text and "top_k" not in text
-    assert text.count("while[") == 2  # one for the cuts, one for the ties
+    assert text.count("while[") == 1  # over bytes; the loop over their bits is a scan
 
 
-def test_dropped_ties_keep_only_what_is_strictly_above():
-    x = jnp.array([3.0, 1.0, 2.0, 2.0, 0.0])
-    for count, expected in ((1, [0]), (2, [0]), (3, [0, 2, 3]), (4, [0, 1, 2, 3])):
-        [mask] = top_k_masks([x], [count], drop_ties=True)
-        assert np.flatnonzero(mask).tolist() == expected
+@pytest.mark.parametrize("name", INPUTS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_above_the_cut_lies_what_a_sort_puts_above_it(name, dtype):
+    with jax.enable_x64(dtype is np.float64):
+        x = INPUTS[name].astype(dtype)
+        falling = np.sort(x.ravel())[::-1]
+        cut_of = jax.jit(lambda x, k: top_k_cuts([x], [k])[0])
+        for count in sorted({0, 1, x.size // 10, x.size // 2, x.size - 1, x.size}):
+            above = x > np.asarray(cut_of(jnp.asarray(x), count))
+            tied = 0 < count < x.size and falling[count - 1] == falling[count]
+            expected = x > falling[count - 1] if tied else oracle([x], count)[0]
+            np.testing.assert_array_equal(above, expected, err_msg=f"k={count}")
+
+
+def test_joint_cut_is_one_value():
+    arrays = [jnp.asarray(INPUTS[name], jnp.float32) for name in ("random", "tied")]
+    cuts = top_k_cuts(arrays, [500], joint=True)
+    assert len(cuts) == 2 and float(cuts[0]) == float(cuts[1])
+    everything = np.sort(np.concatenate([np.ravel(a) for a in arrays]))[::-1]
+    expected = (everything > float(cuts[0])).sum()
+    assert expected == sum(int((a > c).sum()) for a, c in zip(arrays, cuts, strict=True)) <= 500
 
 
 def test_under_vmap_with_a_density_per_member():

@@ -5,7 +5,7 @@ from mpjax.pruning.estimators import straight_through
 from mpjax.pruning.fold import prune_params
 from mpjax.pruning.rules import RULES, Rule, make_rule
 from mpjax.pruning.schedules import Schedule, cubic_schedule, linear_warmup_decay
-from mpjax.pruning.selection import ordered_keys, survivors, top_k_masks
+from mpjax.pruning.selection import ordered_keys, survivors, top_k_cuts, top_k_masks
 from mpjax.pruning.trees import Tree, Where, flatten, matcher, merge, restrict, select, unflatten
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "select",
     "straight_through",
     "survivors",
+    "top_k_cuts",
     "top_k_masks",
     "unflatten",
 ]

@@ -1,14 +1,15 @@
-"""Exact top-k masks by counting: no sort, no gather.
+"""Exact top-k by counting: no sort, no gather.
 
-Floats are read as integers in the same order, and the k-th largest is found by bisecting on that
-integer: every pass counts the entries at or above a pivot. All matrices share one loop, so on a
-sharded array a pass is a local count and one small all-reduce. The number of passes is at most the
-width of the dtype (32 or 64) and about 25 on real weights, because a pivot that leaves exactly k
-entries above it ends the search for that matrix.
+Floats are read as unsigned integers in the same order, and the k-th largest is found bit by bit:
+every pass counts the entries at or above a pivot. The passes run over one byte of the integers at
+a time, which is extracted once and a quarter of the size. All arrays share one loop, so on a sharded
+array a pass is a local count and one small all-reduce. There are at most as many passes as the
+dtype has bits, and none after every group has a pivot with exactly k entries at or above it.
 """
 
 import math
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,27 +19,37 @@ _GROUP = 16  # rows counted together in int8, so at most 127
 
 
 def ordered_keys(x: jax.Array) -> jax.Array:
-    """Maps floats to signed integers of the same width in the same order, with -0 equal to +0.
+    """Maps floats to unsigned integers of the same width in the same order, with -0 equal to +0.
 
     Args:
       x: array of float16, bfloat16, float32 or float64.
 
     Returns:
-      int32 for dtypes up to 32 bits, else int64, same shape. Denormals keep their order; a NaN with
-      a positive sign is above everything.
+      uint32 for dtypes up to 32 bits, else uint64, same shape. Denormals keep their order; a NaN
+      with a positive sign is above everything.
 
     >>> import jax.numpy as jnp
     >>> keys = ordered_keys(jnp.array([-1.0, -0.0, 0.0, 1e-45, 2.0]))
-    >>> [int(k) for k in keys[1:4]]
+    >>> [int(k) - 2**31 for k in keys[1:4]]
     [0, 0, 1]
     >>> bool((keys[1:] >= keys[:-1]).all())
     True
     """
-    if x.dtype.itemsize < 4:
-        x = x.astype(jnp.float32)
-    integer = jnp.int32 if x.dtype.itemsize == 4 else jnp.int64
-    bits = jax.lax.bitcast_convert_type(x, integer)
-    return jnp.where(bits < 0, jnp.iinfo(integer).min - bits, bits)
+    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    unsigned = jnp.uint32 if x.dtype.itemsize == 4 else jnp.uint64
+    bits, zero = jax.lax.bitcast_convert_type(x, unsigned), _key_of_zero(unsigned)
+    return jnp.where(bits < zero, zero + bits, zero - (bits - zero))
+
+
+def _from_keys(keys: jax.Array) -> jax.Array:
+    """The inverse of :func:`ordered_keys` for float32 and float64."""
+    zero = _key_of_zero(keys.dtype)
+    bits = jnp.where(keys >= zero, keys - zero, zero + (zero - keys))
+    return jax.lax.bitcast_convert_type(bits, f"float{8 * keys.dtype.itemsize}")
+
+
+def _key_of_zero(unsigned: Any) -> np.generic:
+    return np.dtype(unsigned).type(1 << (8 * np.dtype(unsigned).itemsize - 1))
 
 
 def survivors(
@@ -65,11 +76,7 @@ def survivors(
 
 
 def top_k_masks(
-    arrays: Sequence[jax.Array],
-    counts: Sequence[int | jax.Array],
-    *,
-    joint: bool = False,
-    drop_ties: bool = False,
+    arrays: Sequence[jax.Array], counts: Sequence[int | jax.Array], *, joint: bool = False
 ) -> list[jax.Array]:
     """Marks the k largest entries of every array, or of all arrays together.
 
@@ -78,8 +85,6 @@ def top_k_masks(
       counts: how many entries to keep: one number per array, or a single one if ``joint``.
         Clipped to the number of entries there are.
       joint: one cut for all arrays together instead of one for each.
-      drop_ties: if the cut falls between equal entries, keep none of them (fewer than k survive)
-        rather than those of lowest index (exactly k survive).
 
     Returns:
       Boolean masks of the shapes of ``arrays``. Among equal entries the lowest flat (C order)
@@ -93,133 +98,185 @@ def top_k_masks(
     >>> a.tolist(), b.tolist()
     ([True, False], [False, True])
     """
-    sizes = np.array([a.size for a in arrays], dtype=np.int64)
-    totals = np.array([sizes.sum()]) if joint else sizes
-    if len(counts) != len(totals):
-        raise ValueError(f"{len(totals)} groups of arrays but {len(counts)} counts")
-    if totals.max(initial=0) >= 2**31:
-        raise ValueError(f"{totals.max()} entries in one selection; at most 2**31 - 1")
-    size = jnp.asarray(totals, jnp.int32)
-    wanted = jnp.clip(jnp.stack([jnp.asarray(c, jnp.int32) for c in counts]), 0, size)
+    wanted = _wanted(arrays, counts, joint)
+    cut = _find_cut(arrays, wanted, joint)
+    cuts = _per_array(cut, arrays)
+    ends = jax.lax.cond(
+        jnp.all(cut.exact),
+        lambda: [_Place(jnp.int32(0), jnp.int32(0)) for _ in arrays],
+        lambda: _tie_ends(arrays, cut, wanted, joint),
+    )
+    masks = []
+    for array, own, end in zip(arrays, cuts, ends, strict=True):
+        keys = ordered_keys(_as_rows(array))
+        mask = (keys > own.key) | ((keys == own.key) & (own.exact | _before(keys.shape, end)))
+        masks.append(mask.reshape(array.shape))
+    return masks
 
-    members = _by_shape(arrays)  # arrays of one shape are counted together: fewer, larger passes
-    keys = [jnp.stack([ordered_keys(arrays[i]) for i in m]) for m in members]
-    # Where each array of a stack finds its cut: its own, or the only one.
-    group = [np.zeros(len(m), np.int32) if joint else np.array(m, np.int32) for m in members]
-    order = np.argsort(np.concatenate(members))
 
-    def spread(values: jax.Array) -> list[jax.Array]:
-        """A value per group as arrays that broadcast against the stacks."""
-        return [
-            values.at[g].get(mode="promise_in_bounds").reshape(-1, *(1,) * (k.ndim - 1))
-            for g, k in zip(group, keys, strict=True)
-        ]
+def top_k_cuts(
+    arrays: Sequence[jax.Array], counts: Sequence[int | jax.Array], *, joint: bool = False
+) -> list[jax.Array]:
+    """The value that the k largest entries of every array, or of all together, lie strictly above.
 
-    def tally(marks: Sequence[jax.Array]) -> jax.Array:
-        per_array = jnp.concatenate([_count_each(m) for m in marks])
-        if joint:
-            return jnp.sum(per_array, keepdims=True, dtype=jnp.int32)
-        return per_array.at[order].get(mode="promise_in_bounds")
+    Where the k-th and the next largest are equal, none of their equals lies above it: fewer than k
+    entries do.
 
-    cut, above, exact = _bisect_keys(keys, wanted, size, spread, tally)
-    if drop_ties:
-        cut = jnp.where(exact, cut, cut + 1)
-        stacks = [k >= c for k, c in zip(keys, spread(cut), strict=True)]
-    else:
-        offsets = np.cumsum(sizes) - sizes if joint else np.zeros_like(sizes)
-        index = [
-            jax.lax.iota(jnp.int32, k[0].size).reshape(1, *k.shape[1:])
-            + jnp.asarray(offsets[m], jnp.int32).reshape(-1, *(1,) * (k.ndim - 1))
-            for k, m in zip(keys, members, strict=True)
-        ]
-        end = _bisect_ties(keys, index, cut, wanted - above, exact, size, spread, tally)
-        stacks = [
-            (k > c) | ((k == c) & (i < e))
-            for k, i, c, e in zip(keys, index, spread(cut), spread(end), strict=True)
-        ]
-    masks = [mask for stack in stacks for mask in stack]
-    return [masks[i] for i in order]
+    Args:
+      arrays, counts, joint: as in :func:`top_k_masks`.
+
+    Returns:
+      One scalar per array, float32 or wider; -inf where everything stays.
+
+    >>> import jax.numpy as jnp
+    >>> x = jnp.array([3.0, 1.0, 2.0, 2.0])
+    >>> [int((x > top_k_cuts([x], [k])[0]).sum()) for k in (1, 2, 3, 4)]
+    [1, 1, 3, 4]
+    """
+    wanted = _wanted(arrays, counts, joint)
+    cut = _find_cut(arrays, wanted, joint)
+    # Strictly above the key below a cut is at or above the cut.
+    values = _from_keys(jnp.where(cut.exact, cut.key - 1, cut.key))
+    values = jnp.where(wanted == _totals(arrays, joint), -jnp.inf, values)
+    return _per_array(values, arrays)
 
 
 def count_true(marks: jax.Array) -> jax.Array:
     """True entries of an array of any shape, a scalar int32; several times as fast as ``jnp.sum``.
 
+    Rows are added up in small groups first: int8 lanes are four times as many as int32 lanes, and
+    groups of 16 rows rarely straddle the shards of a sharded array.
+
     >>> int(count_true(jnp.array([[True, False], [True, True]])))
     3
     """
-    return _count_each(marks[None])[0]
+    rows = _as_rows(marks)
+    groups = rows.reshape(-1, math.gcd(rows.shape[0], _GROUP), rows.shape[1])
+    return jnp.sum(jnp.sum(groups, axis=1, dtype=jnp.int8), dtype=jnp.int32)
 
 
-def _by_shape(arrays: Sequence[jax.Array]) -> list[list[int]]:
-    """Positions of the arrays of each shape."""
-    positions: dict[tuple[int, ...], list[int]] = {}
-    for i, array in enumerate(arrays):
-        positions.setdefault(array.shape, []).append(i)
-    return list(positions.values())
+class _Cut(NamedTuple):
+    """Where the k largest of each group end; arrays of shape (groups,)."""
+
+    key: jax.Array  # the k largest are at or above it
+    above: jax.Array  # int32: entries strictly above it, where not exact
+    exact: jax.Array  # bool: exactly k are at or above it
 
 
-def _count_each(marks: jax.Array) -> jax.Array:
-    """True entries of every array of a stack, int32.
+class _Place(NamedTuple):
+    """A position in an array seen as rows: everything in earlier rows is before it."""
 
-    Rows are added up in small groups first: int8 lanes are four times as many as int32 lanes, and
-    groups of 16 rows rarely straddle the shards of a sharded array.
+    row: jax.Array
+    column: jax.Array
+
+
+def _as_rows(x: jax.Array) -> jax.Array:
+    return x.reshape(-1, x.shape[-1] if x.ndim > 1 else 1)
+
+
+def _totals(arrays: Sequence[jax.Array], joint: bool) -> np.ndarray:
+    """Entries of every group."""
+    sizes = np.array([a.size for a in arrays], dtype=np.int64)
+    return sizes.sum(keepdims=True) if joint else sizes
+
+
+def _wanted(arrays: Sequence[jax.Array], counts: Sequence[Any], joint: bool) -> jax.Array:
+    """k of every group, int32."""
+    totals = _totals(arrays, joint)
+    if len(counts) != len(totals):
+        raise ValueError(f"{len(totals)} groups of arrays but {len(counts)} counts")
+    if totals.max(initial=0) >= 2**31:
+        raise ValueError(f"{totals.max()} entries in one selection; at most 2**31 - 1")
+    k = jnp.stack([jnp.asarray(count, jnp.int32) for count in counts])
+    return jnp.clip(k, 0, totals.astype(np.int32))
+
+
+def _per_array(groups: Any, arrays: Sequence[jax.Array]) -> list[Any]:
+    """A tree of (groups,) arrays as one tree of scalars for every array."""
+    return [jax.tree.map(lambda g: g[i % g.shape[0]], groups) for i in range(len(arrays))]
+
+
+def _find_cut(arrays: Sequence[jax.Array], wanted: jax.Array, joint: bool) -> _Cut:
+    """The cut of every group: byte by byte from the highest, in each byte bit by bit."""
+    unsigned = jax.eval_shape(ordered_keys, arrays[0]).dtype.type
+    start = (
+        jnp.asarray(unsigned().itemsize, unsigned),
+        jnp.zeros(wanted.shape, unsigned),
+        jnp.asarray(_totals(arrays, joint), jnp.int32),
+        jnp.zeros_like(wanted),
+    )
+
+    def unfinished(state):
+        left, _, at_low, _ = state
+        return (left > 0) & jnp.any(at_low != wanted)
+
+    def one_byte(state):
+        left, *found = state
+        shift = unsigned(8) * (left - unsigned(1))
+        planes = [
+            _byte_of(ordered_keys(array), low, shift)
+            for array, low in zip(arrays, _per_array(found[0], arrays), strict=True)
+        ]
+
+        def one_bit(i, found):
+            # At every pass: count(key >= low) >= k > above, unless the group is done.
+            low, at_low, above = found
+            pivot = low | (unsigned(1) << (shift + unsigned(7) - i.astype(unsigned)))
+            digits = _per_array((pivot >> shift).astype(jnp.uint8), arrays)
+            counts = [count_true(p >= d) for p, d in zip(planes, digits, strict=True)]
+            at_pivot = jnp.stack(counts)
+            if joint:
+                at_pivot = jnp.sum(at_pivot, keepdims=True, dtype=jnp.int32)
+            active, enough = at_low != wanted, at_pivot >= wanted
+            up, down = active & enough, active & ~enough
+            return (
+                jnp.where(up, pivot, low),
+                jnp.where(up, at_pivot, at_low),
+                jnp.where(down, at_pivot, above),
+            )
+
+        return left - unsigned(1), *jax.lax.fori_loop(0, 8, one_bit, tuple(found))
+
+    _, key, at_low, above = jax.lax.while_loop(unfinished, one_byte, start)
+    return _Cut(key, above, at_low == wanted)
+
+
+def _byte_of(keys: jax.Array, low: jax.Array, shift: jax.Array) -> jax.Array:
+    """One byte of the keys, uint8; 0 under and 255 over the keys that share ``low``'s higher bytes.
+
+    Compared with a pivot's byte, which is at least 1, it gives what the whole keys would.
     """
-    rows = marks.reshape(marks.shape[0], -1, marks.shape[-1] if marks.ndim > 1 else 1)
-    height = math.gcd(rows.shape[1], _GROUP)
-    groups = rows.reshape(rows.shape[0], -1, height, rows.shape[2])
-    return jnp.sum(jnp.sum(groups, axis=2, dtype=jnp.int8), axis=(1, 2), dtype=jnp.int32)
+    byte = keys.dtype.type(255)
+    prefix, own = ((x >> shift) >> keys.dtype.type(8) for x in (keys, low))
+    digit = (keys >> shift) & byte
+    return jnp.where(prefix == own, digit, jnp.where(prefix > own, byte, 0)).astype(jnp.uint8)
 
 
-def _bisect_keys(keys, wanted, size, spread, tally):
-    """Per group: the cut, how many keys lie above it, and whether exactly k lie at or above it."""
-    info = jnp.iinfo(keys[0].dtype)
-    low = jnp.full(wanted.shape, info.min, keys[0].dtype)
-    high = jnp.full(wanted.shape, info.max, keys[0].dtype)
-
-    def open_groups(low, high, at_low):
-        return (at_low != wanted) & (high - 1 > low)
-
-    def unfinished(state):
-        low, high, at_low, _ = state
-        return jnp.any(open_groups(low, high, at_low))
-
-    def narrow(state):
-        # count(key >= low) >= k > count(key >= high), at every pass.
-        low, high, at_low, at_high = state
-        pivot = (low & high) + ((low ^ high) >> 1)  # the mean, without overflow
-        at_pivot = tally([k >= p for k, p in zip(keys, spread(pivot), strict=True)])
-        active, enough = open_groups(low, high, at_low), at_pivot >= wanted
-        up, down = active & enough, active & ~enough
-        return (
-            jnp.where(up, pivot, low),
-            jnp.where(down, pivot, high),
-            jnp.where(up, at_pivot, at_low),
-            jnp.where(down, at_pivot, at_high),
-        )
-
-    start = (low, high, size, jnp.zeros_like(wanted))
-    low, _, at_low, at_high = jax.lax.while_loop(unfinished, narrow, start)
-    return low, at_high, at_low == wanted
+def _tie_ends(
+    arrays: Sequence[jax.Array], cut: _Cut, wanted: jax.Array, joint: bool
+) -> list[_Place]:
+    """Up to where the entries equal to the cut stay, so that exactly k do: lowest index first."""
+    needed = wanted - cut.above
+    ties = [
+        ordered_keys(_as_rows(array)) == own.key
+        for array, own in zip(arrays, _per_array(cut, arrays), strict=True)
+    ]
+    in_rows = [jnp.sum(tied, axis=1, dtype=jnp.int32) for tied in ties]
+    if joint:
+        in_arrays = jnp.stack([jnp.sum(rows, dtype=jnp.int32) for rows in in_rows])
+        needed = jnp.clip(needed - (jnp.cumsum(in_arrays) - in_arrays), 0, in_arrays)
+    ends = []
+    for tied, rows, need in zip(ties, in_rows, needed, strict=True):
+        so_far = jnp.cumsum(rows)
+        row = jnp.sum(so_far < need, dtype=jnp.int32)
+        rest = need - jnp.sum(jnp.where(so_far < need, rows, 0), dtype=jnp.int32)
+        here = jax.lax.broadcasted_iota(jnp.int32, tied.shape, 0) == row
+        columns = jnp.cumsum(jnp.any(tied & here, axis=0).astype(jnp.int32))
+        column = jnp.sum(columns < rest, dtype=jnp.int32) + (rest > 0)
+        ends.append(_Place(row, column.astype(jnp.int32)))
+    return ends
 
 
-def _bisect_ties(keys, index, cut, needed, exact, size, spread, tally):
-    """Per group: the smallest index bound below which ``needed`` keys equal the cut."""
-
-    def unfinished(state):
-        low, high = state
-        return jnp.any(low < high)
-
-    def narrow(state):
-        low, high = state
-        middle = low + (high - low) // 2
-        tied = tally(
-            [
-                (k == c) & (i < m)
-                for k, i, c, m in zip(keys, index, spread(cut), spread(middle), strict=True)
-            ]
-        )
-        enough = tied >= needed
-        return jnp.where(enough, low, middle + 1), jnp.where(enough, middle, high)
-
-    low, _ = jax.lax.while_loop(unfinished, narrow, (jnp.where(exact, size, 0), size))
-    return low
+def _before(shape: tuple[int, ...], place: _Place) -> jax.Array:
+    row, column = (jax.lax.broadcasted_iota(jnp.int32, shape, axis) for axis in (0, 1))
+    return (row < place.row) | ((row == place.row) & (column < place.column))

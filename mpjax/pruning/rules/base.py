@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from mpjax.pruning.estimators import straight_through
 from mpjax.pruning.penalties import PENALTIES
-from mpjax.pruning.selection import count_true, survivors, top_k_masks
+from mpjax.pruning.selection import count_true, survivors, top_k_cuts, top_k_masks
 from mpjax.pruning.trees import Tree
 
 RULES: dict[str, type["Rule"]] = {}
@@ -146,22 +146,25 @@ class Rule(abc.ABC):
 PUBLISHED_FLOOR = 0.005
 
 
-def keep_at_least(masks: list[jax.Array], scores: list[jax.Array], floor: float) -> list[jax.Array]:
-    """Masks, but a matrix that would keep fewer than k = ``int(floor·n) + 1`` entries keeps others.
+def floored(cuts: list[Any], scores: list[jax.Array], floor: float) -> list[jax.Array]:
+    """Cuts, lowered for every matrix with fewer than k = ``int(floor·n) + 1`` scores above its own.
 
-    Those are the ones strictly above its (n − k)-th smallest score (at least the first), which are
-    k where no scores are tied: the rule of the published code.
+    Strictly above the lowered cut, its (n − k)-th smallest score (at least the first), lie k scores
+    where none are tied: the rule of the published code.
     """
     least = [int(floor * s.size) + 1 for s in scores]
-    short = [count_true(m) < k for m, k in zip(masks, least, strict=True)]
+    kept = [count_true(s > c) for s, c in zip(scores, cuts, strict=True)]
+    own = jnp.stack([jnp.asarray(c, s.dtype) for s, c in zip(scores, cuts, strict=True)])
+    few = jnp.stack(kept) < jnp.asarray(least)
 
-    def lifted() -> list[jax.Array]:
+    def lowered() -> jax.Array:
         counts = [min(k, s.size - 1) for k, s in zip(least, scores, strict=True)]
-        floors = top_k_masks(scores, counts, drop_ties=True)
-        return [jnp.where(few, f, m) for few, f, m in zip(short, floors, masks, strict=True)]
+        floors = jnp.stack(top_k_cuts(scores, counts)).astype(own.dtype)
+        return jnp.where(few, floors, own)
 
-    # Almost never taken, and a selection costs far more than the masks did.
-    return jax.lax.cond(jnp.any(jnp.stack(short)), lifted, lambda: masks)
+    # Almost never taken, and a selection costs far more than the masks do. The branches give
+    # scalars: masks that leave a conditional are copied.
+    return list(jax.lax.cond(jnp.any(few), lowered, lambda: own))
 
 
 def top_v(
@@ -175,7 +178,7 @@ def top_v(
       rule: gives the scope, and the final density so that its count is exact in float32.
       published_cut: with the global scope, cut as the published code does: ``int(v·n) + 1``
         survivors, nothing pruned while v is 1, entries equal to the cut all pruned, and
-        :func:`keep_at_least` 0.5% of every matrix.
+        0.5% of every matrix kept, see :func:`floored`.
     """
     leaves, treedef = jax.tree.flatten(jax.lax.stop_gradient(importance))
     total = sum(leaf.size for leaf in leaves)
@@ -186,5 +189,5 @@ def top_v(
     if not published_cut:
         return jax.tree.unflatten(treedef, top_k_masks(leaves, [count], joint=True))
     count = jnp.where(density >= 1, total, jnp.minimum(count + 1, total - 1))
-    masks = top_k_masks(leaves, [count], joint=True, drop_ties=True)
-    return jax.tree.unflatten(treedef, keep_at_least(masks, leaves, PUBLISHED_FLOOR))
+    cuts = floored(top_k_cuts(leaves, [count], joint=True), leaves, PUBLISHED_FLOOR)
+    return jax.tree.unflatten(treedef, [x > cut for x, cut in zip(leaves, cuts, strict=True)])

@@ -4,8 +4,9 @@ import dataclasses
 from typing import Any, ClassVar
 
 import jax
+import jax.numpy as jnp
 
-from mpjax.pruning.rules.base import PUBLISHED_FLOOR, Rule, keep_at_least
+from mpjax.pruning.rules.base import PUBLISHED_FLOOR, Rule, floored
 from mpjax.pruning.trees import Tree
 
 
@@ -49,5 +50,7 @@ class SoftMovement(Rule):
     ) -> dict[str, Any]:
         del kernels, noise
         leaves, treedef = jax.tree.flatten(jax.lax.stop_gradient(scores))
-        masks = [jax.nn.sigmoid(s) > threshold for s in leaves]
-        return jax.tree.unflatten(treedef, keep_at_least(masks, leaves, self.floor))
+        # σ(S) > τ as S > ln(τ/(1 − τ)): one comparison instead of an exponential per weight.
+        cut = jax.scipy.special.logit(jnp.asarray(threshold, jnp.result_type(*leaves)))
+        cuts = floored([cut] * len(leaves), leaves, self.floor)
+        return jax.tree.unflatten(treedef, [s > c for s, c in zip(leaves, cuts, strict=True)])
