@@ -6,7 +6,7 @@ import jax
 from flax import linen as nn
 from flax.core import unfreeze
 
-from mpjax.pruning import Rule, Where, prune_params, select
+from mpjax.pruning import ELEMENT, Rule, Structure, Where, prune_params, select
 
 
 class Pruned(nn.Module):
@@ -22,6 +22,7 @@ class Pruned(nn.Module):
       module: any Linen module.
       rule: pruning rule.
       where: picks the kernels by path, as in ``mpjax.pruning.select``.
+      structure: what one score decides about; by default one weight.
 
     >>> import jax, jax.numpy as jnp
     >>> from mpjax.pruning import make_rule
@@ -36,6 +37,7 @@ class Pruned(nn.Module):
     module: nn.Module
     rule: Rule
     where: Where = r".*kernel"
+    structure: Structure = ELEMENT
 
     def init(self, rngs: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Variables of the wrapped module plus the ``scores`` collection.
@@ -47,7 +49,8 @@ class Pruned(nn.Module):
         kwargs.pop("threshold", None)
         variables = unfreeze(self.module.init(rngs, *args, **kwargs))
         key = rngs.get("scores", rngs["params"]) if isinstance(rngs, dict) else rngs
-        scores = self.rule.init_scores(select(variables["params"], self.where), key=key)
+        kernels = select(variables["params"], self.where)
+        scores = self.rule.init_scores(self.structure.like_scores(kernels), key=key)
         return {**variables, "scores": scores}
 
     def apply(
@@ -66,6 +69,6 @@ class Pruned(nn.Module):
                 rngs = dict(rngs)
                 noise = self.rule.sample_noise(rngs.pop("gates"), scores)
             inner["params"], _ = prune_params(
-                self.rule, inner["params"], scores, threshold, self.where, noise
+                self.rule, inner["params"], scores, threshold, self.where, noise, self.structure
             )
         return self.module.apply(inner, *args, rngs=rngs, **kwargs)

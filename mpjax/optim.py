@@ -5,6 +5,7 @@ pruned model trains, and none needs another: each can be put into any other opta
 """
 
 import dataclasses
+import functools
 import re
 from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple, TypeVar
@@ -13,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from mpjax.pruning import Rule, Schedule, cubic_schedule, linear_warmup_decay
+from mpjax.pruning import ELEMENT, Rule, Schedule, Structure, cubic_schedule, linear_warmup_decay
 
 State = TypeVar("State")
 
@@ -229,7 +230,7 @@ def schedules(config: OptimizerConfig, rule: Rule, total_steps: int) -> tuple[Sc
 
 
 def make_optimizer(
-    config: OptimizerConfig, rule: Rule | None, total_steps: int
+    config: OptimizerConfig, rule: Rule | None, total_steps: int, structure: Structure = ELEMENT
 ) -> optax.GradientTransformation:
     """The whole chain, over ``{"params": ..., "scores": ...}``.
 
@@ -239,6 +240,7 @@ def make_optimizer(
     Args:
       config: hyper-parameters. total_steps: T of every schedule.
       rule: the pruning rule, or None for plain fine-tuning (``scores`` is then {}).
+      structure: that of the scores; it may weigh their penalties.
 
     Raises:
       ValueError: the warm-ups leave no room for the sparsity ramp.
@@ -262,7 +264,8 @@ def make_optimizer(
     if rule is not None:
         threshold, lam = schedules(config, rule, total_steps)
         if rule.has_penalty:
-            chain.append(add_score_penalty(rule.penalty, lam, first_step=config.first_step))
+            penalty = functools.partial(structure.penalty, rule)
+            chain.append(add_score_penalty(penalty, lam, first_step=config.first_step))
     chain += [
         clip_by_global_norm(config.max_grad_norm),
         optax.partition(groups, lambda variables: labels(variables, frozen)),

@@ -107,11 +107,12 @@ def test_jit_equals_eager_and_compiles_once(rule):
     @jax.jit
     def prune(kernels, scores, threshold, noise):
         traced.append(1)
-        return rule.prune(kernels, scores, threshold, noise)
+        return prune_params(rule, kernels, scores, threshold, ".*", noise)[0]
 
     for threshold in (rule.initial, 0.4, rule.final):
         t = jnp.asarray(threshold, jnp.float32)
-        compiled, eager = prune(kernels, scores, t, noise), rule.prune(kernels, scores, t, noise)
+        compiled = prune(kernels, scores, t, noise)
+        eager, _ = prune_params(rule, kernels, scores, t, ".*", noise)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), compiled, eager)
     assert len(traced) == 1
 
@@ -124,7 +125,7 @@ def test_gradient_law(rule, x64):
     threshold = jnp.asarray(rule.final)
 
     def loss(kernels, scores):
-        pruned = rule.prune(kernels, scores, threshold, noise)
+        pruned, _ = prune_params(rule, kernels, scores, threshold, ".*", noise)
         return sum(jax.tree.leaves(jax.tree.map(lambda p, u: jnp.sum(p * u), pruned, upstream)))
 
     d_kernels, d_scores = jax.grad(loss, argnums=(0, 1))(kernels, scores)

@@ -3,15 +3,25 @@
 from mpjax.pruning.counts import encoder_remaining, linear_density, mask_density, overall
 from mpjax.pruning.estimators import straight_through
 from mpjax.pruning.fold import prune_params
+from mpjax.pruning.granularities import Block, Element, Granularity, NofM, Shared
 from mpjax.pruning.rules import RULES, Rule, make_rule
 from mpjax.pruning.schedules import Schedule, cubic_schedule, linear_warmup_decay
 from mpjax.pruning.selection import ordered_keys, survivors, top_k_cuts, top_k_masks
-from mpjax.pruning.trees import Tree, Where, flatten, matcher, merge, restrict, select, unflatten
+from mpjax.pruning.structures import ELEMENT, Part, Structure
+from mpjax.pruning.trees import Tree, Where, flatten, matcher, merge, select, unflatten
 
 __all__ = [
+    "ELEMENT",
     "RULES",
+    "Block",
+    "Element",
+    "Granularity",
+    "NofM",
+    "Part",
     "Rule",
     "Schedule",
+    "Shared",
+    "Structure",
     "Tree",
     "Where",
     "cubic_schedule",
@@ -26,7 +36,6 @@ __all__ = [
     "ordered_keys",
     "overall",
     "prune_params",
-    "restrict",
     "select",
     "straight_through",
     "survivors",

@@ -11,17 +11,24 @@ from mpjax.pruning.selection import count_true
 from mpjax.pruning.trees import Tree, Where, flatten, select
 
 
-def mask_density(masks: Tree) -> jax.Array:
-    """Kept / all entries over every mask, a scalar; a gate counts as kept if it is not zero.
+def mask_density(masks: Tree, covers: Tree | None = None) -> jax.Array:
+    """Kept / all weights over every mask, a scalar; a gate counts as kept if it is not zero.
+
+    Args:
+      masks: nested dict of boolean masks or gates.
+      covers: how many weights an entry of each mask decides about; None = one.
 
     >>> import jax.numpy as jnp
-    >>> float(mask_density({"a": jnp.array([True, False]), "b": jnp.array([0.0, 0.3])}))
-    0.5
+    >>> masks = {"a": jnp.array([True, False]), "b": jnp.array([0.0, 0.3])}
+    >>> float(mask_density(masks)), float(mask_density(masks, {"a": 1, "b": 9}))
+    (0.5, 0.5)
     """
     leaves = jax.tree.leaves(masks)
+    each = [1] * len(leaves) if covers is None else jax.tree.leaves(covers)
     # Per-matrix counts are exact in int32; their float32 sum is good to 1e-7, enough for a log.
     kept = jnp.stack([count_true(m != 0) for m in leaves]).astype(jnp.result_type(float))
-    return jnp.sum(kept) / sum(m.size for m in leaves)
+    weights = jnp.array(each, kept.dtype)
+    return jnp.sum(kept * weights) / sum(m.size * n for m, n in zip(leaves, each, strict=True))
 
 
 def linear_density(params: Tree, where: Where) -> dict[str, tuple[int, int]]:

@@ -2,8 +2,11 @@
 
 from typing import Any
 
+import jax
+
 from mpjax.pruning.rules import Rule
-from mpjax.pruning.trees import Tree, Where, merge, restrict, select
+from mpjax.pruning.structures import ELEMENT, Structure
+from mpjax.pruning.trees import Tree, Where, merge, select
 
 
 def prune_params(
@@ -13,18 +16,20 @@ def prune_params(
     threshold: Any,
     where: Where,
     noise: Tree | None = None,
+    structure: Structure = ELEMENT,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """``params`` with every prunable kernel masked, and the masks.
+    """``params`` with every prunable kernel masked, and the masks in the shapes of the scores.
 
     Differentiable in ``params`` and ``scores`` with the rule's gradients.
 
     Args:
       rule: the pruning rule.
       params: any nested dict of parameters.
-      scores: the rule's scores at the prunable paths; {} for a rule without.
+      scores: the rule's scores, see ``Structure.like_scores``; {} for a rule without.
       threshold: scalar, a Python float or traced.
-      where: picks the prunable kernels; see :func:`select`. Where there are scores, their paths do.
+      where: picks the prunable kernels; see :func:`select`.
       noise: for stochastic rules in training; None = deterministic, what is evaluated and exported.
+      structure: what one score decides about; by default one weight.
 
     >>> import jax.numpy as jnp
     >>> from mpjax.pruning.rules import make_rule
@@ -34,6 +39,8 @@ def prune_params(
     >>> pruned["dense"]["kernel"].tolist(), masks["dense"]["kernel"].tolist()
     ([[0.0, -3.0]], [[False, True]])
     """
-    kernels = restrict(params, scores) if scores else select(params, where)
-    masks = rule.masks(kernels, scores, threshold, noise)
-    return merge(params, rule.apply(kernels, scores, masks)), masks
+    kernels = select(params, where)
+    masks = structure.masks(rule, kernels, scores, threshold, noise)
+    gates = structure.expand(rule.learnable(scores, masks), kernels)
+    pruned = jax.tree.map(lambda w, gate: w * gate.astype(w.dtype), kernels, gates)
+    return merge(params, pruned), masks

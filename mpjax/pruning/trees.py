@@ -72,16 +72,6 @@ def select(params: Tree, where: Where) -> dict[str, Any]:
     return unflatten(chosen)
 
 
-def restrict(params: Tree, like: Tree) -> dict[str, Any]:
-    """The sub-tree of ``params`` at the paths of ``like``.
-
-    >>> restrict({"a": {"x": 1, "y": 2}, "b": 3}, {"a": {"y": 0}})
-    {'a': {'y': 2}}
-    """
-    flat = flatten(params)
-    return unflatten({path: flat[path] for path in flatten(like)})
-
-
 def merge(params: Tree, replacement: Tree) -> dict[str, Any]:
     """``params`` with the leaves of ``replacement`` put in their places.
 

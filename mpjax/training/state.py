@@ -7,15 +7,15 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from mpjax.pruning import Rule, Where, select
+from mpjax.pruning import ELEMENT, Rule, Structure, Where, select
 
 
 @flax.struct.dataclass
 class TrainState:
     """What a checkpoint holds and a train step maps to its next value.
 
-    ``params`` and ``scores`` are two Flax collections with the same paths; the scores are absent
-    where nothing is pruned. Threshold and λ live in ``opt_state``; see ``optim.pruning_state``.
+    ``params`` and ``scores`` are two Flax collections; the scores have the paths of the kernels they
+    decide about, or one beside the kernels that share them. Threshold and λ live in ``opt_state``; see ``optim.pruning_state``.
     """
 
     step: jax.Array  # shape=(), dtype=int32: optimiser steps taken
@@ -36,6 +36,7 @@ def create_state(
     tx: optax.GradientTransformation,
     *,
     where: Where,
+    structure: Structure = ELEMENT,
     seed: int = 0,
     score_init: str = "constant",
     score_scale: float | None = None,
@@ -46,7 +47,7 @@ def create_state(
       params: pretrained parameters, a nested dict.
       rule: pruning rule, or None for plain fine-tuning.
       tx: optimiser over both collections, from ``optim.make_optimizer``.
-      where: picks the kernels to prune.
+      where: picks the kernels to prune. structure: what one score decides about.
       seed: of dropout, gate noise and random scores.
       score_init, score_scale: see ``Rule.init_scores``.
 
@@ -56,7 +57,7 @@ def create_state(
     rng = jax.random.key(seed)
     scores: dict[str, Any] = {}
     if rule is not None:
-        kernels = select(params, where)
+        kernels = structure.like_scores(select(params, where))
         key = jax.random.fold_in(rng, 2**31 - 1)  # a step that training never reaches
         scores = rule.init_scores(kernels, init=score_init, scale=score_scale, key=key)
     params = jax.tree.map(jnp.array, params)

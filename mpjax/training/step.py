@@ -10,7 +10,7 @@ from flax import linen as nn
 from jax.sharding import Mesh
 
 from mpjax.optim import ClipState, SparsityState, find_state, pruning_state
-from mpjax.pruning import Rule, Tree, Where, mask_density, prune_params
+from mpjax.pruning import ELEMENT, Rule, Structure, Tree, Where, mask_density, prune_params, select
 from mpjax.training.losses import Loss
 from mpjax.training.sharding import batch_sharding, replicated
 from mpjax.training.state import TrainState
@@ -26,6 +26,7 @@ def make_train_step(
     loss: Loss,
     *,
     where: Where,
+    structure: Structure = ELEMENT,
     mesh: Mesh | None = None,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
     """Compiles the step; the state that goes in is donated, so use the one that comes out.
@@ -40,7 +41,7 @@ def make_train_step(
       rule: pruning rule, or None for plain fine-tuning.
       tx: from ``optim.make_optimizer`` with the same rule.
       loss: of (logits, batch), a scalar; see ``losses.task_loss``.
-      where: picks the kernels to prune.
+      where: picks the kernels to prune. structure: what one score decides about.
       mesh: devices; the batch is split over its ``data`` axis. None = the default device.
 
     Returns:
@@ -49,7 +50,7 @@ def make_train_step(
       that is trained, penalty included, before clipping).
     """
 
-    gradients = make_gradients(module, rule, loss, where=where)
+    gradients = make_gradients(module, rule, loss, where=where, structure=structure)
 
     def train_step(state: TrainState, batch: Batch):
         dropout_key, noise_key = jax.random.split(jax.random.fold_in(state.rng, state.step))
@@ -69,7 +70,9 @@ def make_train_step(
         if clip is not None:
             metrics["grad_norm"] = clip.norm
         if rule is not None and now is not None:
-            metrics |= _pruning_metrics(rule, state.scores, masks, now, task_loss)
+            penalty = structure.penalty(rule, state.scores)
+            covers = structure.covers(select(state.params, where))
+            metrics |= _pruning_metrics(penalty, masks, covers, now, task_loss)
         return new, metrics
 
     if mesh is None:
@@ -83,7 +86,12 @@ def make_train_step(
 
 
 def make_gradients(
-    module: nn.Module, rule: Rule | None, loss: Loss, *, where: Where
+    module: nn.Module,
+    rule: Rule | None,
+    loss: Loss,
+    *,
+    where: Where,
+    structure: Structure = ELEMENT,
 ) -> Callable[..., tuple[tuple[jax.Array, tuple[Tree, jax.Array]], Any]]:
     """The part of the step before the optimiser, a pure function.
 
@@ -95,7 +103,9 @@ def make_gradients(
     def loss_fn(variables, batch, threshold, dropout_key=None, noise=None):
         params, masks = variables["params"], {}
         if rule is not None:
-            params, masks = prune_params(rule, params, variables["scores"], threshold, where, noise)
+            params, masks = prune_params(
+                rule, params, variables["scores"], threshold, where, noise, structure
+            )
         logits = apply_model(module, params, batch, dropout_key)
         return loss(logits, batch), (masks, logits)
 
@@ -103,15 +113,14 @@ def make_gradients(
 
 
 def _pruning_metrics(
-    rule: Rule, scores: Tree, masks: Tree, now: SparsityState, task_loss: jax.Array
+    penalty: jax.Array, masks: Tree, covers: Tree, now: SparsityState, task_loss: jax.Array
 ) -> dict[str, jax.Array]:
-    penalty = rule.penalty(scores)
     return {
         "loss": task_loss + now.lam * penalty,
         "penalty": penalty,
         "threshold": now.threshold,
         "lam": now.lam,
-        "density": mask_density(jax.lax.stop_gradient(masks)),
+        "density": mask_density(jax.lax.stop_gradient(masks), covers),
     }
 
 
@@ -137,7 +146,9 @@ def make_predict(module: nn.Module) -> Callable[[Tree, Batch], jax.Array]:
     return jax.jit(predict)
 
 
-def fold(state: TrainState, rule: Rule | None, *, where: Where) -> dict[str, Any]:
+def fold(
+    state: TrainState, rule: Rule | None, *, where: Where, structure: Structure = ELEMENT
+) -> dict[str, Any]:
     """The plain parameters that the state stands for: masks applied, gates without noise.
 
     The threshold is the rule's final one once training has reached it, so that the counts are
@@ -146,4 +157,6 @@ def fold(state: TrainState, rule: Rule | None, *, where: Where) -> dict[str, Any
     now = pruning_state(state.opt_state)
     if rule is None or now is None:
         return state.params
-    return prune_params(rule, state.params, state.scores, now.threshold, where)[0]
+    return prune_params(
+        rule, state.params, state.scores, now.threshold, where, structure=structure
+    )[0]

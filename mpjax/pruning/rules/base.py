@@ -8,7 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from mpjax.pruning.estimators import straight_through
+from mpjax.pruning.granularities import NofM
 from mpjax.pruning.penalties import PENALTIES
+from mpjax.pruning.runs import largest_of_runs
 from mpjax.pruning.selection import count_true, survivors, top_k_cuts, top_k_masks
 from mpjax.pruning.trees import Tree
 
@@ -19,11 +21,13 @@ RULES: dict[str, type["Rule"]] = {}
 class Rule(abc.ABC):
     """A pruning rule as data. A new rule is one file in this folder with one subclass.
 
-    Trees are nested dicts of arrays with the paths of the prunable kernels. The ``threshold`` of a
-    step runs from ``initial`` to ``final`` and means what the rule says: a density, or τ.
+    Trees are nested dicts of arrays with the paths of the prunable kernels, or what a
+    ``Structure`` makes of them. The ``threshold`` of a step runs from ``initial`` to ``final`` and
+    means what the rule says: a density, or τ.
 
     Attributes:
-      scope: "local", a cut for every matrix, or "global", one cut for all of them.
+      scope: "local", a cut for every array of scores; "global", one cut for all of them; or an
+        ``NofM``, a cut for every M consecutive scores of the first axis, for rules of a density.
       initial: threshold at the start of training.
       final: threshold at its end.
       regularization: the penalty R on the scores, a key of ``PENALTIES``: "none", "l1" or "l0".
@@ -36,7 +40,7 @@ class Rule(abc.ABC):
     default_score_scale: ClassVar[float] = 0.0
     default_score_learning_rate: ClassVar[float] = 1e-2
 
-    scope: str = "local"
+    scope: str | NofM = "local"
     initial: float = 1.0
     final: float = 0.1
     regularization: str = "none"
@@ -47,9 +51,11 @@ class Rule(abc.ABC):
             RULES[cls.name] = cls
 
     def __post_init__(self) -> None:
-        if self.scope not in self.scopes:
+        within_runs = isinstance(self.scope, NofM) and self.is_density
+        if self.scope not in self.scopes and not within_runs:
             raise ValueError(
                 f"{self.name}: scope is {self.scope!r}; it must be one of {', '.join(self.scopes)}"
+                + (" or an NofM" if self.is_density else "")
             )
         if self.regularization not in PENALTIES:
             raise ValueError(
@@ -69,20 +75,15 @@ class Rule(abc.ABC):
         """Masks of the shapes of ``kernels``: boolean, or float in [0, 1] for stochastic gates.
 
         Args:
-          kernels: float arrays. scores: the same paths and shapes, or {} without scores.
+          kernels: float arrays, or what stands for their importance; see ``Structure.importance``.
+          scores: the same paths and shapes, or {} without scores.
           threshold: scalar, a Python float or traced.
           noise: uniform draws in (0, 1) like ``scores`` for stochastic rules; None = deterministic.
         """
 
-    def apply(self, kernels: Tree, scores: Tree, masks: Tree) -> dict[str, Any]:
-        """``W ∘ M`` with straight-through gradients to W and S; see :func:`straight_through`."""
-        return jax.tree.map(lambda w, s, m: w * straight_through(s, m), kernels, scores, masks)
-
-    def prune(
-        self, kernels: Tree, scores: Tree, threshold: Any, noise: Tree | None = None
-    ) -> dict[str, Any]:
-        """Masks and their application in one call: ``W ∘ M(S, threshold)``."""
-        return self.apply(kernels, scores, self.masks(kernels, scores, threshold, noise))
+    def learnable(self, scores: Tree, masks: Tree) -> dict[str, Any]:
+        """The masks, with the gradient that the scores learn from: :func:`straight_through`."""
+        return jax.tree.map(straight_through, scores, masks)
 
     @property
     def has_penalty(self) -> bool:
@@ -170,7 +171,7 @@ def floored(cuts: list[Any], scores: list[jax.Array], floor: float) -> list[jax.
 def top_v(
     importance: Tree, density: Any, rule: Rule, *, published_cut: bool = False
 ) -> dict[str, Any]:
-    """Masks of the ``int(density · n)`` largest entries, per matrix or over all of them.
+    """Masks of the ``int(density · n)`` largest entries, per matrix, over all of them or in runs.
 
     Args:
       importance: nested dict of float arrays.
@@ -181,6 +182,15 @@ def top_v(
         0.5% of every matrix kept, see :func:`floored`.
     """
     leaves, treedef = jax.tree.flatten(jax.lax.stop_gradient(importance))
+    if isinstance(rule.scope, NofM):
+        n, m = rule.scope.n, rule.scope.m
+        # However low a density is asked of the others, runs end at n; they come down to it with it.
+        count = jnp.where(
+            density == jnp.asarray(rule.final, jnp.result_type(density)),
+            n,
+            jnp.clip(survivors(density, m), n, m),
+        )
+        return jax.tree.unflatten(treedef, [largest_of_runs(x, count, m) for x in leaves])
     total = sum(leaf.size for leaf in leaves)
     if rule.scope == "local":
         counts = [survivors(density, leaf.size, final=rule.final) for leaf in leaves]

@@ -62,14 +62,15 @@ class L0(Rule):
     ) -> dict[str, Any]:
         del kernels
         gates = self.gates(scores, noise)
-        if not self.cut or self.initial == self.final == 1:
+        within_matrices = isinstance(self.scope, str)
+        if within_matrices and (not self.cut or self.initial == self.final == 1):
             return gates
         kept = top_v(scores, threshold, self)
         return jax.tree.map(lambda g, k: straight_through(g, jnp.where(k, g, 0)), gates, kept)
 
-    def apply(self, kernels: Tree, scores: Tree, masks: Tree) -> dict[str, Any]:
+    def learnable(self, scores: Tree, masks: Tree) -> dict[str, Any]:
         del scores  # the gates carry their own gradient
-        return jax.tree.map(jnp.multiply, kernels, masks)
+        return dict(masks)
 
     def penalty_scale(self, threshold: Any) -> Any:
         return jnp.ones_like(threshold) if self.cut else threshold / self.final

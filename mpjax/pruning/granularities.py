@@ -1,0 +1,186 @@
+"""What one score decides about: a weight, a block, a row, or a slice through several kernels.
+
+A granularity is data. It says which arrays of scores a set of kernels has, of which shapes, and
+how each lies over its kernels; no rule knows of it. Kernels are Flax's, (inputs, outputs): a row
+belongs to an input feature, a column to an output feature. PyTorch's matrices are the transposes.
+"""
+
+from __future__ import annotations
+
+import abc
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mpjax.errors import InputError
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Group:
+    """One array of scores and the kernels it decides about.
+
+    Attributes:
+      path: of the scores, ``/``-joined.
+      shape: of the scores.
+      kernels: path and shape of each kernel, and the axis along which a vector of scores lies, or
+        None where the scores have the kernel's own axes.
+      runs: where the scores compete within runs of M entries only, how.
+    """
+
+    path: str
+    shape: Shape
+    kernels: tuple[tuple[str, Shape, int | None], ...]
+    runs: NofM | None = None
+
+    @property
+    def covers(self) -> int:
+        """Weights that one score of the group decides about."""
+        return sum(math.prod(shape) for _, shape, _ in self.kernels) // math.prod(self.shape)
+
+
+class Granularity(abc.ABC):
+    """Splits kernels into groups that have scores of their own."""
+
+    @abc.abstractmethod
+    def groups(self, kernels: Mapping[str, Shape]) -> list[Group]:
+        """The groups of kernels given by path and shape.
+
+        Raises:
+          InputError: a kernel cannot be divided so; names it and the sizes.
+        """
+
+
+@dataclass(frozen=True)
+class Element(Granularity):
+    """A score for every weight of a kernel of any shape.
+
+    >>> Element().groups({"a/kernel": (4, 6)})[0].shape
+    (4, 6)
+    """
+
+    def groups(self, kernels: Mapping[str, Shape]) -> list[Group]:
+        return [Group(path, shape, ((path, shape, None),)) for path, shape in kernels.items()]
+
+
+@dataclass(frozen=True)
+class NofM(Element):
+    """A score for every weight, of which exactly ``n`` in each ``m`` consecutive inputs survive.
+
+    Of every output feature, that is: runs lie along the first axis of the (inputs, outputs) kernel,
+    as sparse tensor cores want them.
+
+    >>> str(NofM(2, 4)), NofM(2, 4).density
+    ('2:4', 0.5)
+    """
+
+    n: int
+    m: int
+
+    def __post_init__(self) -> None:
+        if not 0 < self.n <= self.m:
+            raise InputError(f"structure {self} must keep from 1 to {self.m} of every {self.m}")
+
+    def __str__(self) -> str:
+        return f"{self.n}:{self.m}"
+
+    @property
+    def density(self) -> float:
+        """The share of the weights that survives."""
+        return self.n / self.m
+
+    def groups(self, kernels: Mapping[str, Shape]) -> list[Group]:
+        for path, shape in kernels.items():
+            _check_divides(f"{self.m} consecutive inputs", path, shape, (self.m,))
+        return [Group(g.path, g.shape, g.kernels, runs=self) for g in super().groups(kernels)]
+
+
+@dataclass(frozen=True)
+class Block(Granularity):
+    """A score for every block of ``rows`` inputs by ``columns`` outputs; None = all there are.
+
+    So ``Block(1, None)`` has a score for every row and ``Block(None, 1)`` one for every column.
+
+    >>> Block(2, 3).groups({"a/kernel": (4, 6)})[0].shape
+    (2, 2)
+    >>> Block(1, None).groups({"a/kernel": (4, 6)})[0].shape
+    (4, 1)
+    """
+
+    rows: int | None
+    columns: int | None
+
+    def __post_init__(self) -> None:
+        if min(self.rows or 1, self.columns or 1) < 1 or 0 in (self.rows, self.columns):
+            raise InputError(f"structure block:{self.rows}x{self.columns} has an empty block")
+
+    def groups(self, kernels: Mapping[str, Shape]) -> list[Group]:
+        found = []
+        for path, shape in kernels.items():
+            if len(shape) != 2:
+                raise InputError(f"{path} has shape {shape}; blocks are for matrices")
+            block = self.rows or shape[0], self.columns or shape[1]
+            _check_divides(f"blocks of {block[0]} x {block[1]}", path, shape, block)
+            scores = shape[0] // block[0], shape[1] // block[1]
+            found.append(Group(path, scores, ((path, shape, None),)))
+        return found
+
+
+@dataclass(frozen=True)
+class Shared(Granularity):
+    """One vector of scores for slices of several kernels, which live or die together.
+
+    Attributes:
+      name: of the scores, beside the kernels that share them.
+      along: for each kernel that takes part a regular expression of the end of its path, after
+        what the kernels have in common, and the axis along which the vector lies.
+      count: scores per vector, each for as many consecutive entries; None = one for every entry.
+
+    >>> units = Shared("units", (("in/kernel", 1), ("out/kernel", 0)))
+    >>> group, = units.groups({"l0/in/kernel": (4, 6), "l0/out/kernel": (6, 4)})
+    >>> group.path, group.shape, group.covers
+    ('l0/units', (6,), 8)
+    """
+
+    name: str
+    along: tuple[tuple[str, int], ...]
+    count: int | None = None
+
+    def groups(self, kernels: Mapping[str, Shape]) -> list[Group]:
+        members: dict[str, list[tuple[str, Shape, int]]] = {}
+        for path, shape in kernels.items():
+            parent, axis = self._place(path)
+            members.setdefault(parent, []).append((path, shape, axis))
+        return [self._group(parent, found) for parent, found in members.items()]
+
+    def _place(self, path: str) -> tuple[str, int]:
+        for end, axis in self.along:
+            match = re.fullmatch(f"(.*/|)(?:{end})", path)
+            if match:
+                return match.group(1), axis
+        ends = ", ".join(end for end, _ in self.along)
+        raise InputError(f"{path} cannot share scores called {self.name}: it must end in {ends}")
+
+    def _group(self, parent: str, members: list[tuple[str, Shape, int]]) -> Group:
+        sizes = {path: shape[axis] for path, shape, axis in members}
+        if len(set(sizes.values())) > 1:
+            found = ", ".join(f"{path} {size}" for path, size in sizes.items())
+            raise InputError(f"kernels that share {self.name} have different sizes: {found}")
+        (path, size), *_ = sizes.items()
+        count = self.count or size
+        if size % count:
+            raise InputError(
+                f"{path} has {size} features, which {count} {self.name} do not divide evenly"
+            )
+        return Group(f"{parent}{self.name}", (count,), tuple(members))
+
+
+def _check_divides(what: str, path: str, shape: Shape, sizes: tuple[int, ...]) -> None:
+    if any(length % size for length, size in zip(shape, sizes, strict=False)):
+        whole = " x ".join(map(str, shape))
+        raise InputError(
+            f"{what} do not divide {path}, which is {whole} (inputs x outputs); "
+            "choose sizes that divide it, or another --structure for it"
+        )
