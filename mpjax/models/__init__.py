@@ -8,6 +8,7 @@ from mpjax.models.folder import Model, load_model, new_model
 from mpjax.models.hub import resolve
 from mpjax.models.roberta import RobertaConfig
 from mpjax.models.saving import save_model
+from mpjax.models.structure import make_structure
 from mpjax.models.tokenizer import load_tokenizer, tokenizer_files
 from mpjax.models.weights import from_torch_names, to_torch_names, torch_names
 
@@ -30,6 +31,7 @@ __all__ = [
     "from_torch_names",
     "load_model",
     "load_tokenizer",
+    "make_structure",
     "new_model",
     "resolve",
     "save_model",

@@ -136,7 +136,7 @@ class Shared(Granularity):
       name: of the scores, beside the kernels that share them.
       along: for each kernel that takes part a regular expression of the end of its path, after
         what the kernels have in common, and the axis along which the vector lies.
-      count: scores per vector, each for as many consecutive entries; None = one for every entry.
+      width: consecutive entries of the axis that one score is for.
 
     >>> units = Shared("units", (("in/kernel", 1), ("out/kernel", 0)))
     >>> group, = units.groups({"l0/in/kernel": (4, 6), "l0/out/kernel": (6, 4)})
@@ -146,7 +146,7 @@ class Shared(Granularity):
 
     name: str
     along: tuple[tuple[str, int], ...]
-    count: int | None = None
+    width: int = 1
 
     def groups(self, kernels: Mapping[str, Shape]) -> list[Group]:
         members: dict[str, list[tuple[str, Shape, int]]] = {}
@@ -169,12 +169,12 @@ class Shared(Granularity):
             found = ", ".join(f"{path} {size}" for path, size in sizes.items())
             raise InputError(f"kernels that share {self.name} have different sizes: {found}")
         (path, size), *_ = sizes.items()
-        count = self.count or size
-        if size % count:
+        if size % self.width:
             raise InputError(
-                f"{path} has {size} features, which {count} {self.name} do not divide evenly"
+                f"{path} has {size} features along axis {members[0][2]}, which {self.name} of "
+                f"{self.width} do not divide"
             )
-        return Group(f"{parent}{self.name}", (count,), tuple(members))
+        return Group(f"{parent}{self.name}", (size // self.width,), tuple(members))
 
 
 def _check_divides(what: str, path: str, shape: Shape, sizes: tuple[int, ...]) -> None:

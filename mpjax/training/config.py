@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from mpjax.errors import InputError
 from mpjax.training.board import check_installed
+from mpjax.training.structured import check_structure
 
 if TYPE_CHECKING:
     from mpjax.pruning import Rule
@@ -60,9 +61,18 @@ class TrainConfig:
         "penalty on the scores (default: soft_movement l1, l0 l0, others none)",
         choices=("none", "l1", "l0"),
     )
+    structure: str = _option(
+        "element",
+        "what one score decides about: element, rows, columns (of inputs x outputs), "
+        "block:ROWSxCOLUMNS, heads, hybrid (blocks in attention, whole units in the feed-forward "
+        "layers), N:M such as 2:4, or attention=ONE,ffn=ANOTHER",
+    )
+    lambda_attention: float = _option(1.0, "multiplies --final-lambda for the scores of attention")
+    lambda_ffn: float = _option(1.0, "multiplies it for those of the feed-forward layers")
     scope: str = _option(
         "local",
-        "compare scores within each matrix (local) or over all of them (global)",
+        "compare scores within each matrix (local) or over all of them (global), where each counts "
+        "as one, however many weights it decides about",
         choices=("local", "global"),
     )
     initial_threshold: float | None = _option(
@@ -186,6 +196,7 @@ def resolve(config: TrainConfig) -> TrainConfig:
         _refuse(config, "it prunes nothing", "density", *_SCORES, *_THRESHOLDS)
         if config.published_cut:
             raise InputError("--published-cut does not apply to dense: it prunes nothing")
+        check_structure(config, None, penalty=False)
         return dataclasses.replace(config, **paths)
     return dataclasses.replace(config, **paths, **_method_values(config))
 
@@ -262,6 +273,10 @@ def _method_values(config: TrainConfig) -> dict[str, Any]:
     from mpjax.pruning import RULES
 
     method, rule = config.method, RULES[config.method]
+    regularization = config.regularization or rule.regularization
+    penalty = rule.has_scores and regularization != "none"
+    fixed = check_structure(config, rule, penalty)
+    config = dataclasses.replace(config, **fixed)
     density, final, lam = config.density, config.final_threshold, config.final_lambda
     if config.published_cut and (config.scope == "local" or not _has_published_cut(rule)):
         raise InputError(
@@ -277,8 +292,6 @@ def _method_values(config: TrainConfig) -> dict[str, Any]:
         )
     if not rule.has_scores:
         _refuse(config, "it trains no scores; use --density", *_SCORES)
-    regularization = config.regularization or rule.regularization
-    penalty = rule.has_scores and regularization != "none"
     if not penalty:
         _refuse(config, "it has no score penalty; use --density", "final_lambda")
     if config.scope not in rule.scopes:
@@ -299,7 +312,7 @@ def _method_values(config: TrainConfig) -> dict[str, Any]:
         )
     if rule.is_density and not penalty and final is None:
         raise InputError(f"--method {method} needs --density, the fraction of the weights to keep")
-    values: dict[str, Any] = {
+    values: dict[str, Any] = fixed | {
         "initial_threshold": _or(config.initial_threshold, rule.initial),
         "final_threshold": _or(final, rule.final),
     }
@@ -345,7 +358,7 @@ def _refuse(config: TrainConfig, why: str, *fields: str) -> None:
 _LEAST = {
     "batch_size": 1, "eval_batch_size": 1, "max_length": 4, "log_every": 1, "checkpoint_every": 1,
     "steps": 1, "limit_train": 1, "limit_eval": 1, "eval_every": 1, "devices": 1, "seed": 0,
-    "warmup": 0, "first_step": 0, "alpha_ce": 0, "alpha_distil": 0,
+    "lambda_attention": 0, "lambda_ffn": 0, "warmup": 0, "first_step": 0, "alpha_ce": 0, "alpha_distil": 0,
     "initial_warmup": 0, "final_warmup": 0, "clip": 0, "weight_decay": 0, "final_lambda": 0,
     "initial_threshold": 0, "final_threshold": 0, "learning_rate": 0, "score_learning_rate": 0,
 }  # fmt: skip

@@ -21,11 +21,12 @@ from mpjax.training.config import Plan, TrainConfig, make_rule, plan
 from mpjax.training.masking import MaskedBatches
 from mpjax.training.progress import log
 from mpjax.training.rundir import RunDir, is_run
+from mpjax.training.structured import make_structure
 from mpjax.training.teacher import Teacher, prepare_teacher
 
 if TYPE_CHECKING:
     from mpjax.models import Model
-    from mpjax.pruning import Rule
+    from mpjax.pruning import Rule, Structure
     from mpjax.tasks.base import Encoded, Row, Task
 
 NOTED_ROWS = 20_000  # more take long enough to tokenize for a note
@@ -56,6 +57,7 @@ class Job:
     dev: DevSet
     rule: Rule | None
     plan: Plan
+    structure: Structure
     teacher: Teacher | None = None
 
     @property
@@ -78,6 +80,7 @@ def prepare(config: TrainConfig) -> Job:
         not fit together.
     """
     from mpjax import models
+    from mpjax.pruning import select
 
     task = tasks.get(config.task)
     folder = models.resolve(config.model)
@@ -108,7 +111,9 @@ def prepare(config: TrainConfig) -> Job:
             models.load_tokenizer(source), tokenizer, task, rows, encoded,
         )  # fmt: skip
         check_fits(teacher.model, teacher.encoded)
-    return Job(config, task, model, batches, dev, make_rule(config), sizes, teacher)
+    structure = make_structure(config, model.config.head_size)
+    structure.groups(select(model.params, models.PRUNABLE))  # refuses sizes that do not divide
+    return Job(config, task, model, batches, dev, make_rule(config), sizes, structure, teacher)
 
 
 def make_batches(

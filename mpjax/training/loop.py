@@ -72,20 +72,23 @@ def _train(job: Job, run: RunDir) -> TrainState:
     where = models.PRUNABLE
     tx = optimizer(job)
     state = create_state(
-        job.model.params, job.rule, tx, where=where, seed=config.seed,
+        job.model.params, job.rule, tx, where=where, structure=job.structure, seed=config.seed,
         score_init=config.mask_init, score_scale=config.mask_scale,
     )  # fmt: skip
     state = jax.device_put(state, sharding.replicated(mesh))
     step_fn = make_train_step(
-        job.model.module, job.rule, tx, training_loss(job), where=where, mesh=mesh
-    )
+        job.model.module, job.rule, tx, training_loss(job),
+        where=where, structure=job.structure, mesh=mesh,
+    )  # fmt: skip
     batches = job.batches
     if job.teacher is not None:
         folder = cache_folder(config.cache)
         answers = teacher_logits(job.teacher, config.eval_batch_size, folder and folder / "teacher")
         batches = batches.with_array("teacher_logits", answers)
     predict = make_predict(job.model.module)
-    folded = jax.jit(functools.partial(fold, rule=job.rule, where=where))
+    folded = jax.jit(
+        functools.partial(fold, rule=job.rule, where=where, structure=job.structure)
+    )
     with ExitStack() as stack:
         checkpoints = stack.enter_context(Checkpoints(run.checkpoints))
         stop = stack.enter_context(StopRequests())

@@ -28,7 +28,7 @@ def optimizer(job: Job) -> optax.GradientTransformation:
         first_step=config.first_step,
         frozen="" if config.train_embeddings else models.FROZEN,
     )
-    return make_optimizer(settings, job.rule, job.plan.total_steps)
+    return make_optimizer(settings, job.rule, job.plan.total_steps, job.structure)
 
 
 def learning_rates(job: Job, step: int) -> dict[str, Any]:
