@@ -14,7 +14,16 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from mpjax.pruning import ELEMENT, Rule, Schedule, Structure, cubic_schedule, linear_warmup_decay
+from mpjax.pruning import (
+    ELEMENT,
+    Rule,
+    Schedule,
+    Structure,
+    cubic_schedule,
+    flatten,
+    linear_warmup_decay,
+    unflatten,
+)
 
 State = TypeVar("State")
 
@@ -156,6 +165,31 @@ def freeze(frozen: Callable[[str], bool]) -> optax.GradientTransformation:
             lambda path, g: jnp.zeros_like(g) if frozen(_path(path)) else g, updates["params"]
         )
         return {**updates, "params": held}, state
+
+    return optax.GradientTransformation(optax.init_empty_state, update_fn)
+
+
+def hold_zeros(masks: Any) -> optax.GradientTransformation:
+    """Zeroes the gradients of weights outside fixed masks, so that what starts at 0 stays there.
+
+    First in a chain, before moments are formed; a decoupled weight decay leaves 0 at 0 too.
+
+    Args:
+      masks: nested dict of boolean arrays at the paths of some parameters, which they broadcast to.
+
+    >>> import jax.numpy as jnp
+    >>> tx = hold_zeros({"kernel": jnp.array([[True, False]])})
+    >>> grads = {"params": {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}, "scores": {}}
+    >>> tx.update(grads, tx.init(grads))[0]["params"]["kernel"].tolist()
+    [[1.0, 0.0], [1.0, 0.0]]
+    """
+    fixed = flatten(masks)
+
+    def update_fn(updates, state, params=None):
+        del params
+        flat = flatten(updates["params"])
+        held = {path: jnp.where(mask, flat[path], 0) for path, mask in fixed.items()}
+        return {**updates, "params": unflatten(flat | held)}, state
 
     return optax.GradientTransformation(optax.init_empty_state, update_fn)
 

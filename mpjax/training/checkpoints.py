@@ -79,6 +79,28 @@ class Checkpoints:
         self._manager.close()
 
 
+def saved_params(folder: Path) -> dict[str, Any]:
+    """The parameters of the last checkpoint in a folder, as they were trained: without masks.
+
+    Raises:
+      InputError: no checkpoint, or one that cannot be read.
+    """
+    import orbax.checkpoint as ocp
+
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    if not folder.is_dir():
+        raise InputError(f"{folder} is missing; the weights below the masks are in no other place")
+    with ocp.CheckpointManager(folder.absolute()) as manager:
+        step = manager.latest_step()
+        try:
+            saved: Any = manager.restore(step, args=ocp.args.StandardRestore())
+        except (ValueError, OSError) as error:
+            raise InputError(
+                f"checkpoint {step} in {folder} cannot be read ({str(error).splitlines()[0]})"
+            ) from error
+    return saved["params"]
+
+
 def _fields(state: TrainState) -> dict[str, Any]:
     return {
         "step": state.step,

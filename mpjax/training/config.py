@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from mpjax.errors import InputError
 from mpjax.training.board import check_installed
+from mpjax.training.filling import check_fill
 from mpjax.training.structured import check_structure
 
 if TYPE_CHECKING:
@@ -66,6 +67,11 @@ class TrainConfig:
         "what one score decides about: element, rows, columns (of inputs x outputs), "
         "block:ROWSxCOLUMNS, heads, hybrid (blocks in attention, whole units in the feed-forward "
         "layers), N:M such as 2:4, or attention=ONE,ffn=ANOTHER",
+    )
+    fill_from: str | None = _option(
+        None,
+        "finished run to start from: its surviving heads and feed-forward units get all their "
+        "weights back and are fine-tuned on, with --method dense",
     )
     lambda_attention: float = _option(1.0, "multiplies --final-lambda for the scores of attention")
     lambda_ffn: float = _option(1.0, "multiplies it for those of the feed-forward layers")
@@ -177,6 +183,7 @@ def resolve(config: TrainConfig) -> TrainConfig:
     Raises:
       InputError: an option that is missing, out of range, or means nothing to the method.
     """
+    config = dataclasses.replace(config, **check_fill(config))
     for name in ("model", "task", "output"):
         if not getattr(config, name):
             raise InputError(f"{option(name)} is missing (see: mpjax train --help)")
@@ -186,7 +193,7 @@ def resolve(config: TrainConfig) -> TrainConfig:
         check_installed()
     config = dataclasses.replace(config, **_distillation(config))
     paths = {"output": os.path.abspath(os.path.expanduser(config.output))}
-    for name in ("model", "data", "teacher"):
+    for name in ("model", "data", "teacher", "fill_from"):
         path = os.path.expanduser(getattr(config, name) or "")
         if os.path.exists(path):
             paths[name] = os.path.abspath(path)

@@ -18,6 +18,7 @@ from mpjax.tasks import cache as data_cache
 from mpjax.tasks.batches import Batches
 from mpjax.training.cache import cache_folder
 from mpjax.training.config import Plan, TrainConfig, make_rule, plan
+from mpjax.training.filling import Masks, fill
 from mpjax.training.masking import MaskedBatches
 from mpjax.training.progress import log
 from mpjax.training.rundir import RunDir, is_run
@@ -58,6 +59,7 @@ class Job:
     rule: Rule | None
     plan: Plan
     structure: Structure
+    held: Masks | None = None  # outside of them a filled model is zero and stays so
     teacher: Teacher | None = None
 
     @property
@@ -83,7 +85,7 @@ def prepare(config: TrainConfig) -> Job:
     from mpjax.pruning import select
 
     task = tasks.get(config.task)
-    folder = models.resolve(config.model)
+    folder = model_folder(config.model) if config.fill_from else models.resolve(config.model)
     rows = limited(task.read(config.data, "train"), config.limit_train)
     dev_rows = task.read(config.data, "dev")[: config.limit_eval]
     tokenizer = models.load_tokenizer(folder)
@@ -101,6 +103,9 @@ def prepare(config: TrainConfig) -> Job:
     dev = DevSet(task, dev_rows, dev_encoded, buckets)
     sizes = plan(config, batches.steps_per_epoch)
     model = load(folder, task, config.dtype, config.seed)
+    held = None
+    if config.fill_from:
+        model, held = fill(Path(config.fill_from), model)
     for part in (encoded, dev.encoded):
         check_fits(model, part)
     teacher = None
@@ -113,7 +118,7 @@ def prepare(config: TrainConfig) -> Job:
         check_fits(teacher.model, teacher.encoded)
     structure = make_structure(config, model.config.head_size)
     structure.groups(select(model.params, models.PRUNABLE))  # refuses sizes that do not divide
-    return Job(config, task, model, batches, dev, make_rule(config), sizes, structure, teacher)
+    return Job(config, task, model, batches, dev, make_rule(config), sizes, structure, held, teacher)
 
 
 def make_batches(

@@ -7,7 +7,7 @@ from typing import Any
 import optax
 
 from mpjax import models
-from mpjax.optim import OptimizerConfig, make_optimizer
+from mpjax.optim import OptimizerConfig, hold_zeros, make_optimizer
 from mpjax.pruning import linear_warmup_decay
 from mpjax.training.job import Job, clip_norm
 from mpjax.training.losses import Loss, distillation_loss, task_loss
@@ -28,7 +28,8 @@ def optimizer(job: Job) -> optax.GradientTransformation:
         first_step=config.first_step,
         frozen="" if config.train_embeddings else models.FROZEN,
     )
-    return make_optimizer(settings, job.rule, job.plan.total_steps, job.structure)
+    tx = make_optimizer(settings, job.rule, job.plan.total_steps, job.structure)
+    return tx if job.held is None else optax.chain(hold_zeros(job.held), tx)
 
 
 def learning_rates(job: Job, step: int) -> dict[str, Any]:

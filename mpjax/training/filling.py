@@ -1,0 +1,110 @@
+"""Filled runs: the surviving heads and FFN units of a pruned run get all their weights back.
+
+A run keeps the weights that its masks hide. Those inside a surviving head or unit come back with
+the values the run's last checkpoint holds; the rest is zero and stays zero while all else is
+fine-tuned.
+
+* A head survives if one of its features has a weight left in both its value column and its row of
+  the attention output. Query and key have no say: a head without them averages.
+* An FFN unit survives if it has a weight left in both its column of FFN-in and its row of FFN-out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mpjax.errors import InputError
+from mpjax.training.progress import log
+
+if TYPE_CHECKING:
+    from mpjax.models import Model
+    from mpjax.training.config import TrainConfig
+
+Masks = dict[str, Any]
+
+
+def check_fill(config: TrainConfig) -> dict[str, Any]:
+    """The model of a run with `--fill-from`: that run; nothing without the option."""
+    if config.fill_from is None:
+        return {}
+    from mpjax.training.rundir import is_run
+
+    if not is_run(config.fill_from):
+        raise InputError(f"--fill-from {config.fill_from} is not the folder of a run")
+    if config.method != "dense":
+        raise InputError(
+            f"--fill-from fine-tunes what the run has left and prunes no further, but --method is "
+            f"{config.method}; use --method dense"
+        )
+    if config.model not in ("", config.fill_from):
+        raise InputError(
+            f"--model {config.model} does not apply with --fill-from, which brings its model; "
+            "leave it out"
+        )
+    return {"model": config.fill_from}
+
+
+def fill(run: Path, model: Model) -> tuple[Model, Masks]:
+    """The filled model of a finished run, and masks of what has survived.
+
+    Args:
+      run: its folder. model: its finished model.
+
+    Returns:
+      The model, and for every kernel that was pruned a boolean mask with its two axes, one of them
+      of length 1.
+
+    Raises:
+      InputError: no checkpoint, or no head and no unit that is gone.
+    """
+    from mpjax.pruning import flatten, unflatten
+    from mpjax.training.checkpoints import saved_params
+    from mpjax.training.rundir import RunDir
+
+    flat = {path: np.asarray(leaf) for path, leaf in flatten(model.params).items()}
+    masks = live_masks(flat, model.config.head_size)
+    if all(mask.all() for mask in masks.values()):
+        raise InputError(
+            f"--fill-from {run}: every head and every FFN unit of it survives, so filling it would "
+            "give the dense model back; give a run with --structure hybrid or heads"
+        )
+    saved = flatten(saved_params(RunDir(run).checkpoints))
+    filled = {path: np.asarray(saved[path]) * mask for path, mask in masks.items()}
+    kept, size = (sum(int(x) for x in counts) for counts in zip(
+        *((np.broadcast_to(m, flat[p].shape).sum(), flat[p].size) for p, m in masks.items()),
+        strict=True,
+    ))  # fmt: skip
+    log.info("filled from %s: %.1f%% of the prunable weights", run, 100 * kept / size)
+    return dataclasses.replace(model, params=unflatten(flat | filled)), unflatten(masks)
+
+
+def live_masks(params: dict[str, np.ndarray], head_size: int) -> dict[str, np.ndarray]:
+    """Masks of the surviving heads and units by kernel path, from pruned parameters by path.
+
+    >>> layer = {f"attention/{name}/kernel": np.eye(4) for name in ("query", "key", "value")}
+    >>> layer |= {"attention/output/kernel": np.diag([1, 0, 0, 0.0])}
+    >>> layer |= {"ffn/in/kernel": np.ones((4, 2)), "ffn/out/kernel": np.array([[1.0] * 4, [0] * 4])}
+    >>> masks = live_masks(layer, head_size=2)
+    >>> masks["attention/query/kernel"].tolist(), masks["ffn/out/kernel"].tolist()
+    ([[True, True, False, False]], [[True], [False]])
+    """
+    masks: dict[str, np.ndarray] = {}
+    for path in params:
+        layer, found, _ = path.rpartition("attention/output/kernel")
+        if not found:
+            continue
+        value, output = (params[f"{layer}attention/{n}/kernel"] for n in ("value", "output"))
+        carries = (value != 0).any(axis=0) & (output != 0).any(axis=1)
+        features = np.repeat(carries.reshape(-1, head_size).any(axis=1), head_size)
+        first, second = (params[f"{layer}ffn/{n}/kernel"] for n in ("in", "out"))
+        units = (first != 0).any(axis=0) & (second != 0).any(axis=1)
+        for name in ("query", "key", "value"):
+            masks[f"{layer}attention/{name}/kernel"] = features[None, :]
+        masks[f"{layer}attention/output/kernel"] = features[:, None]
+        masks[f"{layer}ffn/in/kernel"] = units[None, :]
+        masks[f"{layer}ffn/out/kernel"] = units[:, None]
+    return masks
