@@ -28,7 +28,7 @@ from mpjax import models
 from mpjax.cli import parse
 from mpjax.errors import InputError
 from mpjax.optim import pruning_state
-from mpjax.pruning import flatten, prune_params
+from mpjax.pruning import flatten, prune_params, select
 from mpjax.training.config import TrainConfig, as_dict, resolve
 from mpjax.training.job import Job, prepare
 from mpjax.training.recipe import optimizer, training_loss
@@ -58,12 +58,14 @@ class Ours:
         params = jax.tree.map(lambda a: jnp.asarray(a, self.dtype), job.model.params)
         tx = optimizer(job)
         self.state: TrainState = create_state(
-            params, job.rule, tx, where=models.PRUNABLE, seed=job.config.seed,
+            params, job.rule, tx, where=models.PRUNABLE, structure=job.structure,
+            seed=job.config.seed,
             score_init=job.config.mask_init, score_scale=job.config.mask_scale,
         )  # fmt: skip
         self._step = make_train_step(
-            module, job.rule, tx, training_loss(job), where=models.PRUNABLE
-        )
+            module, job.rule, tx, training_loss(job),
+            where=models.PRUNABLE, structure=job.structure,
+        )  # fmt: skip
         self._masks = jax.jit(self._make_masks)
 
     def _noise(self, state: TrainState) -> Any:
@@ -76,11 +78,16 @@ class Ours:
         assert self.job.rule is not None
         now = pruning_state(state.opt_state)
         assert now is not None
-        noise, where = self._noise(state), models.PRUNABLE
+        noise, where, structure = self._noise(state), models.PRUNABLE, self.job.structure
         masks = prune_params(
-            self.job.rule, state.params, state.scores, now.threshold, where, noise
+            self.job.rule, state.params, state.scores, now.threshold, where, noise, structure
         )[1]
-        return flatten(masks)
+        return self._by_kernel(masks)
+
+    def _by_kernel(self, tree: Mapping[str, Any]) -> dict[str, jax.Array]:
+        """Arrays like the scores at the paths and in the shapes of the kernels."""
+        kernels = select(self.state.params, models.PRUNABLE)
+        return flatten(self.job.structure.expand(tree, kernels))
 
     def named(self, tree: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Arrays at kernel paths by their Hugging Face module, (out, in)."""
@@ -99,11 +106,11 @@ class Ours:
     def noise(self) -> dict[str, np.ndarray] | None:
         """The gate noise of the next step, where the rule has any."""
         drawn = self._noise(self.state)
-        return None if drawn is None else self.named(flatten(drawn))
+        return None if drawn is None else self.named(self._by_kernel(drawn))
 
     def scores(self) -> dict[str, np.ndarray]:
-        """The scores now."""
-        return self.named(flatten(self.state.scores))
+        """The scores now, each as often as it is for a weight."""
+        return self.named(self._by_kernel(self.state.scores))
 
 
 def theirs(job: Job, *, double: bool, dropout: bool) -> Any:

@@ -17,6 +17,7 @@ import transformers
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from experiments.torch_scores import Layout, layout
 from mpjax.errors import InputError
 from mpjax.training.config import DENSE, Plan, TrainConfig
 
@@ -43,18 +44,21 @@ class StraightThrough(torch.autograd.Function):
 
 
 class Masked(nn.Module):
-    """The parametrization of one weight: multiplies it by ``mask``, which the trainer sets."""
+    """The parametrization of one weight: multiplies it by ``mask``, which the trainer sets.
+
+    ``scores`` and ``mask`` have the shape of the layout; a parameter may be in several of these.
+    """
 
     scores: nn.Parameter  # None where the method trains none
 
-    def __init__(self, shape: torch.Size, scale: float | None, dtype: torch.dtype) -> None:
+    def __init__(self, scores: nn.Parameter | None, layout: Layout, dtype: torch.dtype) -> None:
         super().__init__()
-        scores = None if scale is None else nn.Parameter(torch.full(shape, scale, dtype=dtype))
         self.register_parameter("scores", scores)
-        self.mask = torch.ones((), dtype=dtype)
+        self.layout = layout
+        self.mask = torch.ones(layout.shape, dtype=dtype)
 
     def forward(self, weight: Tensor) -> Tensor:
-        return weight * self.mask
+        return weight * self.layout.spread(self.mask)
 
 
 def original(linear: nn.Linear) -> Tensor:
@@ -69,6 +73,8 @@ def keep_largest(values: Tensor, count: int) -> Tensor:
     That is the order of a Flax kernel, so masks of the two frameworks can be compared entry by
     entry.
     """
+    if values.ndim == 1:
+        return keep_largest(values[:, None], count)[:, 0]
     flat = values.T.reshape(-1)
     mask = torch.zeros_like(flat)
     mask[torch.argsort(flat, descending=True, stable=True)[:count]] = 1
@@ -100,6 +106,8 @@ class TorchTrainer:
     ) -> None:
         if config.method == "l0" and config.density is not None:
             raise InputError("the PyTorch trainer has the published l0 only; use --final-lambda")
+        if config.structure != "element" and config.method in ("l0", "magnitude"):
+            raise InputError("the PyTorch trainer has structures for movement and soft_movement")
         if config.mask_init != "constant":
             raise InputError("the PyTorch trainer starts scores constant; use --mask-init constant")
         torch.manual_seed(config.seed)
@@ -127,9 +135,14 @@ class TorchTrainer:
         if self.config.method == DENSE:
             return found
         scale = None if self.config.method == "magnitude" else self.config.mask_scale
+        shared: dict[str, nn.Parameter | None] = {}
         for name, module in list(self.model.named_modules()):
             if isinstance(module, nn.Linear) and ".layer." in name:
-                mask = Masked(module.weight.shape, scale, dtype)
+                lies = layout(self.config.structure, name, module)
+                if lies.name not in shared:
+                    values = None if scale is None else torch.full(lies.shape, scale, dtype=dtype)
+                    shared[lies.name] = None if values is None else nn.Parameter(values)
+                mask = Masked(shared[lies.name], lies, dtype)
                 parametrize.register_parametrization(module, "weight", mask)
                 found[name] = module, mask
         return found
@@ -191,11 +204,12 @@ class TorchTrainer:
                 m.mask = (gate * (RIGHT - LEFT) + LEFT).clamp(0, 1)
             return
         values = {
-            name: original(linear).detach().abs() if m.scores is None else m.scores.detach()
-            for name, (linear, m) in self.masked.items()
+            m.layout.name: original(linear).detach().abs() if m.scores is None else m.scores.detach()
+            for linear, m in self.masked.values()
         }
-        for name, mask in self._hard_masks(values, threshold).items():
-            m = self.masked[name][1]
+        masks = self._hard_masks(values, threshold)
+        for _, m in self.masked.values():
+            mask = masks[m.layout.name]
             m.mask = mask if m.scores is None else StraightThrough.apply(m.scores, mask)
 
     def _hard_masks(self, values: Mapping[str, Tensor], threshold: float) -> dict[str, Tensor]:
@@ -221,9 +235,14 @@ class TorchTrainer:
         return mask.to(scores.dtype)
 
     def penalty(self) -> Tensor:
-        """Mean over matrices of the mean σ(S), shifted for l0."""
+        """Mean over arrays of scores of the mean σ(S), shifted for l0, times its group's factor."""
         shift = BETA * math.log(-LEFT / RIGHT) if self.config.regularization == "l0" else 0.0
-        means = [torch.sigmoid(m.scores - shift).mean() for _, m in self.masked.values()]
+        arrays = {m.layout.name: m.scores for _, m in self.masked.values()}
+        means = [
+            torch.sigmoid(scores - shift).mean()
+            * (self.config.lambda_attention if ".attention." in name else self.config.lambda_ffn)
+            for name, scores in arrays.items()
+        ]
         return torch.stack(means).mean()
 
     def step(
@@ -248,14 +267,15 @@ class TorchTrainer:
         self.schedule.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step_count += 1
-        kept = sum(float((m.mask != 0).sum()) for _, m in self.masked.values())
-        size = sum(m.mask.numel() for _, m in self.masked.values()) or 1
+        masks = [torch.as_tensor(mask) for mask in self.masks().values()]
+        kept = sum(float((mask != 0).sum()) for mask in masks)
+        size = sum(mask.numel() for mask in masks) or 1
         return {"loss": float(loss.detach()), "threshold": threshold, "density": kept / size}
 
     def masks(self) -> dict[str, np.ndarray]:
         """The masks of the last step by matrix, (out, in)."""
-        return {n: m.mask.detach().numpy() for n, (_, m) in self.masked.items()}
+        return {n: m.layout.spread(m.mask.detach()).numpy() for n, (_, m) in self.masked.items()}
 
     def scores(self) -> dict[str, np.ndarray]:
-        """The scores by matrix, (out, in)."""
-        return {n: m.scores.detach().numpy() for n, (_, m) in self.masked.items()}
+        """The scores by matrix, (out, in), each as often as it is for a weight."""
+        return {n: m.layout.spread(m.scores.detach()).numpy() for n, (_, m) in self.masked.items()}
