@@ -204,7 +204,9 @@ class TorchTrainer:
                 m.mask = (gate * (RIGHT - LEFT) + LEFT).clamp(0, 1)
             return
         values = {
-            m.layout.name: original(linear).detach().abs() if m.scores is None else m.scores.detach()
+            m.layout.name: original(linear).detach().abs()
+            if m.scores is None
+            else m.scores.detach()
             for linear, m in self.masked.values()
         }
         masks = self._hard_masks(values, threshold)

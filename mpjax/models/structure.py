@@ -1,4 +1,4 @@
-"""Structures of encoders by name: what one score decides about in attention, and what in the FFN."""
+"""Structures of encoders by name: what one score decides about in attention and in the FFN."""
 
 import re
 

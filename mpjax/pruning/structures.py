@@ -188,6 +188,8 @@ def _spread(scores: jax.Array, shape: Shape, axis: int | None) -> jax.Array:
 def _gather(kernel: jax.Array, shape: Shape, axis: int | None) -> jax.Array:
     """The sum of what each score covers: the transpose of :func:`_spread`."""
     lying = _lying(shape, kernel.shape, axis)
-    whole = [n for size, full in zip(lying, kernel.shape, strict=True) for n in (size, full // size)]
+    whole = [
+        n for size, full in zip(lying, kernel.shape, strict=True) for n in (size, full // size)
+    ]
     sums = jnp.sum(kernel.reshape(whole), axis=tuple(range(1, len(whole), 2)))
     return sums.reshape(shape)

@@ -7,6 +7,9 @@ fine-tuned.
 * A head survives if one of its features has a weight left in both its value column and its row of
   the attention output. Query and key have no say: a head without them averages.
 * An FFN unit survives if it has a weight left in both its column of FFN-in and its row of FFN-out.
+
+A head or a unit that does not survive adds at most a constant; making up for it is left to the
+biases, which go on learning.
 """
 
 from __future__ import annotations
@@ -87,7 +90,7 @@ def live_masks(params: dict[str, np.ndarray], head_size: int) -> dict[str, np.nd
 
     >>> layer = {f"attention/{name}/kernel": np.eye(4) for name in ("query", "key", "value")}
     >>> layer |= {"attention/output/kernel": np.diag([1, 0, 0, 0.0])}
-    >>> layer |= {"ffn/in/kernel": np.ones((4, 2)), "ffn/out/kernel": np.array([[1.0] * 4, [0] * 4])}
+    >>> layer |= {"ffn/in/kernel": np.ones((4, 2)), "ffn/out/kernel": np.array([[1] * 4, [0] * 4])}
     >>> masks = live_masks(layer, head_size=2)
     >>> masks["attention/query/kernel"].tolist(), masks["ffn/out/kernel"].tolist()
     ([[True, True, False, False]], [[True], [False]])

@@ -118,7 +118,9 @@ def prepare(config: TrainConfig) -> Job:
         check_fits(teacher.model, teacher.encoded)
     structure = make_structure(config, model.config.head_size)
     structure.groups(select(model.params, models.PRUNABLE))  # refuses sizes that do not divide
-    return Job(config, task, model, batches, dev, make_rule(config), sizes, structure, held, teacher)
+    return Job(
+        config, task, model, batches, dev, make_rule(config), sizes, structure, held, teacher
+    )
 
 
 def make_batches(

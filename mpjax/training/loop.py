@@ -86,9 +86,7 @@ def _train(job: Job, run: RunDir) -> TrainState:
         answers = teacher_logits(job.teacher, config.eval_batch_size, folder and folder / "teacher")
         batches = batches.with_array("teacher_logits", answers)
     predict = make_predict(job.model.module)
-    folded = jax.jit(
-        functools.partial(fold, rule=job.rule, where=where, structure=job.structure)
-    )
+    folded = jax.jit(functools.partial(fold, rule=job.rule, where=where, structure=job.structure))
     with ExitStack() as stack:
         checkpoints = stack.enter_context(Checkpoints(run.checkpoints))
         stop = stack.enter_context(StopRequests())

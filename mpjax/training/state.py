@@ -14,8 +14,9 @@ from mpjax.pruning import ELEMENT, Rule, Structure, Where, select
 class TrainState:
     """What a checkpoint holds and a train step maps to its next value.
 
-    ``params`` and ``scores`` are two Flax collections; the scores have the paths of the kernels they
-    decide about, or one beside the kernels that share them. Threshold and λ live in ``opt_state``; see ``optim.pruning_state``.
+    ``params`` and ``scores`` are two Flax collections; scores have the paths of the kernels they
+    decide about, or one beside the kernels that share them. Threshold and λ live in ``opt_state``;
+    see ``optim.pruning_state``.
     """
 
     step: jax.Array  # shape=(), dtype=int32: optimiser steps taken
