@@ -250,6 +250,14 @@ def test_n_of_m_beside_another_granularity_keeps_its_own_count():
     assert masks["l0/ffn/units"].sum() == 2
     for path in (p for p in SHAPES if "attention" in p):
         np.testing.assert_array_equal(masks[path], of_runs(numbers(scores)[path], 2, 4))
+    open_gates = jax.tree.map(lambda s: s + 9, scores)
+    rule = make_rule("l0")  # no density: λ decides about the units, and runs are cut all the same
+    masks = numbers(structure.masks(rule, kernels, open_gates, jnp.float32(1.0)))
+    assert masks["l0/ffn/units"].all()
+    np.testing.assert_array_equal(
+        masks["l0/attention/query/kernel"] != 0,
+        of_runs(numbers(open_gates)["l0/attention/query/kernel"], 2, 4),
+    )
 
 
 def test_global_scope_counts_scores_whatever_they_cover():

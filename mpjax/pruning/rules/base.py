@@ -114,9 +114,9 @@ class Rule(abc.ABC):
         """Scores of the shapes and dtypes of ``kernels``; {} for a rule that has none.
 
         Args:
-          kernels: nested dict of (in, out) arrays.
+          kernels: nested dict of (in, out) arrays, or of anything with a shape and a dtype.
           init: "constant" (every score is ``scale``), "uniform" in [-scale, scale], or "kaiming",
-            uniform within ±1/sqrt(in). The last two need ``key``.
+            uniform within ±1/sqrt(length of the first axis). The last two need ``key``.
           scale: defaults to the rule's published value.
           key: a jax.random key.
         """
