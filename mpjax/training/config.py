@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from mpjax.errors import InputError
 from mpjax.training.board import check_installed
-from mpjax.training.filling import check_fill
-from mpjax.training.structured import check_structure
+from mpjax.training.structured import check_fill, check_structure
 
 if TYPE_CHECKING:
     from mpjax.pruning import Rule

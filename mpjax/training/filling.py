@@ -25,30 +25,8 @@ from mpjax.training.progress import log
 
 if TYPE_CHECKING:
     from mpjax.models import Model
-    from mpjax.training.config import TrainConfig
 
 Masks = dict[str, Any]
-
-
-def check_fill(config: TrainConfig) -> dict[str, Any]:
-    """The model of a run with `--fill-from`: that run; nothing without the option."""
-    if config.fill_from is None:
-        return {}
-    from mpjax.training.rundir import is_run
-
-    if not is_run(config.fill_from):
-        raise InputError(f"--fill-from {config.fill_from} is not the folder of a run")
-    if config.method != "dense":
-        raise InputError(
-            f"--fill-from fine-tunes what the run has left and prunes no further, but --method is "
-            f"{config.method}; use --method dense"
-        )
-    if config.model not in ("", config.fill_from):
-        raise InputError(
-            f"--model {config.model} does not apply with --fill-from, which brings its model; "
-            "leave it out"
-        )
-    return {"model": config.fill_from}
 
 
 def fill(run: Path, model: Model) -> tuple[Model, Masks]:

@@ -1,4 +1,4 @@
-"""The options of a run that say what one score decides about."""
+"""The options of a run that say what one score decides about, and that start from what is left."""
 
 from __future__ import annotations
 
@@ -60,6 +60,27 @@ def _check_runs(config: TrainConfig, rule: type[Rule]) -> dict[str, Any]:
                 f"{density:g} of the weights; leave out --{option}"
             )
     return {"density": density}
+
+
+def check_fill(config: TrainConfig) -> dict[str, Any]:
+    """The model of a run with `--fill-from`: that run; nothing without the option."""
+    if config.fill_from is None:
+        return {}
+    from mpjax.training.rundir import is_run
+
+    if not is_run(config.fill_from):
+        raise InputError(f"--fill-from {config.fill_from} is not the folder of a run")
+    if config.method != "dense":
+        raise InputError(
+            f"--fill-from fine-tunes what the run has left and prunes no further, but --method is "
+            f"{config.method}; use --method dense"
+        )
+    if config.model not in ("", config.fill_from):
+        raise InputError(
+            f"--model {config.model} does not apply with --fill-from, which brings its model; "
+            "leave it out"
+        )
+    return {"model": config.fill_from}
 
 
 def make_structure(config: TrainConfig, head_size: int) -> Structure:
