@@ -48,7 +48,7 @@ def _from_keys(keys: jax.Array) -> jax.Array:
     return jax.lax.bitcast_convert_type(bits, f"float{8 * keys.dtype.itemsize}")
 
 
-def _key_of_zero(unsigned: Any) -> np.generic:
+def _key_of_zero(unsigned: Any) -> Any:
     return np.dtype(unsigned).type(1 << (8 * np.dtype(unsigned).itemsize - 1))
 
 
@@ -100,14 +100,16 @@ def top_k_masks(
     """
     wanted = _wanted(arrays, counts, joint)
     cut = _find_cut(arrays, wanted, joint)
-    cuts = _per_array(cut, arrays)
+    nowhere = jnp.zeros(len(arrays), jnp.int32)
     ends = jax.lax.cond(
         jnp.all(cut.exact),
-        lambda: [_Place(jnp.int32(0), jnp.int32(0)) for _ in arrays],
+        lambda: _Place(nowhere, nowhere),
         lambda: _tie_ends(arrays, cut, wanted, joint),
     )
     masks = []
-    for array, own, end in zip(arrays, cuts, ends, strict=True):
+    for array, own, end in zip(
+        arrays, _per_array(cut, arrays), _per_array(ends, arrays), strict=True
+    ):
         keys = ordered_keys(_as_rows(array))
         mask = (keys > own.key) | ((keys == own.key) & (own.exact | _before(keys.shape, end)))
         masks.append(mask.reshape(array.shape))
@@ -252,29 +254,45 @@ def _byte_of(keys: jax.Array, low: jax.Array, shift: jax.Array) -> jax.Array:
     return jnp.where(prefix == own, digit, jnp.where(prefix > own, byte, 0)).astype(jnp.uint8)
 
 
-def _tie_ends(
-    arrays: Sequence[jax.Array], cut: _Cut, wanted: jax.Array, joint: bool
-) -> list[_Place]:
-    """Up to where the entries equal to the cut stay, so that exactly k do: lowest index first."""
-    needed = wanted - cut.above
-    ties = [
-        ordered_keys(_as_rows(array)) == own.key
-        for array, own in zip(arrays, _per_array(cut, arrays), strict=True)
-    ]
-    in_rows = [jnp.sum(tied, axis=1, dtype=jnp.int32) for tied in ties]
+def _tie_ends(arrays: Sequence[jax.Array], cut: _Cut, wanted: jax.Array, joint: bool) -> _Place:
+    """Up to where in each array the entries equal to the cut stay, so that exactly k do.
+
+    Lowest index first: whole rows, then the start of one. Arrays of one shape are looked at
+    together, which makes a much smaller program.
+    """
+    members = _by_shape(arrays)
+    order = np.argsort(np.concatenate(members))
+    keys = _per_array(cut.key, arrays)
+    ties = [jnp.stack([ordered_keys(_as_rows(arrays[i])) == keys[i] for i in m]) for m in members]
+    in_rows = [jnp.sum(tied, axis=2, dtype=jnp.int32) for tied in ties]
+    needed = jnp.broadcast_to(wanted - cut.above, len(arrays))
     if joint:
-        in_arrays = jnp.stack([jnp.sum(rows, dtype=jnp.int32) for rows in in_rows])
+        in_arrays = jnp.concatenate([jnp.sum(rows, axis=1) for rows in in_rows])[order]
         needed = jnp.clip(needed - (jnp.cumsum(in_arrays) - in_arrays), 0, in_arrays)
-    ends = []
-    for tied, rows, need in zip(ties, in_rows, needed, strict=True):
-        so_far = jnp.cumsum(rows)
-        row = jnp.sum(so_far < need, dtype=jnp.int32)
-        rest = need - jnp.sum(jnp.where(so_far < need, rows, 0), dtype=jnp.int32)
-        here = jax.lax.broadcasted_iota(jnp.int32, tied.shape, 0) == row
-        columns = jnp.cumsum(jnp.any(tied & here, axis=0).astype(jnp.int32))
-        column = jnp.sum(columns < rest, dtype=jnp.int32) + (rest > 0)
-        ends.append(_Place(row, column.astype(jnp.int32)))
-    return ends
+    places = [
+        jax.vmap(_tie_end)(tied, rows, needed[np.array(m)])
+        for tied, rows, m in zip(ties, in_rows, members, strict=True)
+    ]
+    return jax.tree.map(lambda *parts: jnp.concatenate(parts)[order], *places)
+
+
+def _tie_end(tied: jax.Array, in_rows: jax.Array, needed: jax.Array) -> _Place:
+    """The place before which ``needed`` of the marks of one (rows, columns) array lie."""
+    so_far = jnp.cumsum(in_rows)
+    row = jnp.sum(so_far < needed, dtype=jnp.int32)
+    rest = needed - jnp.sum(jnp.where(so_far < needed, in_rows, 0), dtype=jnp.int32)
+    here = jax.lax.broadcasted_iota(jnp.int32, tied.shape, 0) == row
+    columns = jnp.cumsum(jnp.any(tied & here, axis=0).astype(jnp.int32))
+    column = jnp.sum(columns < rest, dtype=jnp.int32) + (rest > 0)
+    return _Place(row, column.astype(jnp.int32))
+
+
+def _by_shape(arrays: Sequence[jax.Array]) -> list[list[int]]:
+    """Positions of the arrays of each shape."""
+    positions: dict[tuple[int, ...], list[int]] = {}
+    for i, array in enumerate(arrays):
+        positions.setdefault(array.shape, []).append(i)
+    return list(positions.values())
 
 
 def _before(shape: tuple[int, ...], place: _Place) -> jax.Array:
