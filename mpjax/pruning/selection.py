@@ -2,9 +2,9 @@
 
 Floats are read as unsigned integers in the same order, and the k-th largest is found bit by bit:
 every pass counts the entries at or above a pivot. The passes run over one byte of the integers at
-a time, which is extracted once and a quarter of the size. All arrays share one loop, so on a sharded
-array a pass is a local count and one small all-reduce. There are at most as many passes as the
-dtype has bits, and none after every group has a pivot with exactly k entries at or above it.
+a time, which is extracted once and a quarter of the size. All arrays share one loop, so on a
+sharded array a pass is a local count and one small all-reduce. There are at most as many passes as
+the dtype has bits, and none after every group has a pivot with exactly k entries at or above it.
 """
 
 import math
@@ -195,7 +195,7 @@ def _wanted(arrays: Sequence[jax.Array], counts: Sequence[Any], joint: bool) -> 
 
 def _per_array(groups: Any, arrays: Sequence[jax.Array]) -> list[Any]:
     """A tree of (groups,) arrays as one tree of scalars for every array."""
-    return [jax.tree.map(lambda g: g[i % g.shape[0]], groups) for i in range(len(arrays))]
+    return [jax.tree.map(lambda g, i=i: g[i % g.shape[0]], groups) for i in range(len(arrays))]
 
 
 def _find_cut(arrays: Sequence[jax.Array], wanted: jax.Array, joint: bool) -> _Cut:
