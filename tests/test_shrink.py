@@ -1,10 +1,8 @@
 """Shrinking: exact on random masks of every kind, readable by us, dense again for others."""
 
-import json
 from dataclasses import replace
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict

@@ -25,13 +25,13 @@ class Checkpoints:
     ``with Checkpoints(folder) as checkpoints: state = checkpoints.restore(state)``
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, create: bool = True) -> None:
         # 1.5 s to import: only for those who train. Its log says what is ours to say, on stderr.
         import orbax.checkpoint as ocp
 
         logging.getLogger("absl").setLevel(logging.ERROR)
         self._args: Any = ocp.args
-        options = ocp.CheckpointManagerOptions(max_to_keep=KEPT, create=True)
+        options = ocp.CheckpointManagerOptions(max_to_keep=KEPT, create=create)
         self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
 
     def save(self, state: TrainState, step: int) -> None:
@@ -63,6 +63,19 @@ class Checkpoints:
         )
         return template.replace(**saved)  # pyright: ignore[reportAttributeAccessIssue]
 
+    def read(self) -> dict[str, Any]:
+        """The fields of the last committed state, on the first device."""
+        step = self._manager.latest_step()
+        if step is None:
+            raise InputError(f"{self._manager.directory} holds no checkpoint")
+        device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        described = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device),
+            dict(self._manager.item_metadata(step)),
+        )
+        saved: Any = self._manager.restore(step, args=self._args.StandardRestore(described))
+        return saved
+
     def wait(self) -> None:
         """Returns when everything saved so far is committed."""
         self._manager.wait_until_finished()
@@ -77,6 +90,15 @@ class Checkpoints:
         trace: TracebackType | None,
     ) -> None:
         self._manager.close()
+
+
+def read_latest(folder: Path) -> dict[str, Any]:
+    """The fields of the last committed state as arrays of one device, whatever it was saved from.
+
+    Raises `InputError` for a folder without a checkpoint.
+    """
+    with Checkpoints(folder, create=False) as checkpoints:
+        return checkpoints.read()
 
 
 def _fields(state: TrainState) -> dict[str, Any]:

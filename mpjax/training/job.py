@@ -19,13 +19,14 @@ from mpjax.tasks.batches import Batches
 from mpjax.training.cache import cache_folder
 from mpjax.training.config import Plan, TrainConfig, make_rule, plan
 from mpjax.training.masking import MaskedBatches
+from mpjax.training.plain import load_plain, starting_scores
 from mpjax.training.progress import log
 from mpjax.training.rundir import RunDir, is_run
 from mpjax.training.teacher import Teacher, prepare_teacher
 
 if TYPE_CHECKING:
     from mpjax.models import Model
-    from mpjax.pruning import Rule
+    from mpjax.pruning import Rule, Tree
     from mpjax.tasks.base import Encoded, Row, Task
 
 NOTED_ROWS = 20_000  # more take long enough to tokenize for a note
@@ -57,6 +58,7 @@ class Job:
     rule: Rule | None
     plan: Plan
     teacher: Teacher | None = None
+    scores: Tree | None = None  # to start from, of a training checkpoint
 
     @property
     def derived(self) -> dict[str, Any]:
@@ -97,7 +99,8 @@ def prepare(config: TrainConfig) -> Job:
     batches = make_batches(task, encoded, tokenizer, config, buckets)
     dev = DevSet(task, dev_rows, dev_encoded, buckets)
     sizes = plan(config, batches.steps_per_epoch)
-    model = load(folder, task, config.dtype, config.seed)
+    model = load(folder, task, config.dtype, config.seed, masked=False)
+    scores = starting_scores(model, config)
     for part in (encoded, dev.encoded):
         check_fits(model, part)
     teacher = None
@@ -108,7 +111,7 @@ def prepare(config: TrainConfig) -> Job:
             models.load_tokenizer(source), tokenizer, task, rows, encoded,
         )  # fmt: skip
         check_fits(teacher.model, teacher.encoded)
-    return Job(config, task, model, batches, dev, make_rule(config), sizes, teacher)
+    return Job(config, task, model, batches, dev, make_rule(config), sizes, teacher, scores)
 
 
 def make_batches(
@@ -161,12 +164,28 @@ def model_folder(name: str | Path) -> Path:
     return run.model
 
 
-def load(folder: Path, task: Task, dtype: str, seed: int) -> Model:
-    """The model of a folder with the head that a task needs."""
+def load(
+    folder: Path,
+    task: Task,
+    dtype: str,
+    seed: int,
+    *,
+    masked: bool = True,
+    threshold: float | None = None,
+) -> Model:
+    """The model of a folder with the head that a task needs.
+
+    Args:
+      masked: mask the weights of a training checkpoint, see `plain.load_plain`; else leave them
+        as they are, with the scores beside them.
+    """
     from mpjax import models
 
     labels = ("LABEL_0",) if task.head == "regression" else task.labels or None
-    return models.load_model(folder, MODEL_HEADS[task.head], labels=labels, seed=seed, dtype=dtype)
+    head, options = MODEL_HEADS[task.head], {"labels": labels, "seed": seed, "dtype": dtype}
+    if masked:
+        return load_plain(folder, head, threshold=threshold, **options)
+    return models.load_model(folder, head, keep_scores=True, **options)
 
 
 def check_fits(model: Model, encoded: Encoded) -> None:
