@@ -192,7 +192,8 @@ def test_a_released_folder_loads_inspects_shrinks_and_becomes_dense(kind, tmp_pa
     removed, _, _ = shrink_model(source, tmp_path / "small")
     small = models.load_model(tmp_path / "small", "qa")
     assert_logits(small, expected)
-    assert removed.parameters_after < removed.parameters_before
+    alive = kind == "pruned heads"  # the dead ones are gone from it already
+    assert (removed.parameters_after == removed.parameters_before) == alive
     assert inspect_model(tmp_path / "small").linear <= density.linear
     export_model(tmp_path / "small", tmp_path / "dense")
     dense = models.load_model(tmp_path / "dense", "qa")

@@ -1,5 +1,6 @@
 """Shrinking: exact on random masks of every kind, readable by us, dense again for others."""
 
+import json
 from dataclasses import replace
 
 import jax
@@ -7,8 +8,11 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from experiments import bench_shrink
 from mpjax import models
+from mpjax.cli import main
 from mpjax.export.dense import densified
+from mpjax.export.latency import encoder_flops
 from mpjax.export.shrink import shrink
 
 SIZES = {
@@ -126,3 +130,71 @@ def test_a_shrunk_model_and_its_dense_form_give_the_masked_logits(mask, family):
     # Nothing is left to remove.
     again = shrink(small.params, small.config)
     assert again.config == small.config and again.parameters_after == count
+
+
+def test_per_layer_sizes_survive_a_folder(tmp_path):
+    config = replace(TINY, pruned_heads=((), (0, 1, 2, 3)), ffn_per_layer=(0, 7))
+    params = unflatten_dict(noisy(config), sep="/")
+    folder = models.save_model(tmp_path / "m", config, params, "qa")
+    data = json.loads((folder / "config.json").read_text())
+    assert data["heads_per_layer"] == [4, 0] and data["ffn_per_layer"] == [0, 7]
+    assert data["pruned_heads"] == {"1": [0, 1, 2, 3]}
+    model = models.load_model(folder, "qa")
+    assert model.config == config
+    np.testing.assert_array_equal(logits(model.params, model.config), logits(params, config))
+
+
+def test_the_command_shrinks_and_measures(tmp_path, capsys):
+    flat = noisy(TINY)
+    mask_values(flat, TINY, None)
+    params = unflatten_dict(flat, sep="/")
+    folder = str(models.save_model(tmp_path / "m", TINY, params, "qa"))
+    command = ["shrink", folder, "--output", str(tmp_path / "small"), "--max-length", "8"]
+    assert main([*command, "--max-length", "99", "--measure"]) == 2
+    assert "--max-length 99 is more than the 14" in capsys.readouterr().err
+    assert not (tmp_path / "small").exists()
+    assert main([*command, "--batch-size", "2", "--measure", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["removed"]["heads_per_layer"] == [2, 0]
+    assert told["removed"]["ffn_per_layer"] == [20, 0]
+    latency = told["latency"]
+    assert set(latency["seconds"]) == {"dense", "masked", "shrunk"}
+    assert latency["flops"]["dense"] == latency["flops"]["masked"]
+    assert latency["reached"] == latency["speedup"] / latency["flops_ratio"]
+    assert main(command) == 2
+    assert "not empty" in capsys.readouterr().err
+    table = [*command[:3], str(tmp_path / "again"), "--measure", "--batch-size", "1"]
+    assert main([*table, "--max-length", "4"]) == 0
+    printed = capsys.readouterr().out
+    assert "2 of 4" in printed and "1 x 4 tokens" in printed and "as fast as dense" in printed
+
+
+def products(jaxpr):
+    """Operations of all matrix products of a jaxpr, inner ones included."""
+    total = 0
+    for eqn in jaxpr.eqns:
+        if eqn.primitive.name == "dot_general":
+            (contracted, _), _ = eqn.params["dimension_numbers"]
+            inner = np.prod([eqn.invars[0].aval.shape[i] for i in contracted])
+            total += 2 * int(inner * np.prod(eqn.outvars[0].aval.shape))
+        for value in eqn.params.values():
+            inside = getattr(value, "jaxpr", value)
+            total += products(inside) if hasattr(inside, "eqns") else 0
+    return total
+
+
+def test_the_operations_counted_are_those_of_the_products():
+    config = replace(TINY, pruned_heads=((2,), (0, 1, 2, 3)), ffn_per_layer=(5, 0))
+    model = models.new_model(config, "qa")
+    ids = np.ones((3, 9), np.int32)
+    traced = jax.make_jaxpr(model.module.apply)({"params": model.params}, ids)
+    head = 2 * 3 * 9 * 24 * 2
+    assert products(traced.jaxpr) == encoder_flops(config, 3, 9) + head
+
+
+def test_the_benchmark_masks_about_the_density_asked_for(capsys):
+    config = replace(TINY, num_attention_heads=6, intermediate_size=200)
+    result = bench_shrink.run(config, density=0.25, batch_size=2, length=8)
+    assert result["linear_density"] == pytest.approx(0.25, abs=0.05)
+    assert result["flops"]["shrunk"] < result["flops"]["dense"]
+    assert "as fast as dense" in capsys.readouterr().out

@@ -32,7 +32,11 @@ class Checkpoints:
         logging.getLogger("absl").setLevel(logging.ERROR)
         self._args: Any = ocp.args
         options = ocp.CheckpointManagerOptions(max_to_keep=KEPT, create=create)
-        self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
+        self._manager = ocp.CheckpointManager(
+            folder.absolute(),
+            options=options,
+            item_handlers=ocp.StandardCheckpointHandler(),  # else it cannot say what a file holds
+        )
 
     def save(self, state: TrainState, step: int) -> None:
         """Starts saving the state reached after `step` steps; the state may be donated at once."""
