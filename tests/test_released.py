@@ -219,7 +219,7 @@ def test_equal_narrow_layers_are_a_plain_folder_for_transformers(tmp_path):
     for i in range(LAYERS):
         w[f"bert.encoder.layer.{i}.intermediate.dense.weight"][5 * i : 5 * i + 7] = 0
     shrink_model(folder(tmp_path / "m", w), tmp_path / "small")
-    theirs, info = BertForQuestionAnswering.from_pretrained(
+    theirs, info = BertForQuestionAnswering.from_pretrained(  # pyright: ignore
         tmp_path / "small", output_loading_info=True
     )
     assert theirs.config.intermediate_size == F - 7 and not any(info.values())
@@ -234,7 +234,8 @@ def checkpoint(path, method, block=(1, 1), keys=None):
             shape = tuple(n // b for n, b in zip(weight.shape, block, strict=True))
             scores[name] = 3 * torch.randn(shape, generator=generator)
     # One matrix of which the threshold alone would leave nothing.
-    scores and scores[weight_names()[0]].sub_(20)
+    if scores:
+        scores[weight_names()[0]] -= 20
     named = {name.replace("weight", "mask_scores"): score for name, score in scores.items()}
     config = {
         "model_type": "masked_bert",
