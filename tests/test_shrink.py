@@ -123,6 +123,11 @@ def test_a_shrunk_model_and_its_dense_form_give_the_masked_logits(mask, family):
     full, plain = densified(small.params, small.config)
     assert not plain.pruned_heads and plain.ffn_per_layer is None
     np.testing.assert_allclose(logits(full, plain), expected, atol=2e-5 * scale)
+    for i, gone in enumerate(small.config.pruned_heads):  # back in their old places
+        query = flatten_dict(full, sep="/")[layer(config, i, "attention/query")]
+        present = query.any(axis=0).reshape(4, D).all(axis=1)
+        if mask in (mask_values, mask_mixed_features):  # which leave the queries alone
+            assert present.tolist() == [head not in gone for head in range(4)]
     if MASKS[mask] is not None:
         assert (small.config.pruned_heads, small.config.ffn_per_layer) == MASKS[mask]
     elif mask is mask_blocks:

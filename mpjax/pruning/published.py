@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from mpjax.pruning.rules import make_rule
-from mpjax.pruning.rules.base import PUBLISHED_FLOOR, keep_at_least
+from mpjax.pruning.rules.base import PUBLISHED_FLOOR, floored
 from mpjax.pruning.trees import Tree
 
 # Its pruning_method -> our rule. "threshold" is a raw cut on the scores, which its trainer sets
@@ -37,8 +37,9 @@ def published_masks(method: str, kernels: Tree, scores: Tree, threshold: float) 
     """
     if method == "threshold":
         leaves, treedef = jax.tree.flatten(scores)
-        above = [s > threshold for s in leaves]
-        masks: Any = jax.tree.unflatten(treedef, keep_at_least(above, leaves, PUBLISHED_FLOOR))
+        cuts = floored([threshold] * len(leaves), leaves, PUBLISHED_FLOOR)
+        above = [s > cut for s, cut in zip(leaves, cuts, strict=True)]
+        masks: Any = jax.tree.unflatten(treedef, above)
     elif method == "l0":
         masks = make_rule("l0", cut=False).masks(kernels, scores, 1.0)
     else:

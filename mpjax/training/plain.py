@@ -54,9 +54,7 @@ def starting_scores(model: Model, config: TrainConfig) -> Tree | None:
     """
     if model.scored is None:
         return None
-    import jax
-
-    from mpjax.pruning import restrict
+    from mpjax.pruning import flatten
     from mpjax.pruning.published import RULE_OF
 
     method, scores = model.scored.method, model.scored.scores
@@ -68,8 +66,8 @@ def starting_scores(model: Model, config: TrainConfig) -> Tree | None:
         )
     if not scores:
         return None
-    kernels = restrict(model.params, scores)
-    if jax.tree.map(lambda s: s.shape, scores) != jax.tree.map(lambda w: w.shape, kernels):
+    kernels = flatten(model.params)
+    if any(leaf.shape != kernels[path].shape for path, leaf in flatten(scores).items()):
         raise InputError(
             f"--model {config.model} holds scores of blocks, and {config.method} here has one a "
             "weight; give what mpjax export makes of it"
