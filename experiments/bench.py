@@ -3,10 +3,12 @@
     python -m experiments.bench selection [--shape 768,3072] [--density 0.1]
     python -m experiments.bench step [--model base|small|tiny] [--batch 16] [--length 128]
     python -m experiments.bench compile [--model base]
+    python -m experiments.bench shrink [--model base] [--density 0.25] [--batch 16] [--length 128]
 
 ``selection`` times the exact mask by counting beside ``jnp.sort`` and ``lax.top_k``. ``step`` times
 the train step of every rule beside the dense one, alternating the two. ``compile`` times the
 compilation of a step in a fresh process, with an empty and then a filled persistent cache.
+``shrink`` times a model with random hybrid masks beside its dense and its shrunk form.
 """
 
 import argparse
@@ -24,6 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments import bench_shrink
 from mpjax.models import PRUNABLE, BertConfig, encoder
 from mpjax.optim import OptimizerConfig, make_optimizer
 from mpjax.pruning import RULES, Rule, make_rule, top_k_masks
@@ -190,9 +193,9 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("what", choices=("selection", "step", "compile"))
+    parser.add_argument("what", choices=("selection", "step", "compile", "shrink"))
     parser.add_argument("--shape", default="768,3072", help="of the matrix (selection)")
-    parser.add_argument("--density", type=float, default=0.1, help="(selection)")
+    parser.add_argument("--density", type=float, help="(selection: 0.1 unless given; shrink: 0.25)")
     parser.add_argument("--model", choices=SIZES, default="base", help="(step, compile)")
     parser.add_argument("--batch", type=int, default=16, help="(step, compile)")
     parser.add_argument("--length", type=int, default=128, help="(step, compile)")
@@ -203,9 +206,12 @@ def main(argv: list[str] | None = None) -> int:
     rules = args.rules.split(",")
     if args.what == "selection":
         shape = tuple(int(n) for n in args.shape.split(","))
-        result = bench_selection(shape, args.density, args.rounds)
+        result = bench_selection(shape, args.density or 0.1, args.rounds)
     elif args.what == "step":
         result = bench_step(args.model, args.batch, args.length, rules, args.rounds)
+    elif args.what == "shrink":
+        density = args.density or 0.25
+        result = bench_shrink.run(SIZES[args.model], density, args.batch, args.length)
     else:
         result = bench_compile(args.model, args.batch, args.length, rules)
     if args.json:

@@ -25,6 +25,7 @@ EXAMPLES = {
     "score": "mpjax score --task squad --data squad/dev-v1.1.json --predictions predictions.json",
     "inspect": "mpjax inspect runs/sst2-movement-10",
     "export": "mpjax export runs/sst2-movement-10 --output sst2-model",
+    "shrink": "mpjax shrink runs/sst2-hybrid --output sst2-small --measure",
 }
 HELP = {
     "quickstart": "the whole of it on a small built-in language, in minutes, without any data",
@@ -33,6 +34,7 @@ HELP = {
     "score": "score a file of predictions by the official metrics; JSON on stdout",
     "inspect": "what is left of an encoder, per layer and per matrix type",
     "export": "write a run's model as a plain Hugging Face folder",
+    "shrink": "remove the heads and FFN units that cannot contribute: the same logits, faster",
 }
 
 
@@ -86,6 +88,7 @@ def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argument
     evaluate.add_argument(
         "--predictions", metavar="FILE", help="also write the predictions, for mpjax score"
     )
+    _add_threshold(evaluate)
     _add_field(evaluate, cache)
     score = known["score"]
     score.add_argument("--task", help="what they are predictions for (required)")
@@ -98,9 +101,42 @@ def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argument
     )
     known["inspect"].add_argument("folder", metavar="RUN_OR_MODEL_DIR")
     known["inspect"].add_argument("--json", action="store_true", help="print JSON, not a table")
-    known["export"].add_argument("run", metavar="RUN")
+    _add_threshold(known["inspect"])
+    known["export"].add_argument("run", metavar="RUN_OR_MODEL_DIR")
     known["export"].add_argument("--output", help="new folder for the model (required)")
+    known["export"].add_argument(
+        "--with-scores",
+        action="store_true",
+        help="of a run: unmasked weights and scores, as the published PyTorch code saves them",
+    )
+    _add_threshold(known["export"])
+    _add_shrink(known["shrink"])
     return parser, dict(known)
+
+
+def _add_threshold(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        help="of the masks of a training checkpoint with scores whose folder does not say it",
+    )
+
+
+def _add_shrink(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="RUN_OR_MODEL")
+    parser.add_argument("--output", help="new folder for the model (required)")
+    parser.add_argument("--json", action="store_true", help="print JSON, not tables")
+    parser.add_argument(
+        "--measure",
+        action="store_true",
+        help="time the dense, the masked and the shrunk model on this device",
+    )
+    for flag, default, text in (
+        ("--batch-size", 16, "rows of a timed batch"),
+        ("--max-length", 128, "tokens of a timed row"),
+    ):
+        parser.add_argument(flag, type=int, default=default, help=text + " (default: %(default)s)")
+    _add_threshold(parser)
 
 
 def _add_field(parser: argparse.ArgumentParser, field: dataclasses.Field[Any]) -> None:
@@ -198,6 +234,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     scores = evaluate(
         args.model, args.task, args.data, batch_size=args.batch_size, max_length=args.max_length,
         limit=args.limit, dtype=args.dtype, cache=args.cache, predictions=args.predictions,
+        threshold=args.threshold,
     )  # fmt: skip
     print(json.dumps(scores, indent=2))
 
@@ -211,19 +248,42 @@ def _score(args: argparse.Namespace) -> None:
 
 
 def _inspect(args: argparse.Namespace) -> None:
-    from mpjax.models.tensors import read_tensors
-    from mpjax.report import measure
-    from mpjax.training.job import model_folder
+    from mpjax.export.inspect import inspect_model
 
-    density = measure(read_tensors(model_folder(args.folder))[1])
+    density = inspect_model(args.folder, args.threshold)
     print(json.dumps(density.to_json(), indent=2) if args.json else density.table())
 
 
 def _export(args: argparse.Namespace) -> None:
     _require(args.output, "--output", "export")
-    from mpjax.export import export_model
+    from mpjax.export import export_model, export_with_scores
 
-    print(export_model(args.run, args.output))
+    if not args.with_scores:
+        print(export_model(args.run, args.output, threshold=args.threshold))
+        return
+    if args.threshold is not None:
+        raise InputError("--threshold does not apply with --with-scores: the run knows its own")
+    print(export_with_scores(args.run, args.output))
+
+
+def _shrink(args: argparse.Namespace) -> None:
+    _require(args.output, "--output", "shrink")
+    from mpjax.export import measure_latency, shrink_model
+
+    for name in ("batch_size", "max_length"):
+        if getattr(args, name) < 1:
+            raise InputError(f"{option(name)} is {getattr(args, name)}; it must be at least 1")
+    longest = args.max_length if args.measure else None
+    removed, masked, shrunk = shrink_model(
+        args.model, args.output, threshold=args.threshold, longest=longest
+    )
+    parts: dict[str, Any] = {"removed": removed}
+    if args.measure:
+        parts["latency"] = measure_latency(masked, shrunk, args.batch_size, args.max_length)
+    if args.json:
+        print(json.dumps({name: part.to_json() for name, part in parts.items()}, indent=2))
+    else:
+        print("\n\n".join(part.table() for part in parts.values()))
 
 
 def _use_cache(choice: str | None) -> None:
@@ -244,4 +304,5 @@ COMMANDS = {
     "score": _score,
     "inspect": _inspect,
     "export": _export,
+    "shrink": _shrink,
 }

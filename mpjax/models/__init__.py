@@ -4,17 +4,22 @@ from mpjax.models.blocks import HEADS
 from mpjax.models.config import BertConfig, EncoderConfig
 from mpjax.models.distilbert import DistilBertConfig
 from mpjax.models.family import FAMILIES, Family, encoder
-from mpjax.models.folder import Model, load_model, new_model
+from mpjax.models.folder import (
+    Model,
+    is_training_checkpoint,
+    load_model,
+    new_model,
+    read_config,
+    stored_head,
+)
 from mpjax.models.hub import resolve
+from mpjax.models.paths import FROZEN, PRUNABLE
 from mpjax.models.roberta import RobertaConfig
 from mpjax.models.saving import save_model
+from mpjax.models.scores import Scored
 from mpjax.models.structure import make_structure
 from mpjax.models.tokenizer import load_tokenizer, tokenizer_files
-from mpjax.models.weights import from_torch_names, to_torch_names, torch_names
-
-# Regular expressions for re.fullmatch on the "/"-path of a parameter, the same in every family.
-PRUNABLE = r".*/encoder/layer_\d+/(attention/(query|key|value|output)|ffn/(in|out))/kernel"
-FROZEN = r".*/embeddings/.*"
+from mpjax.models.weights import dense_shapes, from_torch_names, to_torch_names, torch_names
 
 __all__ = [
     "FAMILIES",
@@ -27,14 +32,19 @@ __all__ = [
     "Family",
     "Model",
     "RobertaConfig",
+    "Scored",
+    "dense_shapes",
     "encoder",
     "from_torch_names",
+    "is_training_checkpoint",
     "load_model",
     "load_tokenizer",
     "make_structure",
     "new_model",
+    "read_config",
     "resolve",
     "save_model",
+    "stored_head",
     "to_torch_names",
     "tokenizer_files",
     "torch_names",

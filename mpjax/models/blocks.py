@@ -4,7 +4,7 @@ All kernels are plain 2-D ``(in, out)`` matrices, attention's included: heads ex
 reshape of activations, so that a pruning rule sees nothing but matrices. Where families differ by
 a constant, the constant is a property of their config; where by more, by a method of a subclass.
 
-Shapes: B examples, L tokens, H hidden size, N heads, D = H/N, V vocabulary.
+Shapes: B examples, L tokens, H hidden size, N heads, D features of a head, V vocabulary.
 """
 
 from typing import Any, ClassVar
@@ -18,7 +18,7 @@ from jax.typing import ArrayLike, DTypeLike
 from mpjax.errors import InputError
 from mpjax.models.activations import ACTIVATIONS
 from mpjax.models.config import EncoderConfig
-from mpjax.models.layers import Dense, Norm, Table, dropout, wide
+from mpjax.models.layers import Affine, Dense, Norm, Table, dropout, wide
 
 HEADS = ("classification", "qa", "mlm", "features")
 
@@ -35,7 +35,9 @@ class Block(nn.Module):
             features, self.config.initializer_range, self.dtype, self.param_dtype, name=name
         )
 
-    def norm(self) -> Norm:
+    def norm(self) -> Norm | Affine:
+        if self.config.layer_norm_type == "no_norm":
+            return Affine(self.dtype, self.param_dtype, name="norm")
         return Norm(self.config.norm_epsilon, self.dtype, self.param_dtype, name="norm")
 
     def table(self, rows: int, name: str) -> Table:
@@ -87,15 +89,17 @@ class Embeddings(Block):
 class Attention(Block):
     """Multi-head self-attention and its residual: (B, L, H) to (B, L, H).
 
-    ``mask`` is (B, 1, 1, L) bool, True for the tokens that may be attended to, or None.
+    ``mask`` is (B, 1, 1, L) bool, True for the tokens that may be attended to, or None. Without
+    heads, all that is added is the output's bias.
     """
 
     @nn.compact
     def __call__(self, x: Array, mask: Array | None, deterministic: bool) -> Array:
         c = self.config
-        query = self.heads(self.dense(c.hidden_size, "query")(x)) * c.head_size**-0.5
-        key = self.heads(self.dense(c.hidden_size, "key")(x))
-        value = self.heads(self.dense(c.hidden_size, "value")(x))
+        width = c.heads() * c.head_size
+        query = self.heads(self.dense(width, "query")(x)) * c.head_size**-0.5
+        key = self.heads(self.dense(width, "key")(x))
+        value = self.heads(self.dense(width, "value")(x))
 
         scores = jnp.einsum("bnqd,bnkd->bnqk", query, key).astype(wide(self.dtype))
         if mask is not None:
@@ -105,7 +109,8 @@ class Attention(Block):
         probs = self.dropout(probs, c.attention_probs_dropout_prob, deterministic)
         context = jnp.einsum("bnqk,bnkd->bnqd", probs, value)
 
-        out = self.dense(c.hidden_size, "output")(context.transpose(0, 2, 1, 3).reshape(x.shape))
+        context = context.transpose(0, 2, 1, 3).reshape(*x.shape[:2], width)
+        out = self.dense(c.hidden_size, "output")(context)
         return self.norm()(x + self.dropout(out, c.attention_output_dropout, deterministic))
 
     def heads(self, x: Array) -> Array:
@@ -113,7 +118,7 @@ class Attention(Block):
 
         Left to an einsum over (B, L, N, D), XLA:CPU took two to three times longer forward.
         """
-        split = x.reshape(*x.shape[:2], self.config.num_attention_heads, self.config.head_size)
+        split = x.reshape(*x.shape[:2], self.config.heads(), self.config.head_size)
         return split.transpose(0, 2, 1, 3)
 
 
@@ -123,13 +128,13 @@ class FeedForward(Block):
     @nn.compact
     def __call__(self, x: Array, deterministic: bool) -> Array:
         c = self.config
-        hidden = self.activate(self.dense(c.intermediate_size, "in")(x), c.hidden_act)
+        hidden = self.activate(self.dense(c.units(), "in")(x), c.hidden_act)
         out = self.dense(c.hidden_size, "out")(hidden)
         return self.norm()(x + self.dropout(out, c.hidden_dropout_prob, deterministic))
 
 
 class Layer(Block):
-    """One transformer layer: attention, then feed-forward."""
+    """One transformer layer: attention, then feed-forward. Its config is that of one layer."""
 
     @nn.compact
     def __call__(self, x: Array, mask: Array | None, deterministic: bool) -> Array:
@@ -143,7 +148,8 @@ class Stack(Block):
     @nn.compact
     def __call__(self, x: Array, mask: Array | None, deterministic: bool) -> Array:
         for i in range(self.config.num_hidden_layers):
-            x = self.part(Layer, f"layer_{i}")(x, mask, deterministic)
+            layer = Layer(self.config.layer(i), self.dtype, self.param_dtype, name=f"layer_{i}")
+            x = layer(x, mask, deterministic)
         return x
 
 

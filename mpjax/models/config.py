@@ -1,11 +1,20 @@
 """The configurations of the encoders, and their JSON form in a Hugging Face folder."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, ClassVar, Self
 
 from mpjax.errors import InputError
 from mpjax.models.activations import ACTIVATIONS
+from mpjax.models.sizes import (
+    HEADS,
+    PRUNED,
+    UNITS,
+    Pruned,
+    read_counts,
+    read_pruned_heads,
+    size_keys,
+)
 
 # Keys of config.json that change what the model computes, and the values under which it is the
 # plain encoder. Anything else must be refused: it would load and be silently wrong.
@@ -14,10 +23,10 @@ _PLAIN: Mapping[str, tuple[Any, ...]] = {
     "is_decoder": (False, None),
     "add_cross_attention": (False, None),
     "is_encoder_decoder": (False, None),
-    "pruned_heads": ({}, None),
-    "layer_norm_type": ("layer_norm", None),
     "quantization_config": (None,),
 }
+# The second is an affine map without statistics, in place of every layer norm.
+NORMS = ("layer_norm", "no_norm")
 
 
 @dataclass(frozen=True)
@@ -26,7 +35,9 @@ class EncoderConfig:
 
     Fields have one name in all families, whatever the key in ``config.json`` is. ``id2label`` holds
     the class names in the order of the logits, or None where the folder names none (two unnamed
-    classes then, as in ``transformers``). ``extra`` keeps every other key of ``config.json`` that
+    classes then, as in ``transformers``). ``pruned_heads`` are the heads that each layer has lost,
+    () where all are there; ``ffn_per_layer`` the widths of layers that are not all
+    ``intermediate_size`` wide. ``extra`` keeps every other key of ``config.json`` that
     describes the model, so that it survives reading and writing.
 
     Raises `InputError` for sizes that do not fit together and for variants that are not supported.
@@ -44,6 +55,9 @@ class EncoderConfig:
     pad_token_id: int | None = 0
     initializer_range: float = 0.02
     id2label: tuple[str, ...] | None = None
+    layer_norm_type: str = "layer_norm"
+    pruned_heads: Pruned = ()
+    ffn_per_layer: tuple[int, ...] | None = None
     extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     model_type: ClassVar[str]
@@ -73,6 +87,14 @@ class EncoderConfig:
                 f"{self.key('hidden_act')} {self.hidden_act!r} is not supported; "
                 f"known: {', '.join(ACTIVATIONS)}"
             )
+        if self.layer_norm_type not in NORMS:
+            raise InputError(
+                f"layer_norm_type {self.layer_norm_type!r} is not supported; "
+                f"known: {', '.join(NORMS)}"
+            )
+        layers, sizes = self.num_hidden_layers, self.size_keys()
+        read_pruned_heads(sizes, layers, self.num_attention_heads)
+        read_counts(sizes, UNITS, layers, self.intermediate_size)
         if self.id2label is not None and len(self.id2label) == 0:
             raise InputError("id2label is empty; a classifier needs at least one label")
         for name, plain in _PLAIN.items():
@@ -86,6 +108,28 @@ class EncoderConfig:
     def head_size(self) -> int:
         """Features of one attention head."""
         return self.hidden_size // self.num_attention_heads
+
+    def heads(self, layer: int = 0) -> int:
+        """Attention heads of a layer."""
+        gone = len(self.pruned_heads[layer]) if self.pruned_heads else 0
+        return self.num_attention_heads - gone
+
+    def units(self, layer: int = 0) -> int:
+        """Hidden units of a layer's feed-forward part."""
+        return self.intermediate_size if self.ffn_per_layer is None else self.ffn_per_layer[layer]
+
+    def layer(self, index: int) -> Self:
+        """The config of one layer by itself; the same for all where they do not differ."""
+        if not self.pruned_heads and self.ffn_per_layer is None:
+            return self
+        pruned = self.pruned_heads[index : index + 1]
+        return replace(
+            self, num_hidden_layers=1, pruned_heads=pruned, ffn_per_layer=(self.units(index),)
+        )
+
+    def size_keys(self) -> dict[str, Any]:
+        """The keys of ``config.json`` about layers that differ; none in a plain encoder."""
+        return size_keys(self.pruned_heads, self.ffn_per_layer, self.num_attention_heads)
 
     @property
     def num_labels(self) -> int:
@@ -140,9 +184,9 @@ class EncoderConfig:
         ('no', 'yes')
         """
         own: dict[str, Any] = {}
-        known = set(_DERIVED)
+        known = {*_DERIVED, PRUNED, HEADS, UNITS}
         for f in fields(cls):
-            if f.name in ("extra", "id2label"):
+            if f.name in ("extra", "id2label", PRUNED, UNITS):
                 continue
             keys = cls.keys.get(f.name, (f.name,))
             known |= set(keys)
@@ -150,19 +194,28 @@ class EncoderConfig:
                 if key in data:
                     own.setdefault(f.name, data[key])
         extra = {k: v for k, v in data.items() if k not in known}
-        return cls(**own, id2label=_read_labels(data), extra=extra)
+        plain = cls(**own, id2label=_read_labels(data), extra=extra)
+        layers = plain.num_hidden_layers
+        return replace(
+            plain,
+            pruned_heads=read_pruned_heads(data, layers, plain.num_attention_heads),
+            ffn_per_layer=read_counts(data, UNITS, layers, plain.intermediate_size),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form; ``from_dict`` of it gives an equal config."""
         data = asdict(self)
         extra = data.pop("extra")
         labels = data.pop("id2label")
+        del data[PRUNED], data[UNITS]
+        if self.layer_norm_type == NORMS[0]:
+            del data["layer_norm_type"]  # what an absent key means
         data = {self.key(name): value for name, value in data.items()}
         if labels is not None:
             data["id2label"] = {str(i): name for i, name in enumerate(labels)}
             # The inverse cannot hold a repeated name twice, which is why it is never read.
             data["label2id"] = {name: i for i, name in enumerate(labels)}
-        return {**extra, **data, "model_type": self.model_type}
+        return {**extra, **data, **self.size_keys(), "model_type": self.model_type}
 
 
 @dataclass(frozen=True)

@@ -100,8 +100,14 @@ FAMILIES: dict[str, Family] = {
 }
 
 
+# Other names under which folders are saved -> the name of the family.
+_MEANT = {"masked_bert": "bert"}
+
+
 def family_of(model_type: object) -> Family:
     """The family of a ``model_type``; `InputError` names the known ones."""
+    if isinstance(model_type, str):
+        model_type = _MEANT.get(model_type, model_type)
     if not isinstance(model_type, str) or model_type not in FAMILIES:
         raise InputError(
             f"model_type is {model_type!r}, which mpjax has no module for; "

@@ -15,6 +15,7 @@ from mpjax.errors import InputError
 from mpjax.models.config import EncoderConfig
 from mpjax.models.family import FAMILIES, check_head, encoder, family_of
 from mpjax.models.hub import resolve
+from mpjax.models.scores import METHOD, Scored, is_scored, read_scores, split_scores
 from mpjax.models.tensors import read_json, read_tensors
 from mpjax.models.weights import (
     Params,
@@ -40,7 +41,8 @@ class Model:
 
     ``fresh`` are the parameter paths that were newly initialised because the folder has no value
     for them; ``unused`` the tensors of the folder that this head has no use for; ``folder`` is
-    None for a model that did not come from one.
+    None for a model that did not come from one; ``scored`` is what a training checkpoint holds
+    beside its weights, which are not masked then.
     """
 
     config: EncoderConfig
@@ -50,6 +52,7 @@ class Model:
     fresh: tuple[str, ...]
     head: str
     unused: tuple[str, ...] = ()
+    scored: Scored | None = None
 
 
 def new_model(
@@ -84,6 +87,7 @@ def load_model(
     dtype: DTypeLike | None = None,
     param_dtype: DTypeLike = jnp.float32,
     revision: str | None = None,
+    keep_scores: bool = False,
 ) -> Model:
     """A model from a local folder or, by its hub name, from the hub.
 
@@ -95,6 +99,7 @@ def load_model(
       head: ``classification``, ``qa``, ``mlm`` or ``features``.
       labels: class names in the order of the logits; those of the folder unless given.
       dtype: what the module computes in; ``param_dtype`` unless given.
+      keep_scores: read a training checkpoint too, its weights unmasked and the scores beside them.
 
     Raises `InputError` for whatever is wrong with the folder or the name.
     """
@@ -107,6 +112,15 @@ def load_model(
     if names is not None:
         config = _relabel(config, names)
     path, tensors = read_tensors(folder)
+    scored = None
+    if is_scored(data, tensors):
+        if not keep_scores:
+            raise InputError(
+                f"{path} is a training checkpoint with unmasked weights "
+                f"({METHOD} {data.get(METHOD)!r}), not a model; mpjax export makes one of it"
+            )
+        tensors, scores = split_scores(tensors)
+        scored = read_scores(scores, data, config, head, param_dtype=param_dtype, source=str(path))
     strangers: dict[str, np.ndarray] = {}
     if not _same_kind(data.get("architectures"), head):
         tensors, strangers = _split_heads(tensors, config)
@@ -124,7 +138,36 @@ def load_model(
         params = _reorder(params, stored.id2label, config.id2label)
     module = encoder(config, head, param_dtype if dtype is None else dtype, param_dtype)
     unused = (*read.unused, *strangers)
-    return Model(config, module, params, folder, read.fresh, head, unused)
+    return Model(config, module, params, folder, read.fresh, head, unused, scored)
+
+
+def read_config(folder: str | Path) -> EncoderConfig:
+    """What the ``config.json`` of a model folder describes, the weights unread."""
+    path = Path(folder)
+    return _parse_config(path, _read_config(path))
+
+
+def is_training_checkpoint(folder: str | Path) -> bool:
+    """Whether a model folder holds unmasked weights, with or without scores; see `scores`."""
+    path = Path(folder)
+    return is_scored(_read_config(path), read_tensors(path)[1])
+
+
+def stored_head(folder: str | Path) -> str:
+    """The head that a model folder was saved with, by the class name in its config.
+
+    Raises `InputError` for a class whose head is none of ours.
+    """
+    names = _read_config(Path(folder)).get("architectures")
+    first = str(names[0]) if isinstance(names, list) and names else ""
+    for head, kinds in _KINDS.items():
+        if first.endswith(kinds or "Model"):
+            return head
+    raise InputError(
+        f"architectures in {Path(folder) / CONFIG} is {names!r}, which does not say a head that "
+        "mpjax knows; known: names that end in Model, "
+        f"{', '.join(kind for kinds in _KINDS.values() for kind in kinds)}"
+    )
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

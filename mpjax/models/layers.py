@@ -1,9 +1,10 @@
-"""The leaf layers of an encoder: dense, norm, embedding table, dropout.
+"""The leaf layers of an encoder: dense, norm, affine, embedding table, dropout.
 
 Written out rather than taken from Linen because three details decide speed or exactness:
 matrix products on flattened tokens, the two-pass variance, and cheap dropout bits.
 """
 
+import math
 from typing import Any
 
 import flax.linen as nn
@@ -33,7 +34,7 @@ class Dense(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (self.features,), self.param_dtype)
         # Two axes only. The gradient of a 3-D product contracts two axes at once, for which
         # XLA:CPU transposes the whole incoming gradient in memory first; this one it does not.
-        flat = x.reshape(-1, x.shape[-1]).astype(self.dtype)
+        flat = x.reshape(math.prod(x.shape[:-1]), x.shape[-1]).astype(self.dtype)
         y = flat @ kernel.astype(self.dtype) + bias.astype(self.dtype)[None, :]
         return y.reshape(*x.shape[:-1], self.features)
 
@@ -60,6 +61,26 @@ class Norm(nn.Module):
         ahead = (1,) * (x.ndim - 1)
         y = centred * jax.lax.rsqrt(variance + self.epsilon)
         y = y * scale.astype(x.dtype).reshape(*ahead, -1) + bias.astype(x.dtype).reshape(*ahead, -1)
+        return y.astype(self.dtype)
+
+
+class Affine(nn.Module):
+    """``x * scale + bias`` on the last axis: what stands for a norm in models without statistics.
+
+    Computed in float32 or wider, returned in ``dtype``; the parameters are those of `Norm`.
+    """
+
+    dtype: DTypeLike = jnp.float32
+    param_dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        shape = x.shape[-1:]
+        scale = self.param("scale", nn.initializers.ones, shape, self.param_dtype)
+        bias = self.param("bias", nn.initializers.zeros, shape, self.param_dtype)
+        x = x.astype(wide(self.dtype))
+        ahead = (1,) * (x.ndim - 1)
+        y = x * scale.astype(x.dtype).reshape(*ahead, -1) + bias.astype(x.dtype).reshape(*ahead, -1)
         return y.astype(self.dtype)
 
 

@@ -28,12 +28,15 @@ def save_model(
     tokenizer_from: str | Path | None = None,
     *,
     exist_ok: bool = False,
+    tensors: Mapping[str, np.ndarray] | None = None,
+    keys: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a plain Hugging Face folder that ``transformers`` loads with equal logits.
 
     Everything is written to a temporary folder next to ``folder`` and renamed into place, so that
     a failure leaves nothing half-written and an existing folder as it was. ``exist_ok`` replaces
-    an existing model folder as a whole.
+    an existing model folder as a whole. ``tensors`` and ``keys`` of ``config.json`` are written
+    beside the model's own.
 
     Raises `InputError` when ``folder`` is a file or holds something already, when params and
     config do not fit, or when ``tokenizer_from`` has no tokenizer.
@@ -41,14 +44,15 @@ def save_model(
     check_head(head)
     target = Path(folder).expanduser().resolve()
     _check_target(target, exist_ok)
-    tensors = to_torch_names(params, config, head)
+    weights = to_torch_names(params, config, head)
     files = [] if tokenizer_from is None else tokenizer_files(tokenizer_from)
     temporary = _sibling(target)
     try:
         for file in files:
             shutil.copyfile(file, temporary / file.name)
-        save_file(tensors, temporary / SAFETENSORS, metadata={"format": "pt"})
-        text = json.dumps(_config_json(config, head, tensors), indent=2, sort_keys=True)
+        save_file(weights | dict(tensors or {}), temporary / SAFETENSORS, metadata={"format": "pt"})
+        data = _config_json(config, head, weights) | dict(keys or {})
+        text = json.dumps(data, indent=2, sort_keys=True)
         (temporary / CONFIG).write_text(text + "\n", encoding="utf-8")
         _open_permissions(temporary)
         _swap(temporary, target, exist_ok)

@@ -7,7 +7,7 @@ stores ``(out, in)`` and Flax ``(in, out)``.
 
 import zlib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from types import MappingProxyType
 from typing import Any
@@ -70,6 +70,13 @@ def torch_names(config: EncoderConfig, head: str) -> dict[str, str]:
     if head == "features":  # the bare body: nothing to prefix
         names = {path: name.removeprefix(family.prefix + ".") for path, name in names.items()}
     return names
+
+
+def dense_shapes(config: EncoderConfig) -> dict[str, tuple[int, ...]]:
+    """Name in a Hugging Face folder -> shape, were no head and no FFN unit of the body removed."""
+    whole = replace(config, pruned_heads=(), ffn_per_layer=None)
+    sizes, names = shapes(whole, "features"), torch_names(whole, "features")
+    return {name: _flip_shape(path, sizes[path]) for path, name in names.items()}
 
 
 def to_torch_names(params: Params, config: EncoderConfig, head: str) -> dict[str, np.ndarray]:
@@ -245,7 +252,7 @@ def _unused(
         if name.endswith("mask_scores"):
             raise InputError(
                 f"{source} holds {name}: a training checkpoint with pruning scores, not a model; "
-                "fold the scores into the weights and save a plain model first"
+                "mpjax export makes a model of it"
             )
         if name.startswith(body):
             raise InputError(

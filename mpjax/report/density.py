@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -47,11 +48,12 @@ class Density:
     """What is left of an encoder.
 
     `linear` = kept / all entries of the matrices; `encoder_remaining` = (kept entries + all biases
-    and LayerNorm) / all encoder parameters, the published count; both in [0, 1].
+    and LayerNorm) / all encoder parameters, the published count; both in [0, 1]. Sizes are those
+    of the model before heads and units were removed from it.
     """
 
     matrices: tuple[MatrixCount, ...]
-    others: int  # biases and LayerNorm parameters of the encoder
+    others: Mapping[int, tuple[int, int]]  # by layer: biases and LayerNorm, left and all
 
     @property
     def linear(self) -> float:
@@ -59,7 +61,7 @@ class Density:
 
     @property
     def encoder_remaining(self) -> float:
-        return _remaining(self.matrices, self.others)
+        return self._remaining(*self._layers)
 
     def to_json(self) -> dict[str, Any]:
         """Totals, and densities per layer, per type and per matrix."""
@@ -68,14 +70,12 @@ class Density:
             "encoder_remaining": self.encoder_remaining,
             "prunable_weights": sum(m.size for m in self.matrices),
             "kept_weights": sum(m.kept for m in self.matrices),
-            "encoder_parameters": sum(m.size for m in self.matrices) + self.others,
+            "encoder_parameters": self._count(*self._layers)[1],
             "layers": [
                 {
                     "layer": layer,
                     "linear_density": _ratio(self._of(layer=layer)),
-                    "encoder_remaining": _remaining(
-                        self._of(layer=layer), self.others // len(self._layers)
-                    ),
+                    "encoder_remaining": self._remaining(layer),
                     "matrices": {m.type: m.kept / m.size for m in self._of(layer=layer)},
                 }
                 for layer in self._layers
@@ -98,13 +98,27 @@ class Density:
         total = [percent(_ratio(self._of(type=type))) for type in self._types]
         rows.append(["all", *total, percent(self.linear), percent(self.encoder_remaining)])
         kept, size = (sum(getattr(m, name) for m in self.matrices) for name in ("kept", "size"))
+        others = sum(left for left, _ in self.others.values())
         return (
             f"{render(header, rows)}\n\n"
             f"linear density     {percent(self.linear)}  "
             f"({kept:,} of {size:,} prunable weights are not zero)\n"
             f"encoder remaining  {percent(self.encoder_remaining)}  "
-            f"(with all {self.others:,} biases and LayerNorm parameters of the encoder)"
+            f"(with all {others:,} biases and LayerNorm parameters of the encoder)"
         )
+
+    def _count(self, *layers: int) -> tuple[int, int]:
+        """(left, all) parameters of layers; of the matrices those that are not zero are left."""
+        chosen = [m for m in self.matrices if m.layer in layers]
+        others = [self.others[layer] for layer in layers]
+        return (
+            sum(m.kept for m in chosen) + sum(left for left, _ in others),
+            sum(m.size for m in chosen) + sum(whole for _, whole in others),
+        )
+
+    def _remaining(self, *layers: int) -> float:
+        left, whole = self._count(*layers)
+        return left / whole
 
     @property
     def _layers(self) -> list[int]:
@@ -124,11 +138,16 @@ class Density:
         ]
 
 
-def measure(tensors: Mapping[str, np.ndarray]) -> Density:
+def measure(
+    tensors: Mapping[str, np.ndarray], full: Mapping[str, tuple[int, ...]] | None = None
+) -> Density:
     """Counts the non-zero entries of the encoder matrices among named tensors.
 
     An encoder matrix is a 2-D `weight` below ``layer.N``; embeddings, pooler and head count
     nowhere.
+
+    Args:
+      full: names and shapes before heads and units were removed; those of ``tensors`` unless given.
 
     >>> import numpy as np
     >>> name = "bert.encoder.layer.0.output.dense"
@@ -136,29 +155,38 @@ def measure(tensors: Mapping[str, np.ndarray]) -> Density:
     >>> left.linear, left.encoder_remaining
     (0.5, 0.75)
     """
-    matrices, others = [], 0
-    for name, tensor in tensors.items():
+    kept, _ = _sums({name: int(np.count_nonzero(tensor)) for name, tensor in tensors.items()})
+    stored = {name: tensor.size for name, tensor in tensors.items()}
+    _, others = _sums(stored)
+    whole = stored if full is None else {name: math.prod(shape) for name, shape in full.items()}
+    sizes, all_others = _sums(whole)
+    if not kept:
+        raise InputError("the model has no encoder layers: no matrix is named ...layer.N....weight")
+    place = {short: i for i, short in enumerate(_ORDER)}
+    found = sorted(kept, key=lambda m: (m[0], place.get(m[1], len(place)), m[1]))
+    return Density(
+        tuple(MatrixCount(*matrix, kept[matrix], sizes[matrix]) for matrix in found),
+        {layer: (count, all_others[layer]) for layer, count in others.items()},
+    )
+
+
+def _sums(counts: Mapping[str, int]) -> tuple[dict[tuple[int, str], int], dict[int, int]]:
+    """Counts of named tensors: of each matrix by (layer, type), of all else by layer."""
+    matrices: dict[tuple[int, str], int] = {}
+    others: dict[int, int] = {}
+    for name, count in counts.items():
         match = _LAYER.search(name)
         if match is None:
             continue
-        layer, type, leaf = match.groups()
-        if leaf == "weight" and tensor.ndim == 2:
-            kept = int(np.count_nonzero(tensor))
-            matrices.append(MatrixCount(int(layer), _SHORT.get(type, type), kept, tensor.size))
+        layer, type, leaf = int(match[1]), match[2], match[3]
+        others.setdefault(layer, 0)
+        if leaf == "weight" and "norm" not in type.lower():
+            matrices[layer, _SHORT.get(type, type)] = count
         else:
-            others += tensor.size
-    if not matrices:
-        raise InputError("the model has no encoder layers: no matrix is named ...layer.N....weight")
-    place = {short: i for i, short in enumerate(_ORDER)}
-    matrices.sort(key=lambda m: (m.layer, place.get(m.type, len(place)), m.type))
-    return Density(tuple(matrices), others)
+            others[layer] += count
+    return matrices, others
 
 
 def _ratio(matrices: Iterable[MatrixCount]) -> float:
     chosen = list(matrices)
     return sum(m.kept for m in chosen) / sum(m.size for m in chosen)
-
-
-def _remaining(matrices: Iterable[MatrixCount], others: int) -> float:
-    chosen = list(matrices)
-    return (sum(m.kept for m in chosen) + others) / (sum(m.size for m in chosen) + others)

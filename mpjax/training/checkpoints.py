@@ -25,14 +25,18 @@ class Checkpoints:
     ``with Checkpoints(folder) as checkpoints: state = checkpoints.restore(state)``
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, create: bool = True) -> None:
         # 1.5 s to import: only for those who train. Its log says what is ours to say, on stderr.
         import orbax.checkpoint as ocp
 
         logging.getLogger("absl").setLevel(logging.ERROR)
         self._args: Any = ocp.args
-        options = ocp.CheckpointManagerOptions(max_to_keep=KEPT, create=True)
-        self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
+        options = ocp.CheckpointManagerOptions(max_to_keep=KEPT, create=create)
+        self._manager = ocp.CheckpointManager(
+            folder.absolute(),
+            options=options,
+            item_handlers=ocp.StandardCheckpointHandler(),  # else it cannot say what a file holds
+        )
 
     def save(self, state: TrainState, step: int) -> None:
         """Starts saving the state reached after `step` steps; the state may be donated at once."""
@@ -63,6 +67,19 @@ class Checkpoints:
         )
         return template.replace(**saved)  # pyright: ignore[reportAttributeAccessIssue]
 
+    def read(self) -> dict[str, Any]:
+        """The fields of the last committed state, on the first device."""
+        step = self._manager.latest_step()
+        if step is None:
+            raise InputError(f"{self._manager.directory} holds no checkpoint")
+        device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        described = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device),
+            dict(self._manager.item_metadata(step)),
+        )
+        saved: Any = self._manager.restore(step, args=self._args.StandardRestore(described))
+        return saved
+
     def wait(self) -> None:
         """Returns when everything saved so far is committed."""
         self._manager.wait_until_finished()
@@ -79,26 +96,13 @@ class Checkpoints:
         self._manager.close()
 
 
-def saved_params(folder: Path) -> dict[str, Any]:
-    """The parameters of the last checkpoint in a folder, as they were trained: without masks.
+def read_latest(folder: Path) -> dict[str, Any]:
+    """The fields of the last committed state as arrays of one device, whatever it was saved from.
 
-    Raises:
-      InputError: no checkpoint, or one that cannot be read.
+    Raises `InputError` for a folder without a checkpoint.
     """
-    import orbax.checkpoint as ocp
-
-    logging.getLogger("absl").setLevel(logging.ERROR)
-    if not folder.is_dir():
-        raise InputError(f"{folder} is missing; the weights below the masks are in no other place")
-    with ocp.CheckpointManager(folder.absolute()) as manager:
-        step = manager.latest_step()
-        try:
-            saved: Any = manager.restore(step, args=ocp.args.StandardRestore())
-        except (ValueError, OSError) as error:
-            raise InputError(
-                f"checkpoint {step} in {folder} cannot be read ({str(error).splitlines()[0]})"
-            ) from error
-    return saved["params"]
+    with Checkpoints(folder, create=False) as checkpoints:
+        return checkpoints.read()
 
 
 def _fields(state: TrainState) -> dict[str, Any]:

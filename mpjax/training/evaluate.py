@@ -33,6 +33,7 @@ def evaluate(
     dtype: str = "float32",
     cache: str | None = None,
     predictions: str | Path | None = None,
+    threshold: float | None = None,
 ) -> dict[str, Any]:
     """Scores a run or a model folder, in percent.
 
@@ -43,6 +44,7 @@ def evaluate(
       limit: first rows of the dev file only.
       predictions: file to write the predictions to, in the form that `mpjax score` reads; of
         questions, the n best answers go beside it.
+      threshold: of the masks of a training checkpoint with scores, see `plain.load_plain`.
 
     Returns:
       JSON values: ``model``, ``task``, ``rows``, ``max_length``, ``metric`` (the primary one) and
@@ -72,7 +74,7 @@ def evaluate(
     rows = chosen.read(data, "dev")[:limit]
     width = max_length or TrainConfig.max_length
     encoded = encode(chosen, rows, models.load_tokenizer(folder), width, cache)
-    loaded = load(folder, chosen, dtype, seed=0)
+    loaded = load(folder, chosen, dtype, seed=0, threshold=threshold)
     if loaded.fresh:
         raise InputError(
             f"{folder} has no trained head for {task} (missing: {', '.join(loaded.fresh)}); "

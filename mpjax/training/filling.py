@@ -43,7 +43,7 @@ def fill(run: Path, model: Model) -> tuple[Model, Masks]:
       InputError: no checkpoint, or no head and no unit that is gone.
     """
     from mpjax.pruning import flatten, unflatten
-    from mpjax.training.checkpoints import saved_params
+    from mpjax.training.checkpoints import read_latest
     from mpjax.training.rundir import RunDir
 
     flat = {path: np.asarray(leaf) for path, leaf in flatten(model.params).items()}
@@ -53,7 +53,7 @@ def fill(run: Path, model: Model) -> tuple[Model, Masks]:
             f"--fill-from {run}: every head and every FFN unit of it survives, so filling it would "
             "give the dense model back; give a run with --structure hybrid or heads"
         )
-    saved = flatten(saved_params(RunDir(run).checkpoints))
+    saved = flatten(read_latest(RunDir(run).checkpoints)["params"])
     filled = {path: np.asarray(saved[path]) * mask for path, mask in masks.items()}
     kept, size = (sum(int(x) for x in counts) for counts in zip(
         *((np.broadcast_to(m, flat[p].shape).sum(), flat[p].size) for p, m in masks.items()),
@@ -73,16 +73,16 @@ def live_masks(params: dict[str, np.ndarray], head_size: int) -> dict[str, np.nd
     >>> masks["attention/query/kernel"].tolist(), masks["ffn/out/kernel"].tolist()
     ([[True, True, False, False]], [[True], [False]])
     """
+    from mpjax.export.shrink import live_heads, live_units
+
     masks: dict[str, np.ndarray] = {}
     for path in params:
         layer, found, _ = path.rpartition("attention/output/kernel")
         if not found:
             continue
-        value, output = (params[f"{layer}attention/{n}/kernel"] for n in ("value", "output"))
-        carries = (value != 0).any(axis=0) & (output != 0).any(axis=1)
-        features = np.repeat(carries.reshape(-1, head_size).any(axis=1), head_size)
-        first, second = (params[f"{layer}ffn/{n}/kernel"] for n in ("in", "out"))
-        units = (first != 0).any(axis=0) & (second != 0).any(axis=1)
+        parts = {p.removeprefix(layer): leaf for p, leaf in params.items() if p.startswith(layer)}
+        features = np.repeat(live_heads(parts, head_size), head_size)
+        units = live_units(parts)
         for name in ("query", "key", "value"):
             masks[f"{layer}attention/{name}/kernel"] = features[None, :]
         masks[f"{layer}attention/output/kernel"] = features[:, None]

@@ -20,6 +20,7 @@ from mpjax.training.cache import cache_folder
 from mpjax.training.config import Plan, TrainConfig, make_rule, plan
 from mpjax.training.filling import Masks, fill
 from mpjax.training.masking import MaskedBatches
+from mpjax.training.plain import load_plain, starting_scores
 from mpjax.training.progress import log
 from mpjax.training.rundir import RunDir, is_run
 from mpjax.training.structured import make_structure
@@ -27,7 +28,7 @@ from mpjax.training.teacher import Teacher, prepare_teacher
 
 if TYPE_CHECKING:
     from mpjax.models import Model
-    from mpjax.pruning import Rule, Structure
+    from mpjax.pruning import Rule, Structure, Tree
     from mpjax.tasks.base import Encoded, Row, Task
 
 NOTED_ROWS = 20_000  # more take long enough to tokenize for a note
@@ -61,6 +62,7 @@ class Job:
     structure: Structure
     held: Masks | None = None  # outside of them a filled model is zero and stays so
     teacher: Teacher | None = None
+    scores: Tree | None = None  # to start from, of a training checkpoint
 
     @property
     def derived(self) -> dict[str, Any]:
@@ -102,7 +104,8 @@ def prepare(config: TrainConfig) -> Job:
     batches = make_batches(task, encoded, tokenizer, config, buckets)
     dev = DevSet(task, dev_rows, dev_encoded, buckets)
     sizes = plan(config, batches.steps_per_epoch)
-    model = load(folder, task, config.dtype, config.seed)
+    model = load(folder, task, config.dtype, config.seed, masked=False)
+    scores = starting_scores(model, config)
     held = None
     if config.fill_from:
         model, held = fill(Path(config.fill_from), model)
@@ -119,7 +122,17 @@ def prepare(config: TrainConfig) -> Job:
     structure = make_structure(config, model.config.head_size)
     structure.groups(select(model.params, models.PRUNABLE))  # refuses sizes that do not divide
     return Job(
-        config, task, model, batches, dev, make_rule(config), sizes, structure, held, teacher
+        config,
+        task,
+        model,
+        batches,
+        dev,
+        make_rule(config),
+        sizes,
+        structure,
+        held,
+        teacher,
+        scores,
     )
 
 
@@ -173,12 +186,28 @@ def model_folder(name: str | Path) -> Path:
     return run.model
 
 
-def load(folder: Path, task: Task, dtype: str, seed: int) -> Model:
-    """The model of a folder with the head that a task needs."""
+def load(
+    folder: Path,
+    task: Task,
+    dtype: str,
+    seed: int,
+    *,
+    masked: bool = True,
+    threshold: float | None = None,
+) -> Model:
+    """The model of a folder with the head that a task needs.
+
+    Args:
+      masked: mask the weights of a training checkpoint, see `plain.load_plain`; else leave them
+        as they are, with the scores beside them.
+    """
     from mpjax import models
 
     labels = ("LABEL_0",) if task.head == "regression" else task.labels or None
-    return models.load_model(folder, MODEL_HEADS[task.head], labels=labels, seed=seed, dtype=dtype)
+    head, options = MODEL_HEADS[task.head], {"labels": labels, "seed": seed, "dtype": dtype}
+    if masked:
+        return load_plain(folder, head, threshold=threshold, **options)
+    return models.load_model(folder, head, keep_scores=True, **options)
 
 
 def check_fits(model: Model, encoded: Encoded) -> None:

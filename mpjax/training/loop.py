@@ -49,7 +49,8 @@ def train(config: TrainConfig) -> dict[str, Any]:
     models.save_model(
         run.model, job.model.config, state.params, job.model.head, job.model.folder, exist_ok=True
     )
-    density = report.measure(read_tensors(run.model)[1])
+    full = models.dense_shapes(job.model.config)
+    density = report.measure(read_tensors(run.model)[1], full)
     result = {
         "task": config.task,
         "method": config.method,
@@ -73,7 +74,7 @@ def _train(job: Job, run: RunDir) -> TrainState:
     tx = optimizer(job)
     state = create_state(
         job.model.params, job.rule, tx, where=where, structure=job.structure, seed=config.seed,
-        score_init=config.mask_init, score_scale=config.mask_scale,
+        score_init=config.mask_init, score_scale=config.mask_scale, scores=job.scores,
     )  # fmt: skip
     state = jax.device_put(state, sharding.replicated(mesh))
     step_fn = make_train_step(

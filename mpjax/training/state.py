@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from mpjax.pruning import ELEMENT, Rule, Structure, Where, select
+from mpjax.pruning import ELEMENT, Rule, Structure, Tree, Where, select
 
 
 @flax.struct.dataclass
@@ -41,6 +41,7 @@ def create_state(
     seed: int = 0,
     score_init: str = "constant",
     score_scale: float | None = None,
+    scores: Tree | None = None,
 ) -> TrainState:
     """The state before the first step.
 
@@ -51,16 +52,19 @@ def create_state(
       where: picks the kernels to prune. structure: what one score decides about.
       seed: of dropout, gate noise and random scores.
       score_init, score_scale: see ``Rule.init_scores``.
+      scores: to start from instead, of a training checkpoint.
 
     Raises:
       ValueError: ``where`` picks nothing, or an unknown ``score_init``.
     """
     rng = jax.random.key(seed)
-    scores: dict[str, Any] = {}
-    if rule is not None:
+    own: dict[str, Any] = {}
+    if scores is not None:
+        own = jax.tree.map(jnp.array, dict(scores))
+    elif rule is not None:
         kernels = structure.like_scores(select(params, where))
         key = jax.random.fold_in(rng, 2**31 - 1)  # a step that training never reaches
-        scores = rule.init_scores(kernels, init=score_init, scale=score_scale, key=key)
+        own = rule.init_scores(kernels, init=score_init, scale=score_scale, key=key)
     params = jax.tree.map(jnp.array, params)
-    opt_state = tx.init({"params": params, "scores": scores})
-    return TrainState(jnp.zeros((), jnp.int32), params, scores, opt_state, rng)
+    opt_state = tx.init({"params": params, "scores": own})
+    return TrainState(jnp.zeros((), jnp.int32), params, own, opt_state, rng)

@@ -1,0 +1,75 @@
+"""A run as a training checkpoint of the published PyTorch code: ``….mask_scores`` included."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mpjax.errors import InputError
+from mpjax.export.source import free_output, tokenizer_of
+from mpjax.training.config import DENSE, TrainConfig
+from mpjax.training.job import model_folder
+from mpjax.training.rundir import RunDir, is_run, read_json
+
+_METHOD_OF = {
+    "movement": "topK",
+    "soft_movement": "sigmoied_threshold",
+    "magnitude": "magnitude",
+    "l0": "l0",
+}
+
+
+def export_with_scores(run: str | Path, output: str | Path) -> Path:
+    """Writes the unmasked weights and the scores of a finished run, bit for bit.
+
+    `config.json` says ``pruning_method``, ``mask_init`` and ``mask_scale`` as the published code
+    does, and the final ``threshold``, which that code takes as an argument instead.
+
+    Raises:
+      InputError: no finished run, a method that the published code has no form of, or an `output`
+        that is in use.
+    """
+    from mpjax import models
+    from mpjax.models.scores import MASKED_TYPE, score_tensors
+    from mpjax.training.checkpoints import read_latest
+
+    if not is_run(run):
+        raise InputError(f"{run} is not a run of mpjax; --with-scores needs one, with checkpoints")
+    target, folder = free_output(output), model_folder(run)
+    recorded = RunDir(Path(run))
+    options = read_json(recorded.config)
+    method, threshold = _method(options)
+    finished = models.load_model(folder, models.stored_head(folder))
+    state = read_latest(recorded.checkpoints)
+    config, head = finished.config, finished.head
+    keys: dict[str, Any] = {
+        "pruning_method": method,
+        "mask_init": options["mask_init"],
+        "mask_scale": options["mask_scale"] or 0.0,
+        "threshold": threshold,
+    }
+    if config.model_type == "bert":
+        keys["model_type"] = MASKED_TYPE
+        keys["architectures"] = ["Masked" + models.FAMILIES["bert"].architectures[head]]
+    return models.save_model(
+        target, config, state["params"], head, tokenizer_of(finished),
+        tensors=score_tensors(state["scores"], config, head), keys=keys,
+    )  # fmt: skip
+
+
+def _method(options: dict[str, Any]) -> tuple[str, float]:
+    """``pruning_method`` and final threshold of a run's options."""
+    name, scope = options["method"], options["scope"]
+    if name not in _METHOD_OF:
+        why = "it has no scores" if name == DENSE else "the published code does not know it"
+        raise InputError(f"--with-scores does not apply to a run of --method {name}: {why}")
+    if scope != TrainConfig.scope:
+        raise InputError(
+            f"--with-scores does not apply to --scope {scope}: the published code makes that cut "
+            "in its trainer and keeps it nowhere"
+        )
+    if name == "l0" and options["final_threshold"] != 1:
+        raise InputError(
+            "--with-scores does not apply to l0 with --density: the published l0 has no such cut"
+        )
+    return _METHOD_OF[name], options["final_threshold"]
