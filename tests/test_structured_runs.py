@@ -11,7 +11,7 @@ from mpjax.optim import hold_zeros
 from mpjax.pruning import NofM, flatten, select
 from mpjax.report import measure
 from mpjax.training import loop
-from mpjax.training.checkpoints import saved_params
+from mpjax.training.checkpoints import read_latest
 from mpjax.training.config import TrainConfig, resolve
 from mpjax.training.filling import fill, live_masks
 from mpjax.training.job import prepare
@@ -89,7 +89,7 @@ def test_a_filled_run_gives_back_what_survives_and_keeps_the_rest_at_zero(hybrid
     config = tiny.config(root, output=str(root / "filled"), fill_from=str(hybrid.path), **options)
     job = prepare(resolve(config))
     pruned = flatten(models.load_model(hybrid.model, "classification").params)
-    trained = flatten(saved_params(hybrid.checkpoints))
+    trained = flatten(read_latest(hybrid.checkpoints)["params"])
     start = flatten(job.model.params)
     masks = flatten(job.held)
     assert len(masks) == 6 and not all(m.all() for m in masks.values())
@@ -145,7 +145,7 @@ def test_filling_needs_a_finished_run_with_something_dead(root, hybrid, tmp_path
     with pytest.raises(InputError, match="every head and every FFN unit"):
         fill(hybrid.path, whole)
     with pytest.raises(InputError, match="missing"):
-        saved_params(tmp_path / "checkpoints")
+        read_latest(tmp_path / "checkpoints")["params"]
     tx = hold_zeros({"a": np.array([[True], [False]])})
     grads = {"params": {"a": np.full((2, 3), np.nan)}, "scores": {}}
     held = tx.update(grads, tx.init(grads))[0]["params"]["a"]
