@@ -25,6 +25,8 @@ EXAMPLES = {
     "score": "mpjax score --task squad --data squad/dev-v1.1.json --predictions predictions.json",
     "inspect": "mpjax inspect runs/sst2-movement-10",
     "export": "mpjax export runs/sst2-movement-10 --output sst2-model",
+    "pack": "mpjax pack runs/sst2-movement-10 --int8 --embeddings int8 --output model.mpz",
+    "unpack": "mpjax unpack model.mpz --output sst2-model",
 }
 HELP = {
     "quickstart": "the whole of it on a small built-in language, in minutes, without any data",
@@ -33,6 +35,8 @@ HELP = {
     "score": "score a file of predictions by the official metrics; JSON on stdout",
     "inspect": "what is left of an encoder, per layer and per matrix type",
     "export": "write a run's model as a plain Hugging Face folder",
+    "pack": "write the kept weights of a model as one small file; mpjax reads it like a folder",
+    "unpack": "write a packed model as a plain Hugging Face folder",
 }
 
 
@@ -100,7 +104,27 @@ def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argument
     known["inspect"].add_argument("--json", action="store_true", help="print JSON, not a table")
     known["export"].add_argument("run", metavar="RUN")
     known["export"].add_argument("--output", help="new folder for the model (required)")
+    _add_packing(known["pack"], known["unpack"])
     return parser, dict(known)
+
+
+def _add_packing(pack: argparse.ArgumentParser, unpack: argparse.ArgumentParser) -> None:
+    pack.add_argument("model", metavar="DIR_OR_RUN")
+    pack.add_argument("--output", metavar="FILE.mpz", help="new file (required)")
+    pack.add_argument(
+        "--int8",
+        action="store_true",
+        help="linear layers in int8, one scale per output channel (default: bit for bit)",
+    )
+    pack.add_argument(
+        "--embeddings",
+        default="float32",
+        choices=("float32", "float16", "int8"),
+        help="float32: bit for bit; int8: one scale per row (default: %(default)s)",
+    )
+    pack.add_argument("--json", action="store_true", help="print the sizes as JSON, not a table")
+    unpack.add_argument("file", metavar="FILE.mpz")
+    unpack.add_argument("--output", help="new folder for the model (required)")
 
 
 def _add_field(parser: argparse.ArgumentParser, field: dataclasses.Field[Any]) -> None:
@@ -226,6 +250,22 @@ def _export(args: argparse.Namespace) -> None:
     print(export_model(args.run, args.output))
 
 
+def _pack(args: argparse.Namespace) -> None:
+    _require(args.output, "--output", "pack")
+    from mpjax.export import measure_packed, pack_model
+
+    packed = pack_model(args.model, args.output, int8=args.int8, embeddings=args.embeddings)
+    sizes = measure_packed(packed, os.path.getsize(args.output))
+    print(json.dumps(sizes.to_json(), indent=2) if args.json else sizes.table())
+
+
+def _unpack(args: argparse.Namespace) -> None:
+    _require(args.output, "--output", "unpack")
+    from mpjax.export import unpack_model
+
+    print(unpack_model(args.file, args.output))
+
+
 def _use_cache(choice: str | None) -> None:
     from mpjax.training.cache import cache_folder, use_compiled_programs
 
@@ -244,4 +284,6 @@ COMMANDS = {
     "score": _score,
     "inspect": _inspect,
     "export": _export,
+    "pack": _pack,
+    "unpack": _unpack,
 }
