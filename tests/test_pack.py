@@ -3,6 +3,7 @@
 import json
 import math
 import os
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -18,9 +19,13 @@ from mpjax.export import measure_packed, pack_model, unpack_model
 from mpjax.models.coding import compress, decode, encode
 from mpjax.models.packed import Packed, Stored, read_packed, write_packed
 from mpjax.models.tensors import read_tensors
+from mpjax.optim import OptimizerConfig, make_optimizer
+from mpjax.pruning import make_rule
 from mpjax.training.config import resolve
 from mpjax.training.evaluate import evaluate
 from mpjax.training.job import prepare
+from mpjax.training.state import create_state
+from mpjax.training.step import fold
 
 DTYPES = ("float32", "float64", "float16", "bfloat16", "int8", "uint8", "int64", "bool")
 QUERY = "bert.encoder.layer.0.attention.self.query.weight"
@@ -203,6 +208,17 @@ def test_an_encoder_of_six_per_cent_is_within_the_target(tmp_path):
     kept = np.count_nonzero(packed.restore()[QUERY])
     assert encoder.size <= 1.15 * (information(weight != 0) + kept)
     assert encoder.size < 0.06 * weight.size * 4 / 2  # half of the kept floats alone
+
+
+def test_what_training_drops_has_no_sign():
+    """Half of a mask's zeros would be −0.0: a bit each, more than the mask itself."""
+    kernel = jax.random.normal(jax.random.key(0), (40, 30))
+    rule = make_rule("magnitude", initial=0.25, final=0.25)
+    tx = make_optimizer(OptimizerConfig(warmup_steps=1), rule, 10)
+    state = create_state({"dense": {"kernel": kernel}}, rule, tx, where=".*")
+    folded = jax.jit(partial(fold, rule=rule, where=".*"))(state)["dense"]["kernel"]
+    assert np.count_nonzero(folded) == 300
+    assert encode(np.asarray(folded)).signs.form == "none"
 
 
 def test_equal_tensors_are_stored_once_and_stay_equal(root, tmp_path):
