@@ -76,7 +76,9 @@ def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argument
         "--output", default="quickstart", help="folder for the runs (default: %(default)s)"
     )
     evaluate = known["evaluate"]
-    evaluate.add_argument("--model", help="run folder, model folder or hub name (required)")
+    evaluate.add_argument(
+        "--model", help="run folder, model folder, packed model or hub name (required)"
+    )
     evaluate.add_argument("--task", help="what to score it on (default: the run's own task)")
     evaluate.add_argument("--data", help="folder or file of the task's data (default: the run's)")
     evaluate.add_argument("--batch-size", type=int, default=64, help="(default: %(default)s)")
