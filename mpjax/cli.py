@@ -10,17 +10,20 @@ import logging
 import os
 import signal
 import sys
-import typing
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from pathlib import Path
+from typing import NoReturn
 
+from mpjax.arguments import add_field, add_packing, add_sweep, sweep_options
 from mpjax.errors import InputError
-from mpjax.training.config import TrainConfig, methods, option
+from mpjax.training.config import TrainConfig
 
 EXAMPLES = {
     "quickstart": "mpjax quickstart",
     "train": "mpjax train --model google-bert/bert-base-uncased --task sst2 --data glue/SST-2 \\\n"
     "    --method movement --density 0.10 --output runs/sst2-movement-10",
+    "sweep": "mpjax sweep --model google-bert/bert-base-uncased --task sst2 --data glue/SST-2 \\\n"
+    "    --method movement --density 0.15,0.10,0.05,0.03 --seeds 0,1,2 --output runs/sst2-curve",
     "evaluate": "mpjax evaluate --model runs/sst2-movement-10 --task sst2 --data glue/SST-2",
     "score": "mpjax score --task squad --data squad/dev-v1.1.json --predictions predictions.json",
     "inspect": "mpjax inspect runs/sst2-movement-10",
@@ -31,6 +34,7 @@ EXAMPLES = {
 HELP = {
     "quickstart": "the whole of it on a small built-in language, in minutes, without any data",
     "train": "fine-prune (or fine-tune) a pretrained model; the same command again continues",
+    "sweep": "train many densities, λ, learning rates and seeds as one program; table and plot",
     "evaluate": "score a run or a model folder; JSON on stdout",
     "score": "score a file of predictions by the official metrics; JSON on stdout",
     "inspect": "what is left of an encoder, per layer and per matrix type",
@@ -70,8 +74,9 @@ def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argument
     }
     cache = next(f for f in dataclasses.fields(TrainConfig) if f.name == "cache")
     for field in dataclasses.fields(TrainConfig):
-        _add_field(known["train"], field)
-    _add_field(known["quickstart"], cache)
+        add_field(known["train"], field)
+    add_sweep(known["sweep"])
+    add_field(known["quickstart"], cache)
     known["quickstart"].add_argument(
         "--output", default="quickstart", help="folder for the runs (default: %(default)s)"
     )
@@ -92,7 +97,7 @@ def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argument
     evaluate.add_argument(
         "--predictions", metavar="FILE", help="also write the predictions, for mpjax score"
     )
-    _add_field(evaluate, cache)
+    add_field(evaluate, cache)
     score = known["score"]
     score.add_argument("--task", help="what they are predictions for (required)")
     score.add_argument("--data", help="folder or file of the dev set (default: from the hub)")
@@ -106,48 +111,8 @@ def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argument
     known["inspect"].add_argument("--json", action="store_true", help="print JSON, not a table")
     known["export"].add_argument("run", metavar="RUN")
     known["export"].add_argument("--output", help="new folder for the model (required)")
-    _add_packing(known["pack"], known["unpack"])
+    add_packing(known["pack"], known["unpack"])
     return parser, dict(known)
-
-
-def _add_packing(pack: argparse.ArgumentParser, unpack: argparse.ArgumentParser) -> None:
-    pack.add_argument("model", metavar="DIR_OR_RUN")
-    pack.add_argument("--output", metavar="FILE.mpz", help="new file (required)")
-    pack.add_argument(
-        "--int8",
-        action="store_true",
-        help="linear layers in int8, one scale per output channel (default: bit for bit)",
-    )
-    pack.add_argument(
-        "--embeddings",
-        default="float32",
-        choices=("float32", "float16", "int8"),
-        help="float32: bit for bit; int8: one scale per row (default: %(default)s)",
-    )
-    pack.add_argument("--json", action="store_true", help="print the sizes as JSON, not a table")
-    unpack.add_argument("file", metavar="FILE.mpz")
-    unpack.add_argument("--output", help="new folder for the model (required)")
-
-
-def _add_field(parser: argparse.ArgumentParser, field: dataclasses.Field[Any]) -> None:
-    """One option from a field of TrainConfig: its type, default and help."""
-    flag, text = option(field.name), field.metadata["help"]
-    kind: Any = typing.get_type_hints(TrainConfig)[field.name]
-    if kind is bool:
-        parser.add_argument(flag, action="store_true", help=text)
-        return
-    kind = next((part for part in typing.get_args(kind) if part is not type(None)), kind)
-    choices = methods() if field.name == "method" else field.metadata.get("choices")
-    if field.default not in (None, ""):
-        text += (
-            f" (default: {field.default:g})" if kind is float else f" (default: {field.default})"
-        )
-    metavar = (
-        None if choices else field.name.upper() if kind is str else "N" if kind is int else "X"
-    )
-    parser.add_argument(
-        flag, type=kind, default=field.default, choices=choices, metavar=metavar, help=text
-    )
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -216,6 +181,23 @@ def _train(args: argparse.Namespace) -> None:
     print(json.dumps(train(config), indent=2))
 
 
+def _sweep(args: argparse.Namespace) -> None:
+    base, axes = sweep_options(args)
+    from mpjax.report import curve
+    from mpjax.training.sweep import sweep
+
+    _use_cache(args.cache)
+    rows = sweep(
+        base, axes, devices=args.devices, members_at_once=args.members_at_once,
+        memory=args.memory and args.memory * 1e9,
+    )  # fmt: skip
+    print(curve.table(rows, list(axes)))
+    try:
+        curve.draw(rows, list(axes), Path(base.output).expanduser() / "curve.png")
+    except InputError as error:
+        logging.getLogger("mpjax").warning("no picture: %s", error)
+
+
 def _evaluate(args: argparse.Namespace) -> None:
     _require(args.model, "--model", "evaluate")
     from mpjax.training.evaluate import evaluate
@@ -282,6 +264,7 @@ def _require(value: object, flag: str, command: str) -> None:
 COMMANDS = {
     "quickstart": _quickstart,
     "train": _train,
+    "sweep": _sweep,
     "evaluate": _evaluate,
     "score": _score,
     "inspect": _inspect,
