@@ -21,31 +21,27 @@ class Placement:
     devices: list[Any]
 
 
-def at_once(
-    job: Job, members: int, devices: int | None, asked: int | None, memory: float | None
-) -> Placement:
-    """Where and how many together.
+def place_members(job: Job, members: int, devices: int | None, memory: float | None) -> Placement:
+    """Where so many members train together: on the most devices that share them evenly.
 
     Args:
-      members: all that are to be trained. devices: most devices to use.
-      asked: members at once, all of them unless given. memory: bytes that may be used.
+      devices: most devices to use. memory: bytes that may be used, all that are free unless given.
 
     Raises:
       InputError: they do not fit, with the arithmetic and the number that does.
     """
     found = jax.local_devices()
-    for flag, value in (("--devices", devices), ("--members-at-once", asked)):
+    for flag, value in (("--devices", devices), ("--members-at-once", members)):
         if value is not None and value < 1:
             raise InputError(f"{flag} is {value}; it must be at least 1")
     if devices is not None and devices > len(found):
         raise InputError(f"--devices is {devices}, but there are {len(found)}; lower it")
-    together = min(members, asked or members)
     state, work = member_bytes(job)
     each = state + work
-    many = max(n for n in range(1, min(devices or len(found), together) + 1) if together % n == 0)
+    many = max(n for n in range(1, min(devices or len(found), members) + 1) if members % n == 0)
     used = found[:many]
     free = memory or _free(used)
-    if together * each > free:
+    if members * each > free:
         fits = int(free // each)
         remedy = (
             f"use --members-at-once {fits}, more devices, or --memory to say that there is more"
@@ -53,11 +49,11 @@ def at_once(
             else "not one of them fits; use a smaller model, or --memory to say that there is more"
         )
         raise InputError(
-            f"{together} members x ({_gb(state)} state + {_gb(work)} gradients and masked weights) "
-            f"= {_gb(together * each)}, activations not counted, but {_gb(free)} of memory are "
+            f"{members} members x ({_gb(state)} state + {_gb(work)} gradients and masked weights) "
+            f"= {_gb(members * each)}, activations not counted, but {_gb(free)} of memory are "
             f"free on {many} device{'s' * (many > 1)}: {remedy}"
         )
-    return Placement(together, used)
+    return Placement(members, used)
 
 
 def _free(devices: list[Any]) -> float:

@@ -38,7 +38,7 @@ from mpjax.training.evaluate import score_dev
 from mpjax.training.job import Job, prepare
 from mpjax.training.journal import Journal
 from mpjax.training.loop import finish
-from mpjax.training.memory import at_once
+from mpjax.training.memory import place_members
 from mpjax.training.population import Population, make_population, stack, traits
 from mpjax.training.progress import Interrupted, StopRequests, bar, log
 from mpjax.training.recipe import learning_rates
@@ -77,13 +77,16 @@ def sweep(
     waiting = [name for name, run in runs.items() if run.read_result() is None]
     if waiting:
         jobs = _prepare({name: configs[name] for name in waiting})
-        chosen = at_once(jobs[waiting[0]], len(waiting), devices, members_at_once, memory)
+        # A last group that was stopped must be as large again, to go on from its checkpoint.
+        together = len(waiting) if members_at_once is None else min(members_at_once, len(runs))
+        chosen = place_members(jobs[waiting[0]], together, devices, memory)
         population = make_population(jobs[waiting[0]], chosen.devices)
         for name in waiting:
             rundir.create(runs[name], configs[name], jobs[name].derived)
         for some in _chunks(waiting, chosen.members):
             group = _Group(Path(base.output), [(jobs[n], runs[n]) for n in some], chosen.members)
             _train(population, group)
+        shutil.rmtree(Path(base.output) / "checkpoints")
     rows = [
         {"member": name, **{field: getattr(configs[name], field) for field in axes},
          **rundir.read_json(runs[name].result)}
@@ -174,7 +177,6 @@ def _train(population: Population, group: _Group) -> None:
             rundir.write_json(run.result, {"task": config.task, "diverged": journals.diverged[i]})
         else:
             finish(job, run, _member(params, i))
-    shutil.rmtree(group.checkpoints)
 
 
 class _Journals:
