@@ -29,7 +29,11 @@ from mpjax.training.sweep import member_configs, sweep
 
 # Options, values, and the member that is also trained alone.
 CASES = {
-    "movement": ({"eval_every": 3}, {"density": (0.5, 0.29), "seed": (0, 1)}, (0.29, 1)),
+    "movement": (
+        {"eval_every": 3, "structure": "attention=element,ffn=units"},
+        {"density": (0.5, 0.29), "seed": (0, 1)},
+        (0.29, 1),
+    ),
     "soft_movement": (
         {"weight_decay": 0.1},
         {"final_lambda": (1.0, 50.0), "score_learning_rate": (0.1, 0.5)},

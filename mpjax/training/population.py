@@ -7,6 +7,7 @@ traced. So a member is computed as it would be alone, and one program serves any
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -63,7 +64,8 @@ def traits(job: Job) -> Traits:
     final = counts = None
     if rule is not None and rule.is_density:
         final = number(rule.final)
-        sizes = [leaf.size for leaf in jax.tree.leaves(select(job.model.params, PRUNABLE))]
+        groups = job.structure.groups(select(job.model.params, PRUNABLE))
+        sizes = [math.prod(group.shape) for group in groups if group.runs is None]
         counts = {
             n: np.asarray(rule.survivors(float(rule.final), n), np.int32)
             for n in {*sizes, sum(sizes)}
@@ -83,7 +85,7 @@ def create(job: Job, own: Traits, params: Any) -> TrainState:
     job = _with_traits(job, own)
     return create_state(
         params, job.rule, optimizer(job), where=PRUNABLE, seed=own.seed,
-        score_init=job.config.mask_init, score_scale=job.config.mask_scale,
+        structure=job.structure, score_init=job.config.mask_init, score_scale=job.config.mask_scale,
     )  # fmt: skip
 
 
@@ -98,12 +100,13 @@ def make_population(job: Job, devices: Sequence[Any]) -> Population:
     def step(own: Traits, state: TrainState, batch: Any):
         mine = _with_traits(job, own)
         train_step = make_train_step(
-            job.model.module, mine.rule, optimizer(mine), training_loss(mine), where=PRUNABLE
-        )
+            job.model.module, mine.rule, optimizer(mine), training_loss(mine),
+            where=PRUNABLE, structure=job.structure,
+        )  # fmt: skip
         return train_step(state, batch)
 
     def folded(own: Traits, state: TrainState):
-        return fold(state, _with_traits(job, own).rule, where=PRUNABLE)
+        return fold(state, _with_traits(job, own).rule, where=PRUNABLE, structure=job.structure)
 
     def over_members(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
         return jax.jit(jax.vmap(function), in_shardings=spread, out_shardings=spread, **options)
