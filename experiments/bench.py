@@ -4,11 +4,13 @@
     python -m experiments.bench step [--model base|small|tiny] [--batch 16] [--length 128]
     python -m experiments.bench compile [--model base]
     python -m experiments.bench shrink [--model base] [--density 0.25] [--batch 16] [--length 128]
+    python -m experiments.bench pack [--model base] [--density 0.06]
 
 ``selection`` times the exact mask by counting beside ``jnp.sort`` and ``lax.top_k``. ``step`` times
 the train step of every rule beside the dense one, alternating the two. ``compile`` times the
 compilation of a step in a fresh process, with an empty and then a filled persistent cache.
-``shrink`` times a model with random hybrid masks beside its dense and its shrunk form.
+``shrink`` times a model with random hybrid masks beside its dense and its shrunk form. ``pack``
+counts bytes instead: a random model, packed in every way, beside the information bound.
 """
 
 import argparse
@@ -193,10 +195,10 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("what", choices=("selection", "step", "compile", "shrink"))
+    parser.add_argument("what", choices=("selection", "step", "compile", "shrink", "pack"))
     parser.add_argument("--shape", default="768,3072", help="of the matrix (selection)")
-    parser.add_argument("--density", type=float, help="(selection: 0.1 unless given; shrink: 0.25)")
-    parser.add_argument("--model", choices=SIZES, default="base", help="(step, compile)")
+    parser.add_argument("--density", type=float, help="(selection: 0.1; shrink: 0.25; pack: 0.06)")
+    parser.add_argument("--model", choices=SIZES, default="base", help="(all but selection)")
     parser.add_argument("--batch", type=int, default=16, help="(step, compile)")
     parser.add_argument("--length", type=int, default=128, help="(step, compile)")
     parser.add_argument("--rules", default="magnitude,movement,movement:global,soft_movement,l0")
@@ -207,6 +209,10 @@ def main(argv: list[str] | None = None) -> int:
     if args.what == "selection":
         shape = tuple(int(n) for n in args.shape.split(","))
         result = bench_selection(shape, args.density or 0.1, args.rounds)
+    elif args.what == "pack":
+        from experiments.bench_pack import bench_pack
+
+        result = bench_pack(SIZES[args.model], args.density or 0.06)
     elif args.what == "step":
         result = bench_step(args.model, args.batch, args.length, rules, args.rounds)
     elif args.what == "shrink":

@@ -10,31 +10,39 @@ import logging
 import os
 import signal
 import sys
-import typing
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
+from mpjax.arguments import add_field, add_packing, add_sweep, sweep_options
 from mpjax.errors import InputError
-from mpjax.training.config import TrainConfig, methods, option
+from mpjax.training.config import TrainConfig, option
 
 EXAMPLES = {
     "quickstart": "mpjax quickstart",
     "train": "mpjax train --model google-bert/bert-base-uncased --task sst2 --data glue/SST-2 \\\n"
     "    --method movement --density 0.10 --output runs/sst2-movement-10",
+    "sweep": "mpjax sweep --model google-bert/bert-base-uncased --task sst2 --data glue/SST-2 \\\n"
+    "    --method movement --density 0.15,0.10,0.05,0.03 --seeds 0,1,2 --output runs/sst2-curve",
     "evaluate": "mpjax evaluate --model runs/sst2-movement-10 --task sst2 --data glue/SST-2",
     "score": "mpjax score --task squad --data squad/dev-v1.1.json --predictions predictions.json",
     "inspect": "mpjax inspect runs/sst2-movement-10",
     "export": "mpjax export runs/sst2-movement-10 --output sst2-model",
     "shrink": "mpjax shrink runs/sst2-hybrid --output sst2-small --measure",
+    "pack": "mpjax pack runs/sst2-movement-10 --int8 --embeddings int8 --output model.mpz",
+    "unpack": "mpjax unpack model.mpz --output sst2-model",
 }
 HELP = {
     "quickstart": "the whole of it on a small built-in language, in minutes, without any data",
     "train": "fine-prune (or fine-tune) a pretrained model; the same command again continues",
+    "sweep": "train many densities, λ, learning rates and seeds as one program; table and plot",
     "evaluate": "score a run or a model folder; JSON on stdout",
     "score": "score a file of predictions by the official metrics; JSON on stdout",
     "inspect": "what is left of an encoder, per layer and per matrix type",
     "export": "write a run's model as a plain Hugging Face folder",
     "shrink": "remove the heads and FFN units that cannot contribute: the same logits, faster",
+    "pack": "write the kept weights of a model as one small file; mpjax reads it like a folder",
+    "unpack": "write a packed model as a plain Hugging Face folder",
 }
 
 
@@ -68,13 +76,16 @@ def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argument
     }
     cache = next(f for f in dataclasses.fields(TrainConfig) if f.name == "cache")
     for field in dataclasses.fields(TrainConfig):
-        _add_field(known["train"], field)
-    _add_field(known["quickstart"], cache)
+        add_field(known["train"], field)
+    add_sweep(known["sweep"])
+    add_field(known["quickstart"], cache)
     known["quickstart"].add_argument(
         "--output", default="quickstart", help="folder for the runs (default: %(default)s)"
     )
     evaluate = known["evaluate"]
-    evaluate.add_argument("--model", help="run folder, model folder or hub name (required)")
+    evaluate.add_argument(
+        "--model", help="run folder, model folder, packed model or hub name (required)"
+    )
     evaluate.add_argument("--task", help="what to score it on (default: the run's own task)")
     evaluate.add_argument("--data", help="folder or file of the task's data (default: the run's)")
     evaluate.add_argument("--batch-size", type=int, default=64, help="(default: %(default)s)")
@@ -89,7 +100,7 @@ def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argument
         "--predictions", metavar="FILE", help="also write the predictions, for mpjax score"
     )
     _add_threshold(evaluate)
-    _add_field(evaluate, cache)
+    add_field(evaluate, cache)
     score = known["score"]
     score.add_argument("--task", help="what they are predictions for (required)")
     score.add_argument("--data", help="folder or file of the dev set (default: from the hub)")
@@ -111,6 +122,7 @@ def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argument
     )
     _add_threshold(known["export"])
     _add_shrink(known["shrink"])
+    add_packing(known["pack"], known["unpack"])
     return parser, dict(known)
 
 
@@ -137,27 +149,6 @@ def _add_shrink(parser: argparse.ArgumentParser) -> None:
     ):
         parser.add_argument(flag, type=int, default=default, help=text + " (default: %(default)s)")
     _add_threshold(parser)
-
-
-def _add_field(parser: argparse.ArgumentParser, field: dataclasses.Field[Any]) -> None:
-    """One option from a field of TrainConfig: its type, default and help."""
-    flag, text = option(field.name), field.metadata["help"]
-    kind: Any = typing.get_type_hints(TrainConfig)[field.name]
-    if kind is bool:
-        parser.add_argument(flag, action="store_true", help=text)
-        return
-    kind = next((part for part in typing.get_args(kind) if part is not type(None)), kind)
-    choices = methods() if field.name == "method" else field.metadata.get("choices")
-    if field.default not in (None, ""):
-        text += (
-            f" (default: {field.default:g})" if kind is float else f" (default: {field.default})"
-        )
-    metavar = (
-        None if choices else field.name.upper() if kind is str else "N" if kind is int else "X"
-    )
-    parser.add_argument(
-        flag, type=kind, default=field.default, choices=choices, metavar=metavar, help=text
-    )
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -226,6 +217,23 @@ def _train(args: argparse.Namespace) -> None:
     print(json.dumps(train(config), indent=2))
 
 
+def _sweep(args: argparse.Namespace) -> None:
+    base, axes = sweep_options(args)
+    from mpjax.report import curve
+    from mpjax.training.sweep import sweep
+
+    _use_cache(args.cache)
+    rows = sweep(
+        base, axes, devices=args.devices, members_at_once=args.members_at_once,
+        memory=args.memory and args.memory * 1e9,
+    )  # fmt: skip
+    print(curve.table(rows, list(axes)))
+    try:
+        curve.draw(rows, list(axes), Path(base.output).expanduser() / "curve.png")
+    except InputError as error:
+        logging.getLogger("mpjax").warning("no picture: %s", error)
+
+
 def _evaluate(args: argparse.Namespace) -> None:
     _require(args.model, "--model", "evaluate")
     from mpjax.training.evaluate import evaluate
@@ -286,6 +294,22 @@ def _shrink(args: argparse.Namespace) -> None:
         print("\n\n".join(part.table() for part in parts.values()))
 
 
+def _pack(args: argparse.Namespace) -> None:
+    _require(args.output, "--output", "pack")
+    from mpjax.export import measure_packed, pack_model
+
+    packed = pack_model(args.model, args.output, int8=args.int8, embeddings=args.embeddings)
+    sizes = measure_packed(packed, os.path.getsize(args.output))
+    print(json.dumps(sizes.to_json(), indent=2) if args.json else sizes.table())
+
+
+def _unpack(args: argparse.Namespace) -> None:
+    _require(args.output, "--output", "unpack")
+    from mpjax.export import unpack_model
+
+    print(unpack_model(args.file, args.output))
+
+
 def _use_cache(choice: str | None) -> None:
     from mpjax.training.cache import cache_folder, use_compiled_programs
 
@@ -300,9 +324,12 @@ def _require(value: object, flag: str, command: str) -> None:
 COMMANDS = {
     "quickstart": _quickstart,
     "train": _train,
+    "sweep": _sweep,
     "evaluate": _evaluate,
     "score": _score,
     "inspect": _inspect,
     "export": _export,
     "shrink": _shrink,
+    "pack": _pack,
+    "unpack": _unpack,
 }

@@ -15,8 +15,9 @@ from mpjax.errors import InputError
 from mpjax.models.config import EncoderConfig
 from mpjax.models.family import FAMILIES, check_head, encoder, family_of
 from mpjax.models.hub import resolve
+from mpjax.models.packed import small_files
 from mpjax.models.scores import METHOD, Scored, is_scored, read_scores, split_scores
-from mpjax.models.tensors import read_json, read_tensors
+from mpjax.models.tensors import parse_json, read_tensors
 from mpjax.models.weights import (
     Params,
     check_dtype,
@@ -171,10 +172,10 @@ def stored_head(folder: str | Path) -> str:
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
-    path = folder / CONFIG
-    if not path.is_file():
+    found = small_files(folder, [CONFIG])
+    if not found:
         raise InputError(f"{folder} has no {CONFIG}; give the folder of a transformers model")
-    return read_json(path)
+    return parse_json(folder / CONFIG, found[CONFIG])
 
 
 def _parse_config(folder: Path, data: Mapping[str, Any]) -> EncoderConfig:

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from mpjax.errors import InputError
+from mpjax.models.packed import is_packed
 from mpjax.models.tensors import INDEX, PICKLE, SAFETENSORS
 from mpjax.models.tokenizer import TOKENIZER_FILES
 
@@ -13,8 +14,9 @@ _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 def resolve(name_or_dir: str | Path, revision: str | None = None) -> Path:
     """The local folder of a model: an existing folder as it is, a hub name after a download.
 
-    A folder wins over a hub name. Downloads go through ``huggingface_hub`` (``HF_ENDPOINT``,
-    ``HF_HOME``, ``HF_HUB_OFFLINE`` apply) and take the config, the tokenizer and one form of the
+    A packed model, a file, stands for the folder that it was made from. A folder wins over a hub
+    name. Downloads go through ``huggingface_hub`` (``HF_ENDPOINT``, ``HF_HOME``,
+    ``HF_HUB_OFFLINE`` apply) and take the config, the tokenizer and one form of the
     weights, safetensors when there are any.
 
     Raises `InputError` for a path that does not exist, a name the hub does not have, or a hub
@@ -23,7 +25,7 @@ def resolve(name_or_dir: str | Path, revision: str | None = None) -> Path:
     if not str(name_or_dir):
         raise InputError("the model name is empty; give a folder or a hub name")
     folder = Path(name_or_dir).expanduser()
-    if folder.is_dir():
+    if folder.is_dir() or is_packed(folder):
         if revision is not None:
             raise InputError(
                 f"revision {revision!r} was given for the local folder {folder}; "

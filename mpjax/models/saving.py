@@ -42,18 +42,30 @@ def save_model(
     config do not fit, or when ``tokenizer_from`` has no tokenizer.
     """
     check_head(head)
+    _check_target(Path(folder).expanduser().resolve(), exist_ok)
+    weights = to_torch_names(params, config, head)
+    files = {} if tokenizer_from is None else tokenizer_files(tokenizer_from)
+    data = _config_json(config, head, weights) | dict(keys or {})
+    text = json.dumps(data, indent=2, sort_keys=True) + "\n"
+    files = {**files, CONFIG: text.encode("utf-8")}
+    return write_folder(folder, files, weights | dict(tensors or {}), exist_ok=exist_ok)
+
+
+def write_folder(
+    folder: str | Path,
+    files: Mapping[str, bytes],
+    tensors: Mapping[str, np.ndarray],
+    *,
+    exist_ok: bool = False,
+) -> Path:
+    """Write a folder of small files and weights, whole or not at all; errors as in `save_model`."""
     target = Path(folder).expanduser().resolve()
     _check_target(target, exist_ok)
-    weights = to_torch_names(params, config, head)
-    files = [] if tokenizer_from is None else tokenizer_files(tokenizer_from)
     temporary = _sibling(target)
     try:
-        for file in files:
-            shutil.copyfile(file, temporary / file.name)
-        save_file(weights | dict(tensors or {}), temporary / SAFETENSORS, metadata={"format": "pt"})
-        data = _config_json(config, head, weights) | dict(keys or {})
-        text = json.dumps(data, indent=2, sort_keys=True)
-        (temporary / CONFIG).write_text(text + "\n", encoding="utf-8")
+        for name, content in files.items():
+            (temporary / name).write_bytes(content)
+        save_file(dict(tensors), temporary / SAFETENSORS, metadata={"format": "pt"})
         _open_permissions(temporary)
         _swap(temporary, target, exist_ok)
     finally:

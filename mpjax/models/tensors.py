@@ -10,6 +10,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from mpjax.errors import InputError
+from mpjax.models.packed import is_packed, read_packed
 
 SAFETENSORS = "model.safetensors"
 PICKLE = "pytorch_model.bin"
@@ -17,7 +18,7 @@ INDEX = ".index.json"
 
 
 def read_tensors(folder: Path) -> tuple[Path, dict[str, np.ndarray]]:
-    """The weights of a folder: the file that lists them, and every tensor by name.
+    """The weights of a folder or packed model: the file that lists them, every tensor by name.
 
     Looks for ``model.safetensors``, its sharded form, ``pytorch_model.bin`` and its sharded form,
     in this order. Pickles go through PyTorch's weights-only loader, never through ``pickle``.
@@ -25,6 +26,8 @@ def read_tensors(folder: Path) -> tuple[Path, dict[str, np.ndarray]]:
     Raises `InputError` when there is none, when one is damaged, or when PyTorch is not installed
     and only it can read what is there.
     """
+    if is_packed(folder):
+        return folder, read_packed(folder).restore()
     for name, read in ((SAFETENSORS, _read_safetensors), (PICKLE, _read_pickle)):
         path = folder / name
         if path.is_file():
@@ -42,8 +45,13 @@ def read_tensors(folder: Path) -> tuple[Path, dict[str, np.ndarray]]:
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file; `InputError` names the file and what is wrong with it."""
+    return parse_json(path, path.read_bytes())
+
+
+def parse_json(path: Path, content: bytes) -> dict[str, Any]:
+    """The same from what the file holds."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(content.decode("utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(data, dict):

@@ -53,13 +53,18 @@ def _key_of_zero(unsigned: Any) -> Any:
 
 
 def survivors(
-    density: float | jax.Array, size: int, *, final: float | None = None
+    density: float | jax.Array,
+    size: int,
+    *,
+    final: float | jax.Array | None = None,
+    final_count: int | jax.Array | None = None,
 ) -> int | jax.Array:
     """``int(density * size)``, the number of entries a density keeps.
 
     A Python float gives the exact integer. A traced density is multiplied in its own precision; so
     that float32 training ends on exactly the count that was asked for, a traced value equal to
-    ``final`` (rounded to its dtype) counts as the Python float ``final``.
+    ``final`` (rounded to its dtype) counts as the Python float ``final``. Where ``final`` is traced
+    too, ``final_count`` must bring its exact count.
 
     >>> survivors(0.03, 3200), survivors(0.29, 100)
     (96, 28)
@@ -72,7 +77,8 @@ def survivors(
     count = jnp.floor(density * size).astype(jnp.int32)
     if final is None:
         return count
-    return jnp.where(density == jnp.asarray(final, density.dtype), int(final * size), count)
+    exact = int(final * size) if final_count is None else final_count
+    return jnp.where(density == jnp.asarray(final, density.dtype), exact, count)
 
 
 def top_k_masks(

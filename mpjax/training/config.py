@@ -42,7 +42,9 @@ class TrainConfig:
     0.1
     """
 
-    model: str = _option("", "model folder, or its name on the Hugging Face hub (required)")
+    model: str = _option(
+        "", "model folder, packed model, or name on the Hugging Face hub (required)"
+    )
     task: str = _option("", "what to learn; an unknown name lists the known ones (required)")
     data: str | None = _option(
         None,

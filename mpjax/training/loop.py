@@ -43,11 +43,20 @@ def train(config: TrainConfig) -> dict[str, Any]:
         return result
     job = prepare(config)
     rundir.create(run, config, job.derived)
-    state = _train(job, run)
+    return finish(job, run, _train(job, run).params)
+
+
+def finish(job: Job, run: RunDir, params: Any) -> dict[str, Any]:
+    """Writes the model and the result of a run that has trained to its end; returns the result.
+
+    Args:
+      params: folded parameters.
+    """
+    config = job.config
     score = journal.last_score(run)
     assert score is not None and score[0] == job.plan.total_steps, "the last step evaluates"
     models.save_model(
-        run.model, job.model.config, state.params, job.model.head, job.model.folder, exist_ok=True
+        run.model, job.model.config, params, job.model.head, job.model.folder, exist_ok=True
     )
     full = models.dense_shapes(job.model.config)
     density = report.measure(read_tensors(run.model)[1], full)

@@ -18,18 +18,22 @@ def optimizer(job: Job) -> optax.GradientTransformation:
     config = job.config
     settings = OptimizerConfig(
         learning_rate=config.learning_rate,
-        score_learning_rate=config.score_learning_rate or 0.0,
+        score_learning_rate=_or_zero(config.score_learning_rate),
         weight_decay=config.weight_decay,
         max_grad_norm=clip_norm(config),
         warmup_steps=job.plan.warmup_steps,
         initial_warmup=config.initial_warmup,
         final_warmup=config.final_warmup,
-        final_lambda=config.final_lambda or 0.0,
+        final_lambda=_or_zero(config.final_lambda),
         first_step=config.first_step,
         frozen="" if config.train_embeddings else models.FROZEN,
     )
     tx = make_optimizer(settings, job.rule, job.plan.total_steps, job.structure)
     return tx if job.held is None else optax.chain(hold_zeros(job.held), tx)
+
+
+def _or_zero(value: float | None) -> float:
+    return 0.0 if value is None else value
 
 
 def learning_rates(job: Job, step: int) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import abc
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import jax
@@ -31,6 +32,7 @@ class Rule(abc.ABC):
       initial: threshold at the start of training.
       final: threshold at its end.
       regularization: the penalty R on the scores, a key of ``PENALTIES``: "none", "l1" or "l0".
+      final_counts: where ``final`` is traced: by number of entries, how many survive at the end.
     """
 
     name: ClassVar[str] = ""
@@ -44,6 +46,9 @@ class Rule(abc.ABC):
     initial: float = 1.0
     final: float = 0.1
     regularization: str = "none"
+    final_counts: Mapping[int, Any] | None = dataclasses.field(
+        default=None, repr=False, kw_only=True
+    )
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -65,7 +70,7 @@ class Rule(abc.ABC):
         if self.is_density:
             for field in ("initial", "final"):
                 value = getattr(self, field)
-                if not 0 < value <= 1:
+                if not isinstance(value, jax.Array) and not 0 < value <= 1:
                     raise ValueError(f"{self.name}: {field} density is {value}, not in (0, 1]")
 
     @abc.abstractmethod
@@ -84,6 +89,11 @@ class Rule(abc.ABC):
     def learnable(self, scores: Tree, masks: Tree) -> dict[str, Any]:
         """The masks, with the gradient that the scores learn from: :func:`straight_through`."""
         return jax.tree.map(straight_through, scores, masks)
+
+    def survivors(self, density: Any, size: int) -> int | jax.Array:
+        """Entries of ``size`` that a density keeps; in the end exactly ``int(final · size)``."""
+        count = None if self.final_counts is None else self.final_counts[size]
+        return survivors(density, size, final=self.final, final_count=count)
 
     @property
     def has_penalty(self) -> bool:
@@ -193,9 +203,9 @@ def top_v(
         return jax.tree.unflatten(treedef, [largest_of_runs(x, count, m) for x in leaves])
     total = sum(leaf.size for leaf in leaves)
     if rule.scope == "local":
-        counts = [survivors(density, leaf.size, final=rule.final) for leaf in leaves]
+        counts = [rule.survivors(density, leaf.size) for leaf in leaves]
         return jax.tree.unflatten(treedef, top_k_masks(leaves, counts))
-    count = survivors(density, total, final=rule.final)
+    count = rule.survivors(density, total)
     if not published_cut:
         return jax.tree.unflatten(treedef, top_k_masks(leaves, [count], joint=True))
     count = jnp.where(density >= 1, total, jnp.minimum(count + 1, total - 1))

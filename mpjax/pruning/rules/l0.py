@@ -63,7 +63,8 @@ class L0(Rule):
         del kernels
         gates = self.gates(scores, noise)
         within_matrices = isinstance(self.scope, str)
-        if within_matrices and (not self.cut or self.initial == self.final == 1):
+        everything = self.final_counts is None and self.initial == self.final == 1
+        if within_matrices and (not self.cut or everything):
             return gates
         kept = top_v(scores, threshold, self)
         return jax.tree.map(lambda g, k: straight_through(g, jnp.where(k, g, 0)), gates, kept)

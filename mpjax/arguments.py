@@ -1,0 +1,103 @@
+"""Groups of options of the command line, and what they mean together. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import typing
+from typing import Any
+
+from mpjax.errors import InputError
+from mpjax.training.config import TrainConfig, methods, option
+
+# What members of a sweep may differ in, and how it is spelled there.
+SWEPT = {
+    "density": "--density",
+    "final_lambda": "--final-lambda",
+    "learning_rate": "--learning-rate",
+    "score_learning_rate": "--score-learning-rate",
+    "seed": "--seeds",
+}
+_NOT_SWEPT = ("devices", "tensorboard")
+
+
+def add_field(parser: argparse.ArgumentParser, field: dataclasses.Field[Any]) -> None:
+    """One option from a field of TrainConfig: its type, default and help."""
+    flag, text = option(field.name), field.metadata["help"]
+    kind: Any = typing.get_type_hints(TrainConfig)[field.name]
+    if kind is bool:
+        parser.add_argument(flag, action="store_true", help=text)
+        return
+    kind = next((part for part in typing.get_args(kind) if part is not type(None)), kind)
+    choices = methods() if field.name == "method" else field.metadata.get("choices")
+    if field.default not in (None, ""):
+        text += (
+            f" (default: {field.default:g})" if kind is float else f" (default: {field.default})"
+        )
+    metavar = (
+        None if choices else field.name.upper() if kind is str else "N" if kind is int else "X"
+    )
+    parser.add_argument(
+        flag, type=kind, default=field.default, choices=choices, metavar=metavar, help=text
+    )
+
+
+def add_sweep(parser: argparse.ArgumentParser) -> None:
+    """Options of train, those of `SWEPT` with several values."""
+    for field in dataclasses.fields(TrainConfig):
+        if field.name in SWEPT:
+            flag = SWEPT[field.name]
+            text = "several, with commas: " + field.metadata["help"]
+            parser.add_argument(flag, metavar="X,X,...", help=text)
+        elif field.name not in _NOT_SWEPT:
+            add_field(parser, field)
+    parser.add_argument(
+        "--devices", type=int, metavar="N", help="lay the members over the first N devices only"
+    )
+    parser.add_argument(
+        "--members-at-once", type=int, metavar="N", help="train N together (default: all of them)"
+    )
+    parser.add_argument(
+        "--memory", type=float, metavar="GB", help="how much may be used (default: what is free)"
+    )
+
+
+def sweep_options(
+    args: argparse.Namespace,
+) -> tuple[TrainConfig, dict[str, tuple[float, ...]]]:
+    """What all members of a sweep share, and the values of each field they differ in."""
+    axes = {
+        field: _numbers(flag, getattr(args, flag[2:].replace("-", "_")), field == "seed")
+        for field, flag in SWEPT.items()
+    }
+    known = {f.name for f in dataclasses.fields(TrainConfig)} - SWEPT.keys() - set(_NOT_SWEPT)
+    base = TrainConfig(**{name: value for name, value in vars(args).items() if name in known})
+    return base, {field: values for field, values in axes.items() if values}
+
+
+def _numbers(flag: str, text: str | None, whole: bool) -> tuple[float, ...]:
+    """The values of a swept option."""
+    try:
+        return tuple(int(x) if whole else float(x) for x in (text or "").split(",") if text)
+    except ValueError as error:
+        raise InputError(f"{flag} is {text!r}; give numbers with commas between them") from error
+
+
+def add_packing(pack: argparse.ArgumentParser, unpack: argparse.ArgumentParser) -> None:
+    """Options of pack and unpack."""
+    pack.add_argument("model", metavar="DIR_OR_RUN")
+    pack.add_argument("--output", metavar="FILE.mpz", help="new file (required)")
+    pack.add_argument(
+        "--int8",
+        action="store_true",
+        help="linear layers in int8, one scale per output channel (default: bit for bit)",
+    )
+    pack.add_argument(
+        "--embeddings",
+        default="float32",
+        choices=("float32", "float16", "int8"),
+        help="float32: bit for bit; int8: one scale per row (default: %(default)s)",
+    )
+    pack.add_argument("--json", action="store_true", help="print the sizes as JSON, not a table")
+    unpack.add_argument("file", metavar="FILE.mpz")
+    unpack.add_argument("--output", help="new folder for the model (required)")

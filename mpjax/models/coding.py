@@ -1,0 +1,162 @@
+"""One array in few bytes, bit for bit: which entries are kept, and their values.
+
+A dropped entry is zero, of either sign; every other one is kept, NaN payloads and denormals as they
+are. An array is three streams:
+
+* the mask, true where an entry is kept;
+* the values of the kept entries in row-major order, split into planes: all first bytes
+  (little-endian), all second bytes, and so on;
+* the signs, a mask over the dropped entries, true at each −0.0.
+
+A mask has one of four forms, ``bitmap`` or ``gaps`` by whichever is shorter:
+
+* ``none`` and ``all`` need no bytes;
+* ``bitmap``: one bit per entry, the most significant bit of a byte first;
+* ``gaps``: for each true entry the number of false ones before it, as bytes whose sum it is: any
+  number of 255 and one that is smaller.
+
+Streams take the standard library's coders: ``huffman`` (DEFLATE without matches, raw) comes within
+1% of the entropy where entries are independent of each other, ``lzma`` (LZMA2, raw), tried on
+masks, finds structure where there is.
+"""
+
+import lzma
+import math
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+_ESCAPE = 255  # of a gap: add, and go on reading
+# Literals without context: neighbours say nothing about each other, except by repeating.
+_LZMA2 = [{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 20, "lc": 0, "lp": 0, "pb": 0}]
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Compressed bytes, and the name of the coder that undoes it."""
+
+    coder: str
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Mask:
+    """Booleans as a stream."""
+
+    form: str
+    stream: Stream
+
+
+@dataclass(frozen=True)
+class Coded:
+    """An array as streams; ``kept`` counts the entries that are not zero."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    kept: int
+    mask: Mask
+    values: Stream
+    signs: Mask
+
+
+def encode(array: np.ndarray) -> Coded:
+    """The array as streams; `decode` gives it back, bit for bit.
+
+    >>> coded = encode(np.array([[0.0, -0.0], [1.5, 0.0]], np.float32))
+    >>> coded.kept, decode(coded)
+    (1, array([[ 0. , -0. ],
+           [ 1.5,  0. ]], dtype=float32))
+    """
+    width = array.dtype.itemsize
+    bits = np.ascontiguousarray(array).reshape(-1).view(f"u{width}")
+    kept = bits << 1 != 0  # all bits but the sign
+    planes = bits[kept].view(np.uint8).reshape(-1, width).T
+    return Coded(
+        dtype=array.dtype.name,
+        shape=array.shape,
+        kept=int(np.count_nonzero(kept)),
+        mask=_encode_mask(kept),
+        values=compress(planes.tobytes(), "huffman"),
+        signs=_encode_mask(bits[~kept] != 0),
+    )
+
+
+def decode(coded: Coded) -> np.ndarray:
+    """The array that was coded."""
+    dtype = np.dtype(coded.dtype)
+    planes = np.frombuffer(decompress(coded.values), np.uint8).reshape(dtype.itemsize, -1)
+    values = np.ascontiguousarray(planes.T).reshape(-1).view(f"u{dtype.itemsize}")
+    kept = _decode_mask(coded.mask, math.prod(coded.shape))
+    bits = np.zeros(kept.size, values.dtype)
+    bits[kept] = values
+    if coded.signs.form != "none":
+        negative = _decode_mask(coded.signs, kept.size - coded.kept)
+        bits[~kept] = negative.astype(bits.dtype) << (8 * dtype.itemsize - 1)
+    return bits.view(dtype).reshape(coded.shape)
+
+
+def compress(data: bytes, *coders: str) -> Stream:
+    """The shortest of what the coders make of the data, which stays as it is if that is shorter.
+
+    >>> compress(b"again and " * 20, "huffman", "lzma").coder
+    'lzma'
+    """
+    made = (Stream(name, _CODERS[name][0](data)) for name in ("stored", *coders))
+    return min(made, key=lambda stream: len(stream.data))
+
+
+def decompress(stream: Stream) -> bytes:
+    """The data that `compress` was given."""
+    return _CODERS[stream.coder][1](stream.data)
+
+
+def _encode_mask(mask: np.ndarray) -> Mask:
+    if not mask.any():
+        return Mask("none", Stream("stored", b""))
+    if mask.all():
+        return Mask("all", Stream("stored", b""))
+    forms = {"bitmap": np.packbits(mask).tobytes(), "gaps": _gaps(mask)}
+    short = {form: len(compress(data, "huffman").data) for form, data in forms.items()}
+    form = min(short, key=lambda name: short[name])
+    return Mask(form, compress(forms[form], "huffman", "lzma"))
+
+
+def _decode_mask(coded: Mask, size: int) -> np.ndarray:
+    data = np.frombuffer(decompress(coded.stream), np.uint8)
+    if coded.form == "bitmap":
+        return np.unpackbits(data, count=size).astype(bool)
+    mask = np.full(size, coded.form == "all")
+    if coded.form == "gaps":
+        mask[_positions(data)] = True
+    return mask
+
+
+def _gaps(mask: np.ndarray) -> bytes:
+    gaps = np.diff(np.flatnonzero(mask), prepend=-1) - 1
+    escapes = gaps // _ESCAPE
+    coded = np.full(len(gaps) + int(escapes.sum()), _ESCAPE, np.uint8)
+    coded[np.cumsum(escapes + 1) - 1] = gaps % _ESCAPE
+    return coded.tobytes()
+
+
+def _positions(gaps: np.ndarray) -> np.ndarray:
+    """Where the true entries are: each comes after all gaps and true entries before it."""
+    passed = np.cumsum(gaps, dtype=np.int64)[gaps != _ESCAPE]
+    return passed + np.arange(len(passed))
+
+
+def _huffman(data: bytes) -> bytes:
+    coder = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zlib.Z_HUFFMAN_ONLY)
+    return coder.compress(data) + coder.flush()
+
+
+_CODERS: dict[str, tuple[Callable[[bytes], bytes], Callable[[bytes], bytes]]] = {
+    "stored": (bytes, bytes),
+    "huffman": (_huffman, lambda data: zlib.decompress(data, -15)),
+    "lzma": (
+        lambda data: lzma.compress(data, lzma.FORMAT_RAW, filters=_LZMA2),
+        lambda data: lzma.decompress(data, lzma.FORMAT_RAW, filters=_LZMA2),
+    ),
+}
