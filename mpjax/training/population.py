@@ -85,7 +85,8 @@ def create(job: Job, own: Traits, params: Any) -> TrainState:
     job = _with_traits(job, own)
     return create_state(
         params, job.rule, optimizer(job), where=PRUNABLE, seed=own.seed,
-        structure=job.structure, score_init=job.config.mask_init, score_scale=job.config.mask_scale,
+        structure=job.structure, score_init=job.config.mask_init,
+        score_scale=job.config.mask_scale, scores=job.scores,
     )  # fmt: skip
 
 
