@@ -5,6 +5,7 @@ The PyTorch side is written here from the description of those folders, linear l
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -352,6 +353,27 @@ def test_a_run_and_its_checkpoint_hold_the_same_bits(run, tmp_path):
         np.testing.assert_array_equal(leaf, finished[path], err_msg=path)
 
 
+def test_a_run_of_blocks_round_trips_and_goes_on(run, tmp_path):
+    root = run.parent
+    blocks = {"structure": "block:8x4"}
+    train(tiny.config(root, output=str(tmp_path / "run"), **blocks))
+    source = export_with_scores(tmp_path / "run", tmp_path / "c")
+    config = json.loads((source / "config.json").read_text())
+    assert (config["mask_block_rows"], config["mask_block_cols"]) == (4, 8)
+    finished = flatten(models.load_model(tmp_path / "run" / "model", "classification").params)
+    masked = load_plain(source)
+    assert 0 < inspect_model(source).linear < 1
+    for path, leaf in flatten(masked.params).items():
+        np.testing.assert_array_equal(leaf, finished[path], err_msg=path)
+    again = {**blocks, "score_learning_rate": 0.0, "model": str(source), "steps": 2, "warmup": 0}
+    train(tiny.config(root, output=str(tmp_path / "again"), **again))
+    then, now = (read_latest(tmp_path / name / "checkpoints") for name in ("run", "again"))
+    for path, leaf in flatten(then["scores"]).items():
+        np.testing.assert_array_equal(leaf, flatten(now["scores"])[path], err_msg=path)
+    with pytest.raises(InputError, match="other blocks than --structure block:4x4"):
+        train(tiny.config(root, output=str(tmp_path / "r"), **again | {"structure": "block:4x4"}))
+
+
 def test_training_goes_on_from_the_scores(run, tmp_path):
     source = export_with_scores(run, tmp_path / "c")
     before = flatten(read_latest(run / "checkpoints")["scores"])
@@ -369,7 +391,9 @@ def test_what_the_published_code_has_no_form_of_is_refused(run, tmp_path):
     path = run / "config.json"
     text = path.read_text()
     try:
-        for change, message in (({"scope": "global"}, "--scope global"), ({"method": "l0"}, "l0")):
+        refused = {"scope": "global"}, {"method": "l0"}, {"structure": "hybrid"}
+        for change in refused:
+            message = f"--with-scores does not apply to .*{next(iter(change.values()))}"
             path.write_text(json.dumps(json.loads(text) | change))
             with pytest.raises(InputError, match=message):
                 export_with_scores(run, tmp_path / "c")
@@ -378,3 +402,18 @@ def test_what_the_published_code_has_no_form_of_is_refused(run, tmp_path):
     with pytest.raises(InputError, match="is not a run"):
         export_with_scores(run / "model", tmp_path / "c")
     assert not (tmp_path / "c").exists()
+
+
+def test_a_layer_without_heads_cannot_be_pruned_further(run, tmp_path):
+    model = models.load_model(run / "model", "classification")
+    config = replace(model.config, pruned_heads=((0, 1),), ffn_per_layer=(5,))
+    params = models.new_model(config, "classification").params
+    words = run.parent / "model"
+    source = models.save_model(tmp_path / "m", config, params, "classification", words)
+    options = {"model": str(source), "output": str(tmp_path / "r")}
+    with pytest.raises(InputError, match="layers without heads or FFN units"):
+        train(tiny.config(run.parent, **options))
+    dense = {"method": "dense", "density": None, "steps": 1, "warmup": 0}
+    train(tiny.config(run.parent, **options, **dense))
+    trained = models.read_config(tmp_path / "r" / "model")
+    assert (trained.pruned_heads, trained.ffn_per_layer) == (((0, 1),), (5,))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ def export_with_scores(run: str | Path, output: str | Path) -> Path:
         "mask_init": options["mask_init"],
         "mask_scale": options["mask_scale"] or 0.0,
         "threshold": threshold,
+        **_blocks(options),
     }
     if config.model_type == "bert":
         keys["model_type"] = MASKED_TYPE
@@ -73,3 +75,18 @@ def _method(options: dict[str, Any]) -> tuple[str, float]:
             "--with-scores does not apply to l0 with --density: the published l0 has no such cut"
         )
     return _METHOD_OF[name], options["final_threshold"]
+
+
+def _blocks(options: dict[str, Any]) -> dict[str, int]:
+    """``mask_block_rows`` and ``mask_block_cols`` of a run with blocks, in (out, in)."""
+    structure = options.get("structure", TrainConfig.structure)
+    if structure == TrainConfig.structure:
+        return {}
+    block = re.fullmatch(r"block:(\d+)x(\d+)", structure)
+    if block is None or options["method"] == "magnitude":
+        raise InputError(
+            f"--with-scores does not apply to --structure {structure} of --method "
+            f"{options['method']}: the published code has scores of single weights, or of equal "
+            "blocks of every matrix (block:RxC)"
+        )
+    return {"mask_block_rows": int(block[2]), "mask_block_cols": int(block[1])}

@@ -17,7 +17,7 @@ from mpjax.errors import InputError
 from mpjax.tasks import cache as data_cache
 from mpjax.tasks.batches import Batches
 from mpjax.training.cache import cache_folder
-from mpjax.training.config import Plan, TrainConfig, make_rule, plan
+from mpjax.training.config import DENSE, Plan, TrainConfig, make_rule, plan
 from mpjax.training.filling import Masks, fill
 from mpjax.training.masking import MaskedBatches
 from mpjax.training.plain import load_plain, starting_scores
@@ -105,7 +105,6 @@ def prepare(config: TrainConfig) -> Job:
     dev = DevSet(task, dev_rows, dev_encoded, buckets)
     sizes = plan(config, batches.steps_per_epoch)
     model = load(folder, task, config.dtype, config.seed, masked=False)
-    scores = starting_scores(model, config)
     held = None
     if config.fill_from:
         model, held = fill(Path(config.fill_from), model)
@@ -120,7 +119,9 @@ def prepare(config: TrainConfig) -> Job:
         )  # fmt: skip
         check_fits(teacher.model, teacher.encoded)
     structure = make_structure(config, model.config.head_size)
-    structure.groups(select(model.params, models.PRUNABLE))  # refuses sizes that do not divide
+    check_prunable(model, config)
+    groups = structure.groups(select(model.params, models.PRUNABLE))  # refuses what cannot divide
+    scores = starting_scores(model, config, {group.path: group.shape for group in groups})
     return Job(
         config,
         task,
@@ -252,6 +253,17 @@ def choose_devices(config: TrainConfig) -> list[Any]:
             used, wanted, config.batch_size,
         )  # fmt: skip
     return found[:used]
+
+
+def check_prunable(model: Model, config: TrainConfig) -> None:
+    """`InputError` where a rule would have to choose among the weights of an empty matrix."""
+    c = model.config
+    whole = all(c.heads(i) and c.units(i) for i in range(c.num_hidden_layers))
+    if config.method != DENSE and not whole:
+        raise InputError(
+            f"--method {config.method} does not apply to {config.model}, which has layers without "
+            "heads or FFN units; use --method dense, or prune the model before it is shrunk"
+        )
 
 
 def clip_norm(config: TrainConfig) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
 
 PUBLISHED_TAU = 0.1  # the final threshold of every published sigmoied_threshold run
 # Keys of config.json that speak of scores, and of nothing once the weights are masked.
-SCORE_KEYS = ("pruning_method", "mask_init", "mask_scale", "threshold")
+SCORE_KEYS = (
+    "pruning_method", "mask_init", "mask_scale", "mask_block_rows", "mask_block_cols", "threshold"
+)  # fmt: skip
 
 
 def load_plain(
@@ -46,11 +49,16 @@ def load_plain(
     return model
 
 
-def starting_scores(model: Model, config: TrainConfig) -> Tree | None:
+def starting_scores(
+    model: Model, config: TrainConfig, shapes: Mapping[str, tuple[int, ...]]
+) -> Tree | None:
     """The scores that a run starts from: those of the training checkpoint that is its model.
 
+    Args:
+      shapes: by path, of the scores that the run's structure has.
+
     Raises:
-      InputError: a checkpoint of another method, or scores of blocks.
+      InputError: a checkpoint of another method or structure.
     """
     if model.scored is None:
         return None
@@ -66,11 +74,12 @@ def starting_scores(model: Model, config: TrainConfig) -> Tree | None:
         )
     if not scores:
         return None
-    kernels = flatten(model.params)
-    if any(leaf.shape != kernels[path].shape for path, leaf in flatten(scores).items()):
+    found = {path: leaf.shape for path, leaf in flatten(scores).items()}
+    if found != dict(shapes):
+        path = next((path for path in found if found[path] != shapes.get(path)), "")
         raise InputError(
-            f"--model {config.model} holds scores of blocks, and {config.method} here has one a "
-            "weight; give what mpjax export makes of it"
+            f"--model {config.model} holds scores of other blocks than --structure "
+            f"{config.structure} has: {path} is {found.get(path)} there, not {shapes.get(path)}"
         )
     log.info("starting from the scores of %s", config.model)
     return scores
