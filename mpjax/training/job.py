@@ -17,7 +17,7 @@ from mpjax.errors import InputError
 from mpjax.tasks import cache as data_cache
 from mpjax.tasks.batches import Batches
 from mpjax.training.cache import cache_folder
-from mpjax.training.config import DENSE, Plan, TrainConfig, make_rule, plan
+from mpjax.training.config import Plan, TrainConfig, make_rule, plan
 from mpjax.training.filling import Masks, fill
 from mpjax.training.masking import MaskedBatches
 from mpjax.training.plain import load_plain, starting_scores
@@ -119,7 +119,7 @@ def prepare(config: TrainConfig) -> Job:
         )  # fmt: skip
         check_fits(teacher.model, teacher.encoded)
     structure = make_structure(config, model.config.head_size)
-    check_prunable(model, config)
+    check_trainable(model)
     groups = structure.groups(select(model.params, models.PRUNABLE))  # refuses what cannot divide
     scores = starting_scores(model, config, {group.path: group.shape for group in groups})
     return Job(
@@ -255,14 +255,13 @@ def choose_devices(config: TrainConfig) -> list[Any]:
     return found[:used]
 
 
-def check_prunable(model: Model, config: TrainConfig) -> None:
-    """`InputError` where a rule would have to choose among the weights of an empty matrix."""
+def check_trainable(model: Model) -> None:
+    """`InputError` for empty matrices: no rule can choose in them, and no checkpoint holds them."""
     c = model.config
-    whole = all(c.heads(i) and c.units(i) for i in range(c.num_hidden_layers))
-    if config.method != DENSE and not whole:
+    if not all(c.heads(i) and c.units(i) for i in range(c.num_hidden_layers)):
         raise InputError(
-            f"--method {config.method} does not apply to {config.model}, which has layers without "
-            "heads or FFN units; use --method dense, or prune the model before it is shrunk"
+            f"{model.folder} has layers without heads or FFN units and cannot be trained further; "
+            "train the model that it was shrunk from, or the dense one that mpjax export makes"
         )
 
 
