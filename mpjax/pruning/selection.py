@@ -263,34 +263,47 @@ def _byte_of(keys: jax.Array, low: jax.Array, shift: jax.Array) -> jax.Array:
 def _tie_ends(arrays: Sequence[jax.Array], cut: _Cut, wanted: jax.Array, joint: bool) -> _Place:
     """Up to where in each array the entries equal to the cut stay, so that exactly k do.
 
-    Lowest index first: whole rows, then the start of one. Arrays of one shape are looked at
-    together, which makes a much smaller program.
+    Lowest index first: whole rows, then the start of one. What is left of each array, a number per
+    row and a mark per column, is looked at together, which makes a much smaller program. Arrays are
+    not: those of one shape may lie on the devices in different ways.
     """
-    members = _by_shape(arrays)
-    order = np.argsort(np.concatenate(members))
     keys = _per_array(cut.key, arrays)
-    ties = [jnp.stack([ordered_keys(_as_rows(arrays[i])) == keys[i] for i in m]) for m in members]
-    in_rows = [jnp.sum(tied, axis=2, dtype=jnp.int32) for tied in ties]
+    ties = [ordered_keys(_as_rows(a)) == key for a, key in zip(arrays, keys, strict=True)]
+    in_rows = [jnp.sum(tied, axis=1, dtype=jnp.int32) for tied in ties]
     needed = jnp.broadcast_to(wanted - cut.above, len(arrays))
     if joint:
-        in_arrays = jnp.concatenate([jnp.sum(rows, axis=1) for rows in in_rows])[order]
+        in_arrays = jnp.stack([jnp.sum(rows, dtype=jnp.int32) for rows in in_rows])
         needed = jnp.clip(needed - (jnp.cumsum(in_arrays) - in_arrays), 0, in_arrays)
-    places = [
-        jax.vmap(_tie_end)(tied, rows, needed[np.array(m)])
-        for tied, rows, m in zip(ties, in_rows, members, strict=True)
+    rows, rest = _together(_tie_row, in_rows, needed)
+    last = [
+        jnp.any(tied & (jax.lax.broadcasted_iota(jnp.int32, tied.shape, 0) == row), axis=0)
+        for tied, row in zip(ties, rows, strict=True)
     ]
-    return jax.tree.map(lambda *parts: jnp.concatenate(parts)[order], *places)
+    return _Place(rows, _together(_tie_column, last, rest))
 
 
-def _tie_end(tied: jax.Array, in_rows: jax.Array, needed: jax.Array) -> _Place:
-    """The place before which ``needed`` of the marks of one (rows, columns) array lie."""
+def _tie_row(in_rows: jax.Array, needed: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The row in which the last of ``needed`` ties lies, and how many of that row's are needed."""
     so_far = jnp.cumsum(in_rows)
     row = jnp.sum(so_far < needed, dtype=jnp.int32)
-    rest = needed - jnp.sum(jnp.where(so_far < needed, in_rows, 0), dtype=jnp.int32)
-    here = jax.lax.broadcasted_iota(jnp.int32, tied.shape, 0) == row
-    columns = jnp.cumsum(jnp.any(tied & here, axis=0).astype(jnp.int32))
-    column = jnp.sum(columns < rest, dtype=jnp.int32) + (rest > 0)
-    return _Place(row, column.astype(jnp.int32))
+    return row, needed - jnp.sum(jnp.where(so_far < needed, in_rows, 0), dtype=jnp.int32)
+
+
+def _tie_column(ties: jax.Array, needed: jax.Array) -> jax.Array:
+    """The column before which ``needed`` of a row's ties lie."""
+    so_far = jnp.cumsum(ties.astype(jnp.int32))
+    return jnp.sum(so_far < needed, dtype=jnp.int32) + (needed > 0).astype(jnp.int32)
+
+
+def _together(function: Any, vectors: Sequence[jax.Array], numbers: jax.Array) -> Any:
+    """``function(vector, number)`` of each pair, one call for all vectors of one length."""
+    members = _by_shape(vectors)
+    order = np.argsort(np.concatenate(members))
+    parts = [
+        jax.vmap(function)(jnp.stack([vectors[i] for i in m]), numbers[np.array(m)])
+        for m in members
+    ]
+    return jax.tree.map(lambda *found: jnp.concatenate(found)[order], *parts)
 
 
 def _by_shape(arrays: Sequence[jax.Array]) -> list[list[int]]:
