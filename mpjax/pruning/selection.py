@@ -226,10 +226,14 @@ def _find_cut(arrays: Sequence[jax.Array], wanted: jax.Array, joint: bool) -> _C
             for array, low in zip(arrays, _per_array(found[0], arrays), strict=True)
         ]
 
-        def one_bit(i, found):
+        def bits_left(state):
+            bit, _, at_low, _ = state
+            return (bit > 0) & jnp.any(at_low != wanted)
+
+        def one_bit(state):
             # At every pass: count(key >= low) >= k > above, unless the group is done.
-            low, at_low, above = found
-            pivot = low | (unsigned(1) << (shift + unsigned(7) - i.astype(unsigned)))
+            bit, low, at_low, above = state
+            pivot = low | (unsigned(1) << (shift + bit - unsigned(1)))
             digits = _per_array((pivot >> shift).astype(jnp.uint8), arrays)
             counts = [count_true(p >= d) for p, d in zip(planes, digits, strict=True)]
             at_pivot = jnp.stack(counts)
@@ -238,12 +242,14 @@ def _find_cut(arrays: Sequence[jax.Array], wanted: jax.Array, joint: bool) -> _C
             active, enough = at_low != wanted, at_pivot >= wanted
             up, down = active & enough, active & ~enough
             return (
+                bit - unsigned(1),
                 jnp.where(up, pivot, low),
                 jnp.where(up, at_pivot, at_low),
                 jnp.where(down, at_pivot, above),
             )
 
-        return left - unsigned(1), *jax.lax.fori_loop(0, 8, one_bit, tuple(found))
+        _, *found = jax.lax.while_loop(bits_left, one_bit, (jnp.asarray(unsigned(8)), *found))
+        return left - unsigned(1), *found
 
     _, key, at_low, above = jax.lax.while_loop(unfinished, one_byte, start)
     return _Cut(key, above, at_low == wanted)
