@@ -32,7 +32,7 @@ from mpjax.optim import (
     schedules,
 )
 from mpjax.pruning import Rule, Tree, flatten, make_rule, unflatten
-from mpjax.pruning.rules.base import PUBLISHED_FLOOR, floored
+from mpjax.pruning.published import published_masks
 from mpjax.training.losses import distillation_loss, task_loss
 from mpjax.training.step import apply_model, make_gradients
 
@@ -56,10 +56,8 @@ class ValueCut(Rule):
     def masks(
         self, kernels: Tree, scores: Tree, threshold: Any, noise: Tree | None = None
     ) -> dict[str, Any]:
-        del kernels, noise
-        leaves, treedef = jax.tree.flatten(jax.lax.stop_gradient(scores))
-        cuts = floored([threshold] * len(leaves), leaves, PUBLISHED_FLOOR)
-        return jax.tree.unflatten(treedef, [s > c for s, c in zip(leaves, cuts, strict=True)])
+        del noise
+        return published_masks("threshold", kernels, jax.lax.stop_gradient(scores), threshold)
 
 
 @dataclasses.dataclass(frozen=True)

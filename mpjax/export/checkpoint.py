@@ -8,16 +8,10 @@ from typing import Any
 
 from mpjax.errors import InputError
 from mpjax.export.source import free_output, tokenizer_of
-from mpjax.training.config import DENSE, TrainConfig
+from mpjax.training.config import TrainConfig
 from mpjax.training.job import model_folder
+from mpjax.training.options import DENSE
 from mpjax.training.rundir import RunDir, is_run, read_json
-
-_METHOD_OF = {
-    "movement": "topK",
-    "soft_movement": "sigmoied_threshold",
-    "magnitude": "magnitude",
-    "l0": "l0",
-}
 
 
 def export_with_scores(run: str | Path, output: str | Path) -> Path:
@@ -61,8 +55,10 @@ def export_with_scores(run: str | Path, output: str | Path) -> Path:
 
 def _method(options: dict[str, Any]) -> tuple[str, float]:
     """``pruning_method`` and final threshold of a run's options."""
+    from mpjax.pruning.published import METHOD_OF
+
     name, scope = options["method"], options["scope"]
-    if name not in _METHOD_OF:
+    if name not in METHOD_OF:
         why = "it has no scores" if name == DENSE else "the published code does not know it"
         raise InputError(f"--with-scores does not apply to a run of --method {name}: {why}")
     if scope != TrainConfig.scope:
@@ -74,7 +70,7 @@ def _method(options: dict[str, Any]) -> tuple[str, float]:
         raise InputError(
             "--with-scores does not apply to l0 with --density: the published l0 has no such cut"
         )
-    return _METHOD_OF[name], options["final_threshold"]
+    return METHOD_OF[name], options["final_threshold"]
 
 
 def _blocks(options: dict[str, Any]) -> dict[str, int]:

@@ -18,11 +18,11 @@ from mpjax.errors import InputError
 from mpjax.models.config import EncoderConfig
 from mpjax.models.paths import PRUNABLE
 from mpjax.models.weights import Params, shapes, torch_names
+from mpjax.pruning.published import RULE_OF
 
 SUFFIX = "mask_scores"
 METHOD = "pruning_method"
 THRESHOLD = "threshold"
-METHODS = ("topK", "threshold", "sigmoied_threshold", "magnitude", "l0")  # spelt so
 MASKED_TYPE = "masked_bert"  # model_type of its folders
 
 
@@ -75,10 +75,10 @@ def read_scores(
     that are missing, belong to no prunable matrix, or do not divide it into blocks.
     """
     method, threshold = data.get(METHOD), data.get(THRESHOLD)
-    if method not in METHODS:
+    if method not in RULE_OF:
         raise InputError(
             f"{source} holds pruning scores but {METHOD} in config.json is {method!r}; "
-            f"known: {', '.join(METHODS)}"
+            f"known: {', '.join(RULE_OF)}"
         )
     if threshold is not None and (isinstance(threshold, bool) or not np.isreal(threshold)):
         raise InputError(f"{THRESHOLD} in config.json must be a number, found {threshold!r}")

@@ -3,11 +3,10 @@
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-from jax import Array
 
 from mpjax.pruning.rules import make_rule
 from mpjax.pruning.rules.base import PUBLISHED_FLOOR, floored
+from mpjax.pruning.structures import spread
 from mpjax.pruning.trees import Tree
 
 # Its pruning_method -> our rule. "threshold" is a raw cut on the scores, which its trainer sets
@@ -19,9 +18,11 @@ RULE_OF = {
     "magnitude": "magnitude",
     "l0": "l0",
 }
+# And back; of the two of movement, the one whose threshold is a density.
+METHOD_OF = {rule: method for method, rule in RULE_OF.items() if method != "threshold"}
 
 
-def published_masks(method: str, kernels: Tree, scores: Tree, threshold: float) -> dict[str, Any]:
+def published_masks(method: str, kernels: Tree, scores: Tree, threshold: Any) -> dict[str, Any]:
     """Masks of the shapes of ``kernels``, as its masked layers make them in evaluation.
 
     Args:
@@ -31,6 +32,7 @@ def published_masks(method: str, kernels: Tree, scores: Tree, threshold: float) 
       threshold: topK and magnitude, the fraction kept; threshold, the cut S > threshold;
         sigmoied_threshold, τ; no matter for l0.
 
+    >>> import jax.numpy as jnp
     >>> w, s = {"w": jnp.ones((2, 4))}, {"w": jnp.array([[1.0, 2.0]])}
     >>> published_masks("threshold", w, s, 1.5)["w"].astype(int).tolist()
     [[0, 0, 1, 1], [0, 0, 1, 1]]
@@ -44,11 +46,4 @@ def published_masks(method: str, kernels: Tree, scores: Tree, threshold: float) 
         masks = make_rule("l0", cut=False).masks(kernels, scores, 1.0)
     else:
         masks = make_rule(RULE_OF[method], final=threshold).masks(kernels, scores, threshold)
-    return jax.tree.map(_expand, masks, kernels)
-
-
-def _expand(mask: Array, kernel: Array) -> Array:
-    """A mask of blocks repeated to the shape of the matrix."""
-    for axis in range(2):
-        mask = jnp.repeat(mask, kernel.shape[axis] // mask.shape[axis], axis=axis)
-    return mask
+    return jax.tree.map(lambda mask, kernel: spread(mask, kernel.shape), masks, kernels)

@@ -129,7 +129,7 @@ class Structure:
         flat = flatten(scores)
         return unflatten(
             {
-                path: _spread(flat[group.path], shape, axis)
+                path: spread(flat[group.path], shape, axis)
                 for group in self.groups(kernels)
                 for path, shape, axis in group.kernels
             }
@@ -174,8 +174,15 @@ def _lying(shape: Shape, like: Shape, axis: int | None) -> Shape:
     return tuple(shape[0] if i == axis else 1 for i in range(len(like)))
 
 
-def _spread(scores: jax.Array, shape: Shape, axis: int | None) -> jax.Array:
-    """Scores repeated to the shape of a kernel: each covers a slice or a block of it."""
+def spread(scores: jax.Array, shape: Shape, axis: int | None = None) -> jax.Array:
+    """Scores repeated to the shape of a kernel: each covers a slice or a block of it.
+
+    Args:
+      axis: of the kernel, along which a vector of scores lies; None where they have its own axes.
+
+    >>> spread(jnp.array([[1, 2]]), (2, 4)).tolist()
+    [[1, 1, 2, 2], [1, 1, 2, 2]]
+    """
     lying = _lying(scores.shape, shape, axis)
     if lying == shape:
         return scores.reshape(shape)
@@ -186,7 +193,7 @@ def _spread(scores: jax.Array, shape: Shape, axis: int | None) -> jax.Array:
 
 
 def _gather(kernel: jax.Array, shape: Shape, axis: int | None) -> jax.Array:
-    """The sum of what each score covers: the transpose of :func:`_spread`."""
+    """The sum of what each score covers: the transpose of :func:`spread`."""
     lying = _lying(shape, kernel.shape, axis)
     whole = [
         n for size, full in zip(lying, kernel.shape, strict=True) for n in (size, full // size)
