@@ -32,6 +32,8 @@ from mpjax.training.evaluate import evaluate
 from mpjax.training.job import prepare
 from mpjax.training.loop import train
 
+pytestmark = pytest.mark.usefixtures("programs")
+
 SIZES = {
     "vocab_size": 61,
     "hidden_size": 24,
@@ -387,7 +389,7 @@ def test_distilbert_reads_what_transformers_reads_under_other_names():
         ("distilbert", {"hidden_dim": 0}, "hidden_dim must be a positive whole number, found 0"),
         ("distilbert", {"activation": "mish"}, "activation 'mish' is not supported; known: gelu"),
         ("distilbert", {"qa_dropout": 1}, "qa_dropout must be a number from 0 to below 1"),
-        ("distilbert", {"pruned_heads": {"0": [7]}}, "pruned_heads"),
+        ("distilbert", {"pruned_heads": {"0": [7]}}, r"pruned_heads removes \[7\] from layer '0'"),
     ],
 )
 def test_configs_that_cannot_be_are_refused_by_key(family, changes, message, tmp_path):
@@ -396,6 +398,14 @@ def test_configs_that_cannot_be_are_refused_by_key(family, changes, message, tmp
     with pytest.raises(InputError, match=message) as caught:
         models.load_model(folder, "qa")
     assert str(folder / "config.json") in str(caught.value)
+
+
+def test_removed_heads_that_the_weights_still_have_are_refused(tmp_path):
+    config = TINY["distilbert"]
+    folder = models.save_model(tmp_path / "m", config, numbered(config, "qa"), "qa")
+    reconfigure(folder, pruned_heads={"0": [1]})
+    with pytest.raises(InputError, match=r"k_lin.bias has shape \(24,\), config.json asks for"):
+        models.load_model(folder, "qa")
 
 
 @pytest.mark.parametrize(
@@ -552,12 +562,6 @@ def test_inputs_that_are_too_long_name_what_is_possible():
     assert np.isfinite(apply(distilbert, np.full((1, 20), 5, np.int32))).all()
     with pytest.raises(InputError, match=r"21 tokens long .* 20 positions"):
         apply(distilbert, np.full((1, 21), 5, np.int32))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def programs(tmp_path_factory):
-    with tiny.compiled_programs(tmp_path_factory.mktemp("cache")) as folder:
-        yield folder
 
 
 @pytest.fixture(scope="module", params=FAMILIES)

@@ -52,16 +52,10 @@ class Norm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        shape = x.shape[-1:]
-        scale = self.param("scale", nn.initializers.ones, shape, self.param_dtype)
-        bias = self.param("bias", nn.initializers.zeros, shape, self.param_dtype)
         x = x.astype(wide(self.dtype))
         centred = x - x.mean(axis=-1, keepdims=True)
         variance = jnp.square(centred).mean(axis=-1, keepdims=True)
-        ahead = (1,) * (x.ndim - 1)
-        y = centred * jax.lax.rsqrt(variance + self.epsilon)
-        y = y * scale.astype(x.dtype).reshape(*ahead, -1) + bias.astype(x.dtype).reshape(*ahead, -1)
-        return y.astype(self.dtype)
+        return _scaled(self, centred * jax.lax.rsqrt(variance + self.epsilon))
 
 
 class Affine(nn.Module):
@@ -75,13 +69,16 @@ class Affine(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        shape = x.shape[-1:]
-        scale = self.param("scale", nn.initializers.ones, shape, self.param_dtype)
-        bias = self.param("bias", nn.initializers.zeros, shape, self.param_dtype)
-        x = x.astype(wide(self.dtype))
-        ahead = (1,) * (x.ndim - 1)
-        y = x * scale.astype(x.dtype).reshape(*ahead, -1) + bias.astype(x.dtype).reshape(*ahead, -1)
-        return y.astype(self.dtype)
+        return _scaled(self, x.astype(wide(self.dtype)))
+
+
+def _scaled(module: Norm | Affine, x: Array) -> Array:
+    """``x * scale + bias`` with the parameters of a module, in its ``dtype``."""
+    shape, ahead = x.shape[-1:], (1,) * (x.ndim - 1)
+    scale = module.param("scale", nn.initializers.ones, shape, module.param_dtype)
+    bias = module.param("bias", nn.initializers.zeros, shape, module.param_dtype)
+    y = x * scale.astype(x.dtype).reshape(*ahead, -1) + bias.astype(x.dtype).reshape(*ahead, -1)
+    return y.astype(module.dtype)
 
 
 class Table(nn.Module):
