@@ -19,7 +19,8 @@ from torch.nn.utils import parametrize
 
 from experiments.torch_scores import Layout, layout
 from mpjax.errors import InputError
-from mpjax.training.config import DENSE, Plan, TrainConfig
+from mpjax.training.config import Plan, TrainConfig
+from mpjax.training.options import DENSE
 
 CLASSES = {
     "classification": transformers.AutoModelForSequenceClassification,

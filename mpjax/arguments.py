@@ -8,7 +8,8 @@ import typing
 from typing import Any
 
 from mpjax.errors import InputError
-from mpjax.training.config import TrainConfig, methods, option
+from mpjax.training.config import TrainConfig
+from mpjax.training.options import methods, option
 
 # What members of a sweep may differ in, and how it is spelled there.
 SWEPT = {
@@ -101,3 +102,64 @@ def add_packing(pack: argparse.ArgumentParser, unpack: argparse.ArgumentParser) 
     pack.add_argument("--json", action="store_true", help="print the sizes as JSON, not a table")
     unpack.add_argument("file", metavar="FILE.mpz")
     unpack.add_argument("--output", help="new folder for the model (required)")
+
+
+def add_evaluate(parser: argparse.ArgumentParser) -> None:
+    """Options of evaluate."""
+    parser.add_argument(
+        "--model", help="run folder, model folder, packed model or hub name (required)"
+    )
+    parser.add_argument("--task", help="what to score it on (default: the run's own task)")
+    parser.add_argument("--data", help="folder or file of the task's data (default: the run's)")
+    parser.add_argument("--batch-size", type=int, default=64, help="(default: %(default)s)")
+    parser.add_argument(
+        "--max-length", type=int, help="tokens per row (default: the run's, else 128)"
+    )
+    parser.add_argument("--limit", type=int, help="score the first N rows of the dev file only")
+    parser.add_argument(
+        "--dtype", default="float32", choices=("float32", "bfloat16"), help="(default: %(default)s)"
+    )
+    parser.add_argument(
+        "--predictions", metavar="FILE", help="also write the predictions, for mpjax score"
+    )
+    add_threshold(parser)
+    add_field(parser, next(f for f in dataclasses.fields(TrainConfig) if f.name == "cache"))
+
+
+def add_score(parser: argparse.ArgumentParser) -> None:
+    """Options of score."""
+    parser.add_argument("--task", help="what they are predictions for (required)")
+    parser.add_argument("--data", help="folder or file of the dev set (default: from the hub)")
+    parser.add_argument(
+        "--predictions",
+        metavar="FILE",
+        help="questions: official predictions.json, id to text; sentences: a GLUE submission, "
+        "index and prediction, .tsv or .jsonl, index = row of the dev set from 0 (required)",
+    )
+
+
+def add_threshold(parser: argparse.ArgumentParser) -> None:
+    """The option of every command that can read a training checkpoint."""
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        help="of the masks of a training checkpoint with scores whose folder does not say it",
+    )
+
+
+def add_shrink(parser: argparse.ArgumentParser) -> None:
+    """Options of shrink."""
+    parser.add_argument("model", metavar="RUN_OR_MODEL")
+    parser.add_argument("--output", help="new folder for the model (required)")
+    parser.add_argument("--json", action="store_true", help="print JSON, not tables")
+    parser.add_argument(
+        "--measure",
+        action="store_true",
+        help="time the dense, the masked and the shrunk model on this device",
+    )
+    for flag, default, text in (
+        ("--batch-size", 16, "rows of a timed batch"),
+        ("--max-length", 128, "tokens of a timed row"),
+    ):
+        parser.add_argument(flag, type=int, default=default, help=text + " (default: %(default)s)")
+    add_threshold(parser)

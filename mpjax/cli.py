@@ -14,9 +14,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from mpjax.arguments import add_field, add_packing, add_sweep, sweep_options
+from mpjax.arguments import (
+    add_evaluate,
+    add_field,
+    add_packing,
+    add_score,
+    add_shrink,
+    add_sweep,
+    add_threshold,
+    sweep_options,
+)
 from mpjax.errors import InputError
-from mpjax.training.config import TrainConfig, option
+from mpjax.training.config import TrainConfig
+from mpjax.training.options import option
 
 EXAMPLES = {
     "quickstart": "mpjax quickstart",
@@ -82,37 +92,11 @@ def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argument
     known["quickstart"].add_argument(
         "--output", default="quickstart", help="folder for the runs (default: %(default)s)"
     )
-    evaluate = known["evaluate"]
-    evaluate.add_argument(
-        "--model", help="run folder, model folder, packed model or hub name (required)"
-    )
-    evaluate.add_argument("--task", help="what to score it on (default: the run's own task)")
-    evaluate.add_argument("--data", help="folder or file of the task's data (default: the run's)")
-    evaluate.add_argument("--batch-size", type=int, default=64, help="(default: %(default)s)")
-    evaluate.add_argument(
-        "--max-length", type=int, help="tokens per row (default: the run's, else 128)"
-    )
-    evaluate.add_argument("--limit", type=int, help="score the first N rows of the dev file only")
-    evaluate.add_argument(
-        "--dtype", default="float32", choices=("float32", "bfloat16"), help="(default: %(default)s)"
-    )
-    evaluate.add_argument(
-        "--predictions", metavar="FILE", help="also write the predictions, for mpjax score"
-    )
-    _add_threshold(evaluate)
-    add_field(evaluate, cache)
-    score = known["score"]
-    score.add_argument("--task", help="what they are predictions for (required)")
-    score.add_argument("--data", help="folder or file of the dev set (default: from the hub)")
-    score.add_argument(
-        "--predictions",
-        metavar="FILE",
-        help="questions: official predictions.json, id to text; sentences: a GLUE submission, "
-        "index and prediction, .tsv or .jsonl, index = row of the dev set from 0 (required)",
-    )
+    add_evaluate(known["evaluate"])
+    add_score(known["score"])
     known["inspect"].add_argument("folder", metavar="RUN_OR_MODEL_DIR")
     known["inspect"].add_argument("--json", action="store_true", help="print JSON, not a table")
-    _add_threshold(known["inspect"])
+    add_threshold(known["inspect"])
     known["export"].add_argument("run", metavar="RUN_OR_MODEL_DIR")
     known["export"].add_argument("--output", help="new folder for the model (required)")
     known["export"].add_argument(
@@ -120,35 +104,10 @@ def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argument
         action="store_true",
         help="of a run: unmasked weights and scores, as the published PyTorch code saves them",
     )
-    _add_threshold(known["export"])
-    _add_shrink(known["shrink"])
+    add_threshold(known["export"])
+    add_shrink(known["shrink"])
     add_packing(known["pack"], known["unpack"])
     return parser, dict(known)
-
-
-def _add_threshold(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--threshold",
-        type=float,
-        help="of the masks of a training checkpoint with scores whose folder does not say it",
-    )
-
-
-def _add_shrink(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="RUN_OR_MODEL")
-    parser.add_argument("--output", help="new folder for the model (required)")
-    parser.add_argument("--json", action="store_true", help="print JSON, not tables")
-    parser.add_argument(
-        "--measure",
-        action="store_true",
-        help="time the dense, the masked and the shrunk model on this device",
-    )
-    for flag, default, text in (
-        ("--batch-size", 16, "rows of a timed batch"),
-        ("--max-length", 128, "tokens of a timed row"),
-    ):
-        parser.add_argument(flag, type=int, default=default, help=text + " (default: %(default)s)")
-    _add_threshold(parser)
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:

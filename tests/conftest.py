@@ -13,8 +13,16 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import jax
 import pytest
+import tiny
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory):
+    """Lets the runs of a module share their compiled programs; for ``pytestmark``."""
+    with tiny.compiled_programs(tmp_path_factory.mktemp("cache")) as folder:
+        yield folder
 
 
 @pytest.fixture

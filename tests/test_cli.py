@@ -17,13 +17,10 @@ from safetensors.numpy import load_file, save_file
 import mpjax
 from mpjax import cli
 from mpjax.training import loop
-from mpjax.training.config import TrainConfig, option
+from mpjax.training.config import TrainConfig
+from mpjax.training.options import option
 
-
-@pytest.fixture(scope="module", autouse=True)
-def programs(tmp_path_factory):
-    with tiny.compiled_programs(tmp_path_factory.mktemp("cache")) as folder:
-        yield folder
+pytestmark = pytest.mark.usefixtures("programs")
 
 
 @pytest.fixture(scope="module")

@@ -9,16 +9,8 @@ import pytest
 from mpjax.errors import InputError
 from mpjax.pruning import RULES, cubic_schedule
 from mpjax.training.cache import cache_folder
-from mpjax.training.config import (
-    DENSE,
-    TrainConfig,
-    as_dict,
-    differences,
-    make_rule,
-    methods,
-    plan,
-    resolve,
-)
+from mpjax.training.config import TrainConfig, as_dict, differences, make_rule, plan, resolve
+from mpjax.training.options import DENSE, methods
 
 BASE = {"model": "some/name", "task": "sst2", "output": "run"}
 GOOD = [

@@ -13,11 +13,7 @@ from mpjax.tasks import demo
 from mpjax.training.loop import train
 from mpjax.training.step import make_predict
 
-
-@pytest.fixture(scope="module", autouse=True)
-def programs(tmp_path_factory):
-    with tiny.compiled_programs(tmp_path_factory.mktemp("cache")) as folder:
-        yield folder
+pytestmark = pytest.mark.usefixtures("programs")
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,8 @@ import mpjax
 from experiments.paper import compare, finished, plot, published, receipt, recipe
 from experiments.paper.__main__ import main
 from mpjax import cli
-from mpjax.training.config import DENSE, TrainConfig, make_rule, plan, resolve
+from mpjax.training.config import TrainConfig, make_rule, plan, resolve
+from mpjax.training.options import DENSE
 from mpjax.training.rundir import RunDir
 
 RUNS = published.runs()

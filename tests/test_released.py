@@ -19,6 +19,8 @@ from mpjax.training.checkpoints import read_latest
 from mpjax.training.loop import train
 from mpjax.training.plain import load_plain
 
+pytestmark = pytest.mark.usefixtures("programs")
+
 torch = pytest.importorskip("torch")
 functional = torch.nn.functional
 
@@ -319,12 +321,6 @@ def test_a_threshold_for_a_plain_folder_is_refused(tmp_path):
 
 
 # Runs, to checkpoints and on from there.
-
-
-@pytest.fixture(scope="module", autouse=True)
-def programs(tmp_path_factory):
-    with tiny.compiled_programs(tmp_path_factory.mktemp("cache")) as cache:
-        yield cache
 
 
 @pytest.fixture(scope="module")

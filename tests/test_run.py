@@ -20,6 +20,8 @@ from mpjax.training.loop import train
 from mpjax.training.progress import Interrupted
 from mpjax.training.rundir import RunDir
 
+pytestmark = pytest.mark.usefixtures("programs")
+
 DENSITY = 0.29  # int(0.29 * 16 * 24) is 111
 METHODS = {
     "dense": {"density": None},
@@ -34,12 +36,6 @@ METHODS = {
 def start(root, name, **changes):
     options = METHODS[name] | {"method": name.removesuffix("-global"), "output": str(root / name)}
     return train(tiny.config(root, **(options | changes)))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def programs(tmp_path_factory):
-    with tiny.compiled_programs(tmp_path_factory.mktemp("cache")) as folder:
-        yield folder
 
 
 @pytest.fixture(scope="module")

@@ -18,14 +18,10 @@ from mpjax.training.job import prepare
 from mpjax.training.loop import train
 from mpjax.training.rundir import RunDir
 
+pytestmark = pytest.mark.usefixtures("programs")
+
 HYBRID = {"structure": "attention=block:8x8,ffn=units", "density": 0.5}
 BASE = {"model": "some/name", "task": "sst2", "output": "run"}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def programs(tmp_path_factory):
-    with tiny.compiled_programs(tmp_path_factory.mktemp("cache")) as folder:
-        yield folder
 
 
 @pytest.fixture(scope="module")

@@ -27,6 +27,8 @@ from mpjax.training.population import traits
 from mpjax.training.progress import Interrupted
 from mpjax.training.sweep import member_configs, sweep
 
+pytestmark = pytest.mark.usefixtures("programs")
+
 # Options, values, and the member that is also trained alone.
 CASES = {
     "movement": (
@@ -41,12 +43,6 @@ CASES = {
     ),
     "l0": ({}, {"density": (0.5, 0.2), "learning_rate": (1e-3, 1e-2)}, (0.2, 1e-2)),
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module", autouse=True)
-def programs(tmp_path_factory):
-    with tiny.compiled_programs(tmp_path_factory.mktemp("cache")) as folder:
-        yield folder
 
 
 @pytest.fixture(scope="module")

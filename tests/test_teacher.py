@@ -14,6 +14,8 @@ from mpjax.training.rundir import RunDir
 from mpjax.training.step import INPUTS, make_predict
 from mpjax.training.teacher import teacher_logits
 
+pytestmark = pytest.mark.usefixtures("programs")
+
 TASKS = {
     "classification": {"single_length": False},
     "qa": {
@@ -21,12 +23,6 @@ TASKS = {
         "max_length": 32, "single_length": False,
     },
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module", autouse=True)
-def programs(tmp_path_factory):
-    with tiny.compiled_programs(tmp_path_factory.mktemp("cache")) as folder:
-        yield folder
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from typing import NoReturn
 import experiments.paper as package
 from experiments.paper import listing, published, recipe
 from mpjax.errors import InputError
-from mpjax.training.config import DENSE
+from mpjax.training.options import DENSE
 
 
 class _Parser(argparse.ArgumentParser):

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from mpjax.errors import InputError
-from mpjax.training.config import DENSE
+from mpjax.training.options import DENSE
 
 TABLE = Path(__file__).with_name("runs.csv")
 TASKS = ("mnli", "qqp", "squad")

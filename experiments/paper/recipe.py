@@ -9,7 +9,8 @@ from typing import Any
 
 from experiments.paper.published import RANKED, PublishedRun
 from mpjax.errors import InputError
-from mpjax.training.config import DENSE, TrainConfig, option
+from mpjax.training.config import TrainConfig
+from mpjax.training.options import DENSE, option
 
 MODEL = "google-bert/bert-base-uncased"
 TEMPERATURE = 2.0  # of every published distillation

@@ -9,18 +9,16 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-import pkgutil
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mpjax.errors import InputError
 from mpjax.training.board import check_installed
+from mpjax.training.options import DENSE, check_choices, check_ranges, option
 from mpjax.training.structured import check_fill, check_structure
 
 if TYPE_CHECKING:
     from mpjax.pruning import Rule
 
-DENSE = "dense"  # the method that prunes nothing: plain fine-tuning
 HUB = "hub"  # as --data: the task's data set on the Hugging Face hub
 _THRESHOLDS = ("initial_threshold", "final_threshold")
 _SCORES = ("final_lambda", "regularization", "score_learning_rate", "mask_scale")
@@ -156,26 +154,6 @@ class Plan:
     warmup_steps: int
 
 
-def methods() -> tuple[str, ...]:
-    """Names for `--method`: every rule of `mpjax.pruning`, and dense. Imports no rule.
-
-    >>> "movement" in methods() and "dense" in methods()
-    True
-    """
-    folder = Path(__file__).parent.parent / "pruning" / "rules"
-    found = {module.name for module in pkgutil.iter_modules([str(folder)])} - {"base"}
-    return (*sorted(found), DENSE)
-
-
-def option(field: str) -> str:
-    """The command-line spelling of a field.
-
-    >>> option("final_lambda")
-    '--final-lambda'
-    """
-    return "--" + field.replace("_", "-")
-
-
 def resolve(config: TrainConfig) -> TrainConfig:
     """Checks everything that needs no data and fills in what the method decides.
 
@@ -188,8 +166,8 @@ def resolve(config: TrainConfig) -> TrainConfig:
     for name in ("model", "task", "output"):
         if not getattr(config, name):
             raise InputError(f"{option(name)} is missing (see: mpjax train --help)")
-    _check_ranges(config)
-    _check_choices(config)
+    check_ranges(config)
+    check_choices(config)
     if config.tensorboard:
         check_installed()
     config = dataclasses.replace(config, **_distillation(config))
@@ -360,46 +338,3 @@ def _refuse(config: TrainConfig, why: str, *fields: str) -> None:
     for field in fields:
         if getattr(config, field) is not None:
             raise InputError(f"{option(field)} does not apply to {config.method}: {why}")
-
-
-# Least allowed values; fields of type float or int, None allowed where the field allows it.
-_LEAST = {
-    "batch_size": 1, "eval_batch_size": 1, "max_length": 4, "log_every": 1, "checkpoint_every": 1,
-    "steps": 1, "limit_train": 1, "limit_eval": 1, "eval_every": 1, "devices": 1, "seed": 0,
-    "warmup": 0, "first_step": 0, "alpha_ce": 0, "alpha_distil": 0,
-    "lambda_attention": 0, "lambda_ffn": 0,
-    "initial_warmup": 0, "final_warmup": 0, "clip": 0, "weight_decay": 0, "final_lambda": 0,
-    "initial_threshold": 0, "final_threshold": 0, "learning_rate": 0, "score_learning_rate": 0,
-}  # fmt: skip
-
-
-def _check_ranges(config: TrainConfig) -> None:
-    for name, least in _LEAST.items():
-        value = getattr(config, name)
-        if value is not None and not (math.isfinite(value) and value >= least):
-            raise InputError(f"{option(name)} is {value}; it must be at least {least}")
-    if not (math.isfinite(config.epochs) and config.epochs > 0):
-        raise InputError(f"--epochs is {config.epochs}; it must be more than 0")
-    if config.temperature is not None and not 0 < config.temperature < math.inf:
-        raise InputError(f"--temperature is {config.temperature}; it must be more than 0")
-    if config.warmup >= 1 and config.warmup != int(config.warmup):
-        raise InputError(
-            f"--warmup is {config.warmup}; give whole steps, or a fraction of the run below 1"
-        )
-    if config.density is not None and not 0 < config.density <= 1:
-        raise InputError(
-            f"--density is {config.density}; it is the fraction of the weights to keep, above 0 "
-            "and at most 1 (0.1 keeps a tenth of them)"
-        )
-
-
-def _check_choices(config: TrainConfig) -> None:
-    from mpjax import tasks
-
-    for field in dataclasses.fields(config):
-        choices = {"method": methods(), "task": tasks.names()}.get(
-            field.name, field.metadata.get("choices")
-        )
-        value = getattr(config, field.name)
-        if choices and value is not None and value not in choices:
-            raise InputError(f"{option(field.name)} is {value!r}; choose from {', '.join(choices)}")

@@ -123,18 +123,9 @@ def prepare(config: TrainConfig) -> Job:
     groups = structure.groups(select(model.params, models.PRUNABLE))  # refuses what cannot divide
     scores = starting_scores(model, config, {group.path: group.shape for group in groups})
     return Job(
-        config,
-        task,
-        model,
-        batches,
-        dev,
-        make_rule(config),
-        sizes,
-        structure,
-        held,
-        teacher,
-        scores,
-    )
+        config, task, model, batches, dev, rule=make_rule(config), plan=sizes, structure=structure,
+        held=held, teacher=teacher, scores=scores,
+    )  # fmt: skip
 
 
 def make_batches(

@@ -12,18 +12,16 @@ from mpjax import models, report
 from mpjax.models.tensors import read_tensors
 from mpjax.training import journal, provenance, rundir, sharding
 from mpjax.training.board import Board
-from mpjax.training.cache import cache_folder
 from mpjax.training.checkpoints import Checkpoints
 from mpjax.training.config import TrainConfig, resolve
 from mpjax.training.evaluate import score_dev
 from mpjax.training.job import Job, choose_devices, prepare
 from mpjax.training.journal import Journal
 from mpjax.training.progress import Interrupted, StopRequests, bar, log
-from mpjax.training.recipe import learning_rates, optimizer, training_loss
+from mpjax.training.recipe import learning_rates, optimizer, training_loss, with_answers
 from mpjax.training.rundir import RunDir
 from mpjax.training.state import TrainState, create_state
 from mpjax.training.step import fold, make_predict, make_train_step
-from mpjax.training.teacher import teacher_logits
 
 
 def train(config: TrainConfig) -> dict[str, Any]:
@@ -43,7 +41,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
         return result
     job = prepare(config)
     rundir.create(run, config, job.derived)
-    return finish(job, run, _train(job, run).params)
+    return finish(job, run, _train(with_answers(job), run).params)
 
 
 def finish(job: Job, run: RunDir, params: Any) -> dict[str, Any]:
@@ -90,11 +88,6 @@ def _train(job: Job, run: RunDir) -> TrainState:
         job.model.module, job.rule, tx, training_loss(job),
         where=where, structure=job.structure, mesh=mesh,
     )  # fmt: skip
-    batches = job.batches
-    if job.teacher is not None:
-        folder = cache_folder(config.cache)
-        answers = teacher_logits(job.teacher, config.eval_batch_size, folder and folder / "teacher")
-        batches = batches.with_array("teacher_logits", answers)
     predict = make_predict(job.model.module)
     folded = jax.jit(functools.partial(fold, rule=job.rule, where=where, structure=job.structure))
     with ExitStack() as stack:
@@ -109,7 +102,7 @@ def _train(job: Job, run: RunDir) -> TrainState:
         notes = Journal(run, start, config.batch_size, board)
         steps = range(start + 1, total + 1)
         for step in bar(steps, total, start, f"{config.task} {config.method}"):
-            state, metrics = step_fn(state, place(batches.batch(step - 1)))
+            state, metrics = step_fn(state, place(job.batches.batch(step - 1)))
             if step % config.log_every == 0 or step == total:
                 notes.train(step, {**metrics, **learning_rates(job, step - 1)})
             if step == total or (config.eval_every and step % config.eval_every == 0):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import optax
@@ -9,8 +10,10 @@ import optax
 from mpjax import models
 from mpjax.optim import OptimizerConfig, hold_zeros, make_optimizer
 from mpjax.pruning import linear_warmup_decay
+from mpjax.training.cache import cache_folder
 from mpjax.training.job import Job, clip_norm
 from mpjax.training.losses import Loss, distillation_loss, task_loss
+from mpjax.training.teacher import teacher_logits
 
 
 def optimizer(job: Job) -> optax.GradientTransformation:
@@ -58,3 +61,12 @@ def training_loss(job: Job) -> Loss:
         alpha_ce=config.alpha_ce,
         alpha_distil=config.alpha_distil,
     )
+
+
+def with_answers(job: Job) -> Job:
+    """The job with its teacher's logits, made once, among the arrays of its batches."""
+    if job.teacher is None:
+        return job
+    folder = cache_folder(job.config.cache)
+    answers = teacher_logits(job.teacher, job.config.eval_batch_size, folder and folder / "teacher")
+    return dataclasses.replace(job, batches=job.batches.with_array("teacher_logits", answers))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mpjax.errors import InputError
+from mpjax.training.options import DENSE
 
 if TYPE_CHECKING:
     from mpjax.pruning import Rule, Structure
@@ -70,7 +71,7 @@ def check_fill(config: TrainConfig) -> dict[str, Any]:
 
     if not is_run(config.fill_from):
         raise InputError(f"--fill-from {config.fill_from} is not the folder of a run")
-    if config.method != "dense":
+    if config.method != DENSE:
         raise InputError(
             f"--fill-from fine-tunes what the run has left and prunes no further, but --method is "
             f"{config.method}; use --method dense"

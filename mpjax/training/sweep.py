@@ -31,20 +31,19 @@ import jax
 from mpjax.errors import InputError
 from mpjax.training import provenance, rundir
 from mpjax.training.board import Board
-from mpjax.training.cache import cache_folder
 from mpjax.training.checkpoints import Checkpoints
-from mpjax.training.config import TrainConfig, make_rule, option, resolve
+from mpjax.training.config import TrainConfig, make_rule, resolve
 from mpjax.training.evaluate import score_dev
 from mpjax.training.job import Job, prepare
 from mpjax.training.journal import Journal
 from mpjax.training.loop import finish
 from mpjax.training.memory import place_members
+from mpjax.training.options import option
 from mpjax.training.population import Population, make_population, stack, traits
 from mpjax.training.progress import Interrupted, StopRequests, bar, log
-from mpjax.training.recipe import learning_rates
+from mpjax.training.recipe import learning_rates, with_answers
 from mpjax.training.rundir import RunDir
 from mpjax.training.step import make_predict
-from mpjax.training.teacher import teacher_logits
 
 Axes = Mapping[str, Sequence[Any]]  # field of TrainConfig -> its values
 
@@ -215,19 +214,10 @@ def _prepare(configs: Mapping[str, TrainConfig]) -> dict[str, Job]:
     jobs = {}
     for name, config in configs.items():
         if config.seed not in by_seed:
-            by_seed[config.seed] = _with_answers(prepare(config))
+            by_seed[config.seed] = with_answers(prepare(config))
         job = by_seed[config.seed]
         jobs[name] = dataclasses.replace(job, config=config, rule=make_rule(config))
     return jobs
-
-
-def _with_answers(job: Job) -> Job:
-    """The job with its teacher's logits among the arrays of its batches."""
-    if job.teacher is None:
-        return job
-    folder = cache_folder(job.config.cache)
-    answers = teacher_logits(job.teacher, job.config.eval_batch_size, folder and folder / "teacher")
-    return dataclasses.replace(job, batches=job.batches.with_array("teacher_logits", answers))
 
 
 def _check_output(output: Path) -> None:
