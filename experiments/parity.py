@@ -56,8 +56,9 @@ class ValueCut(Rule):
     def masks(
         self, kernels: Tree, scores: Tree, threshold: Any, noise: Tree | None = None
     ) -> dict[str, Any]:
-        del noise
-        return published_masks("threshold", kernels, jax.lax.stop_gradient(scores), threshold)
+        del kernels, noise  # a score per weight: their shapes are the kernels'
+        fixed = jax.lax.stop_gradient(scores)
+        return published_masks("threshold", fixed, fixed, threshold)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -58,6 +58,14 @@ def test_joint_equals_stable_sort_of_all(dtype):
                 np.testing.assert_array_equal(mask, expected)
 
 
+def test_joint_ties_go_to_the_first_arrays():
+    arrays = [np.ones((2, 3)), np.array([[2.0, 1.0, 0.0], [1.0, 1.0, 2.0]]), np.ones((4, 1))]
+    for count in range(2, 15):
+        masks = top_k_masks([jnp.asarray(a, jnp.float32) for a in arrays], [count], joint=True)
+        for mask, expected in zip(masks, oracle(arrays, count), strict=True):
+            np.testing.assert_array_equal(mask, expected, err_msg=f"k={count}")
+
+
 def test_many_matrices_share_a_loop_and_keep_their_own_counts():
     arrays = [a.astype(np.float32) for a in INPUTS.values()]
     counts = [a.size // 3 for a in arrays]
