@@ -32,6 +32,7 @@ from experiments import bench_shrink
 from mpjax.models import PRUNABLE, BertConfig, encoder
 from mpjax.optim import OptimizerConfig, make_optimizer
 from mpjax.pruning import RULES, Rule, make_rule, top_k_masks
+from mpjax.training.hostmemory import keep_freed_memory
 from mpjax.training.losses import task_loss
 from mpjax.training.state import create_state
 from mpjax.training.step import make_train_step
@@ -206,6 +207,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--json", help="also write the numbers to this file")
     args = parser.parse_args(argv)
     rules = args.rules.split(",")
+    keep_freed_memory()  # as a run does
     if args.what == "selection":
         shape = tuple(int(n) for n in args.shape.split(","))
         result = bench_selection(shape, args.density or 0.1, args.rounds)
