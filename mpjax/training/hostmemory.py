@@ -14,7 +14,8 @@ def keep_freed_memory() -> bool:
 
     A train step on the CPU takes gigabytes for its temporaries and frees them at its end. By
     default glibc gives such blocks back at once, and the system has to find and clear every page
-    of them again in the next step: 600,000 of them for BERT-base at 16 x 128. The most memory that the process has at any time stays the same.
+    of them again in the next step: 600,000 of them for BERT-base at 16 x 128. The most memory that
+    the process has at any time stays the same.
 
     Call it before the first computation; it lasts as long as the process.
 
