@@ -9,6 +9,7 @@ instant:
 * the optax chain: :class:`OptimizerConfig`, :func:`make_optimizer`
 * models: :func:`load_model`, :func:`save_model`
 * the jitted step: :func:`create_state`, :func:`make_train_step`, :func:`fold`
+* on the CPU, memory kept between steps: :func:`keep_freed_memory`
 * mistakes in what a user gave: :class:`InputError`
 
 >>> import mpjax
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mpjax.errors import InputError
+    from mpjax.hostmemory import keep_freed_memory
     from mpjax.linen import Pruned
     from mpjax.models import load_model, save_model
     from mpjax.optim import OptimizerConfig, make_optimizer
@@ -44,6 +46,7 @@ _HOMES = {
     "create_state": "mpjax.training.state",
     "cubic_schedule": "mpjax.pruning",
     "fold": "mpjax.training.step",
+    "keep_freed_memory": "mpjax.hostmemory",
     "load_model": "mpjax.models",
     "make_optimizer": "mpjax.optim",
     "make_rule": "mpjax.pruning",
@@ -64,6 +67,7 @@ __all__ = [
     "create_state",
     "cubic_schedule",
     "fold",
+    "keep_freed_memory",
     "load_model",
     "make_optimizer",
     "make_rule",

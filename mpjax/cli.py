@@ -25,6 +25,7 @@ from mpjax.arguments import (
     sweep_options,
 )
 from mpjax.errors import InputError
+from mpjax.hostmemory import keep_freed_memory
 from mpjax.training.config import TrainConfig
 from mpjax.training.options import option
 
@@ -131,6 +132,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     log.addHandler(notes)
     log.setLevel(logging.INFO)
     log.propagate = False  # libraries give the root logger handlers of their own
+    keep_freed_memory()  # before JAX starts its threads
     try:
         args = parse(argv)
         if args.version:

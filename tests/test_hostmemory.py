@@ -9,7 +9,7 @@ import pytest
 # Takes and frees the same 256 MB over and over, and prints the page faults of the last time.
 PROGRAM = """
 import ctypes, resource, sys
-from mpjax.training.hostmemory import keep_freed_memory
+from mpjax.hostmemory import keep_freed_memory
 if sys.argv[1] == "keep":
     assert keep_freed_memory()
 libc = ctypes.CDLL(None)

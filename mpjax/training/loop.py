@@ -15,7 +15,6 @@ from mpjax.training.board import Board
 from mpjax.training.checkpoints import Checkpoints
 from mpjax.training.config import TrainConfig, resolve
 from mpjax.training.evaluate import score_dev
-from mpjax.training.hostmemory import keep_freed_memory
 from mpjax.training.job import Job, choose_devices, prepare
 from mpjax.training.journal import Journal
 from mpjax.training.progress import Interrupted, StopRequests, bar, log
@@ -40,7 +39,6 @@ def train(config: TrainConfig) -> dict[str, Any]:
     if result is not None:
         log.warning("%s is finished; nothing to train", run.path)
         return result
-    keep_freed_memory()
     job = prepare(config)
     rundir.create(run, config, job.derived)
     return finish(job, run, _train(with_answers(job), run).params)

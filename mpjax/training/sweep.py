@@ -34,7 +34,6 @@ from mpjax.training.board import Board
 from mpjax.training.checkpoints import Checkpoints
 from mpjax.training.config import TrainConfig, make_rule, resolve
 from mpjax.training.evaluate import score_dev
-from mpjax.training.hostmemory import keep_freed_memory
 from mpjax.training.job import Job, prepare
 from mpjax.training.journal import Journal
 from mpjax.training.loop import finish
@@ -76,7 +75,6 @@ def sweep(
     runs = {name: rundir.check(config) for name, config in configs.items()}
     waiting = [name for name, run in runs.items() if run.read_result() is None]
     if waiting:
-        keep_freed_memory()
         jobs = _prepare({name: configs[name] for name in waiting})
         # A last group that was stopped must be as large again, to go on from its checkpoint.
         together = len(waiting) if members_at_once is None else min(members_at_once, len(runs))

@@ -3,8 +3,6 @@
 import ctypes
 import platform
 
-import jax
-
 # Of mallopt in glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
 
@@ -15,18 +13,19 @@ def keep_freed_memory() -> bool:
     A train step on the CPU takes gigabytes for its temporaries and frees them at its end. By
     default glibc gives such blocks back at once, and the system has to find and clear every page
     of them again in the next step: 600,000 of them for BERT-base at 16 x 128. The most memory that
-    the process has at any time stays the same.
+    the process has at any time stays about the same.
 
-    Call it before the first computation; it lasts as long as the process.
+    It lasts as long as the process and must come before JAX computes anything: threads that are
+    there already go on as before. The commands of mpjax begin with it; a script of your own does
+    if it calls it first.
 
     Returns:
-      Whether it did so: False on an accelerator, which has memory of its own, and where the C
-      library is not glibc.
+      Whether the settings were taken: False where the C library is not glibc.
 
-    >>> keep_freed_memory() or platform.libc_ver()[0] != "glibc" or jax.default_backend() != "cpu"
+    >>> keep_freed_memory() == (platform.libc_ver()[0] == "glibc")
     True
     """
-    if jax.default_backend() != "cpu" or platform.libc_ver()[0] != "glibc":
+    if platform.libc_ver()[0] != "glibc":
         return False
     mallopt = ctypes.CDLL(None).mallopt
     settings = ((_M_TRIM_THRESHOLD, -1), (_M_MMAP_MAX, 0), (_M_ARENA_MAX, 1))
