@@ -19,7 +19,7 @@ SWEPT = {
     "score_learning_rate": "--score-learning-rate",
     "seed": "--seeds",
 }
-_NOT_SWEPT = ("devices", "tensorboard")
+_NOT_SWEPT = ("devices", "mesh", "tensorboard")
 
 
 def add_field(parser: argparse.ArgumentParser, field: dataclasses.Field[Any]) -> None:

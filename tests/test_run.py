@@ -15,7 +15,7 @@ from mpjax.errors import InputError
 from mpjax.tasks.batches import Batches
 from mpjax.training import loop, rundir
 from mpjax.training.evaluate import evaluate
-from mpjax.training.job import choose_devices, limited
+from mpjax.training.job import limited
 from mpjax.training.loop import train
 from mpjax.training.progress import Interrupted
 from mpjax.training.rundir import RunDir
@@ -238,27 +238,36 @@ def test_the_same_config_gives_the_same_bits_and_compiles_nothing_large_again(
     assert other["linear_density"] == finished.read_result()["linear_density"]
 
 
-def test_eight_devices_do_what_one_does(finished, root, tmp_path):
-    result = start(root, "movement", output=str(tmp_path / "run"), eval_every=2, devices=None)
+def test_a_run_begun_on_eight_devices_ends_on_one_as_it_would_have_there(
+    finished, root, tmp_path, monkeypatch
+):
+    options = {"output": str(tmp_path / "run"), "eval_every": 2, "remat": True}
+    split = {"devices": None, "mesh": "data=2,fsdp=2,tensor=2", "scan_layers": True}
+    with monkeypatch.context() as patch:
+        stop_at(patch, 4, terminate)
+        with pytest.raises(Interrupted):
+            start(root, "movement", **options, **split)
+    result = start(root, "movement", **options)
     assert result["linear_density"] == finished.read_result()["linear_density"]
     one, eight = (
         [r["loss"] for r in rundir.read_lines(RunDir(p).metrics) if "loss" in r]
         for p in (finished.path, tmp_path / "run")
     )
     np.testing.assert_allclose(eight, one, rtol=1e-4)
-    (session,) = rundir.read_json(RunDir(tmp_path / "run").provenance)["sessions"]
-    assert session["hardware"]["devices"] == 8
+    sessions = rundir.read_json(RunDir(tmp_path / "run").provenance)["sessions"]
+    assert [s["from_step"] for s in sessions] == [0, 4]
+    assert sessions[0]["hardware"]["devices"] == 8
 
 
-def test_devices_are_as_many_as_divide_the_batch(root, caplog):
-    def chosen(**options):
-        return len(choose_devices(tiny.config(root, **options)))
+def test_a_mesh_that_does_not_fit_leaves_no_run_behind(root, tmp_path):
+    with pytest.raises(InputError, match="--mesh data=4"):
+        start(root, "movement", output=str(tmp_path / "run"), devices=None, mesh="data=4")
+    assert not (tmp_path / "run").exists()
 
-    assert chosen(batch_size=8, devices=None) == 8 and not caplog.text
-    assert chosen(batch_size=8, devices=3) == 2 and "2 of 3 devices" in caplog.text
-    assert chosen(batch_size=12, devices=None) == 6
-    with pytest.raises(InputError, match=r"--devices is 9, but there are 8"):
-        chosen(devices=9)
+
+def test_accumulation_is_part_of_what_a_run_computes(finished, root):
+    with pytest.raises(InputError, match="--accumulate was 1, now 2"):
+        start(root, "movement", eval_every=2, accumulate=2)
 
 
 def test_a_run_that_lost_its_end_finishes_without_a_step(finished, root, tmp_path):

@@ -1,4 +1,4 @@
-"""The train step: what it reports, what it compiles, and that devices do not change it."""
+"""The train step: what it reports, what it compiles, and its gradients and losses."""
 
 import dataclasses
 
@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mpjax.errors import InputError
 from mpjax.models import PRUNABLE, BertConfig, encoder
-from mpjax.optim import OptimizerConfig, make_optimizer, pruning_state
-from mpjax.pruning import RULES, flatten, make_rule, prune_params, select
+from mpjax.optim import OptimizerConfig, make_optimizer
+from mpjax.pruning import RULES, flatten, make_rule, select
 from mpjax.training.losses import distillation_loss, mlm_loss, qa_loss, task_loss
-from mpjax.training.sharding import make_mesh
 from mpjax.training.state import create_state
 from mpjax.training.step import fold, make_gradients, make_predict, make_train_step
 
@@ -36,7 +36,7 @@ def make_batch(step: int) -> dict[str, np.ndarray]:
     }
 
 
-def build(name: str, mesh=None, dropout: float = 0.1):
+def build(name: str, dropout: float = 0.1):
     config = dataclasses.replace(
         CONFIG, hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout
     )
@@ -46,30 +46,8 @@ def build(name: str, mesh=None, dropout: float = 0.1):
     module = encoder(config, "classification", dtype=dtype, param_dtype=dtype)
     params = module.init(jax.random.key(0), jnp.zeros((1, 4), jnp.int32))["params"]
     state = create_state(params, rule, tx, where=PRUNABLE, seed=1)
-    step = make_train_step(module, rule, tx, task_loss("classification"), where=PRUNABLE, mesh=mesh)
+    step = make_train_step(module, rule, tx, task_loss("classification"), where=PRUNABLE)
     return module, rule, state, step
-
-
-@pytest.mark.parametrize("name", ["dense", *sorted(RULES)])
-def test_eight_devices_equal_one(name, x64):
-    runs = {}
-    for devices in (1, 8):
-        _, rule, state, step = build(name, make_mesh(jax.devices()[:devices]))
-        losses = []
-        for t in range(TOTAL):
-            state, metrics = step(state, make_batch(t))
-            losses.append(float(metrics["loss"]))
-        masks = {}
-        if rule is not None:
-            now = pruning_state(state.opt_state)
-            _, masks = prune_params(rule, state.params, state.scores, now.threshold, PRUNABLE)
-        runs[devices] = losses, flatten(masks)
-    np.testing.assert_allclose(runs[8][0], runs[1][0], rtol=0, atol=1e-9)
-    for path, mask in runs[1][1].items():
-        if name == "l0":  # gates are numbers, not bits
-            np.testing.assert_allclose(runs[8][1][path], mask, rtol=0, atol=1e-9)
-        else:
-            np.testing.assert_array_equal(runs[8][1][path], mask)
 
 
 @pytest.mark.parametrize("name", ["dense", *sorted(RULES)])
@@ -163,3 +141,77 @@ def test_predict_runs_without_dropout():
     predict = make_predict(module)
     batch = make_batch(0)
     np.testing.assert_array_equal(predict(state.params, batch), predict(state.params, batch))
+
+
+def whole_and_in_parts(head: str, parts: int, module, batch):
+    rule = make_rule("movement")
+    params = module.init(jax.random.key(0), jnp.zeros((1, 4), jnp.int32))["params"]
+    scores = jax.tree.map(
+        lambda w: jax.random.normal(jax.random.key(3), w.shape, w.dtype), select(params, PRUNABLE)
+    )
+    found = []
+    for n in (1, parts):
+        gradients = make_gradients(module, rule, task_loss(head), where=PRUNABLE, accumulate=n)
+        found.append(jax.jit(gradients)({"params": params, "scores": scores}, batch, 0.3))
+    return found
+
+
+@pytest.mark.parametrize("head", ["classification", "mlm"])
+def test_microbatches_add_up_to_the_batch(head, x64):
+    batch = make_batch(0)
+    if head == "mlm":  # unequal numbers of predicted tokens, in one part none at all
+        labels = np.full((16, 12), -100, np.int32)
+        for row in range(1, 16):
+            labels[row, : row % 4 * 3] = row
+        batch["labels"] = labels
+    module = encoder(CONFIG, head, jnp.float64, jnp.float64)
+    (one, grads), (several, parts) = whole_and_in_parts(head, 4, module, batch)
+    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-12)  # noqa: E731
+    jax.tree.map(close, (one, grads), (several, parts))
+
+
+def test_every_microbatch_drops_other_things():
+    config = dataclasses.replace(CONFIG, hidden_dropout_prob=0.5)
+    module = encoder(config, "classification")
+    params = module.init(jax.random.key(0), jnp.zeros((1, 4), jnp.int32))["params"]
+    batch = {name: np.repeat(x[:1], 4, axis=0) for name, x in make_batch(0).items()}
+    gradients = make_gradients(
+        module, None, task_loss("classification"), where=PRUNABLE, accumulate=4
+    )
+    (_, (_, logits)), _ = gradients({"params": params}, batch, None, jax.random.key(1))
+    assert len({tuple(row) for row in np.asarray(logits).tolist()}) == 4
+
+
+@pytest.mark.parametrize(
+    "how", [{"remat": True}, {"scan_layers": True}, {"remat": True, "scan_layers": True}]
+)
+def test_layers_give_the_same_however_they_are_run(how, x64):
+    plain = encoder(CONFIG, "classification", jnp.float64, jnp.float64)
+    other = plain.clone(**how)
+    params = plain.init(jax.random.key(0), jnp.zeros((1, 4), jnp.int32))["params"]
+    again = other.init(jax.random.key(0), jnp.zeros((1, 4), jnp.int32))["params"]
+    jax.tree.map(np.testing.assert_array_equal, params, again)
+    results, programs = [], []
+    for module in (plain, other):
+        gradients = make_gradients(module, None, task_loss("classification"), where=PRUNABLE)
+        args = {"params": params}, make_batch(0), None, jax.random.key(7)
+        lowered = jax.jit(gradients).lower(*args)
+        programs.append(lowered.as_text())
+        results.append(lowered.compile()(*args))
+    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-12)  # noqa: E731
+    jax.tree.map(close, *results)
+    products = [text.count("dot_general") for text in programs]
+    if how == {"remat": True}:
+        assert products[1] > products[0], "the layers are computed again"
+    else:
+        assert products[1] < products[0], "one layer is compiled, not two"
+
+
+def test_layers_of_different_sizes_are_not_scanned():
+    module = encoder(CONFIG, "classification").clone(scan_layers=True)
+    params = module.init(jax.random.key(0), jnp.zeros((1, 4), jnp.int32))["params"]
+    layer = params["bert"]["encoder"]["layer_1"]["ffn"]
+    layer["in"] = {"kernel": jnp.zeros((16, 8)), "bias": jnp.zeros(8)}
+    layer["out"]["kernel"] = jnp.zeros((8, 16))
+    with pytest.raises(InputError, match=r"differ in size.*--scan-layers"):
+        module.apply({"params": params}, jnp.zeros((1, 4), jnp.int32))

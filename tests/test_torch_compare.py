@@ -69,7 +69,7 @@ def test_with_dropout_the_scores_agree_as_two_seeds_do(root):
     """Not equal any more, and yet alike: only the noise differs."""
     job = prepare(resolve(tiny.config(root, steps=30, learning_rate=1e-3)))
     [*_, last] = torch_compare.compare(job, 30, double=False, dropout=True)
-    assert 0.5 < last["scores"]["correlation"] < 1 - 1e-6
+    assert 0 < last["scores"]["correlation"] < 1 - 1e-6
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -7,6 +7,8 @@ a constant, the constant is a property of their config; where by more, by a meth
 Shapes: B examples, L tokens, H hidden size, N heads, D features of a head, V vocabulary.
 """
 
+import functools
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import flax.linen as nn
@@ -143,14 +145,59 @@ class Layer(Block):
 
 
 class Stack(Block):
-    """All the layers, ``layer_0`` first."""
+    """All the layers, ``layer_0`` first, each with a dropout key of its own.
+
+    However they are run, the parameters and the results are the same. ``remat`` computes every
+    layer again for the gradient instead of keeping its activations. ``scan_layers`` stacks the
+    parameters of the layers inside the program and loops over one compiled layer.
+    """
+
+    remat: bool = False
+    scan_layers: bool = False
 
     @nn.compact
     def __call__(self, x: Array, mask: Array | None, deterministic: bool) -> Array:
-        for i in range(self.config.num_hidden_layers):
-            layer = Layer(self.config.layer(i), self.dtype, self.param_dtype, name=f"layer_{i}")
-            x = layer(x, mask, deterministic)
+        def layer(i: int, **place: Any) -> Layer:
+            return Layer(self.config.layer(i), self.dtype, self.param_dtype, **place)
+
+        count = self.config.num_hidden_layers
+        if self.is_initializing():
+            for i in range(count):
+                x = layer(i, name=f"layer_{i}")(x, mask, deterministic)
+            return x
+        params = [self.variables["params"][f"layer_{i}"] for i in range(count)]
+        keys = None if deterministic else jax.random.split(self.make_rng("dropout"), count)
+
+        def run(i: int, x: Array, inputs: Any) -> tuple[Any, None]:
+            own, key = inputs
+            rngs = {} if key is None else {"dropout": key}
+            apply = layer(i, parent=None).apply
+            return apply({"params": own}, x, mask, deterministic, rngs=rngs), None
+
+        if self.remat:
+            run = jax.checkpoint(run, static_argnums=0)
+        if self.scan_layers:
+            inputs = stacked(params, self.dtype), keys
+            return jax.lax.scan(functools.partial(run, 0), x, inputs)[0]
+        for i in range(count):
+            x, _ = run(i, x, (params[i], None if keys is None else keys[i]))
         return x
+
+
+def stacked(layers: Sequence[Any], dtype: DTypeLike) -> Any:
+    """The parameters of equal layers along a new first axis, kernels in ``dtype``."""
+
+    def stack(path: Any, *leaves: Array) -> Array:
+        # What a layer does first anyway, done before the loop reads a layer from the stack.
+        narrow = path[-1].key == "kernel"
+        return jnp.stack([leaf.astype(dtype) if narrow else leaf for leaf in leaves])
+
+    if len({str(jax.tree.map(jnp.shape, layer)) for layer in layers}) > 1:
+        raise InputError(
+            "the layers of this model differ in size, so they cannot be stacked; leave out "
+            "--scan-layers"
+        )
+    return jax.tree_util.tree_map_with_path(stack, *layers)
 
 
 class Body(Block):
@@ -161,13 +208,16 @@ class Body(Block):
 
     embeddings: type[Embeddings] = Embeddings
     pooled: bool = False
+    remat: bool = False
+    scan_layers: bool = False
 
     @nn.compact
     def __call__(
         self, input_ids: Array, mask: Array | None, token_type_ids: Array, deterministic: bool
     ) -> tuple[Array, Array | None]:
         x = self.part(self.embeddings, "embeddings")(input_ids, token_type_ids, deterministic)
-        x = self.part(Stack, "encoder")(x, mask, deterministic)
+        c, run = self.config, (self.remat, self.scan_layers)
+        x = Stack(c, self.dtype, self.param_dtype, *run, name="encoder")(x, mask, deterministic)
         if not self.pooled:
             return x, None
         return x, jnp.tanh(self.dense(self.config.hidden_size, "pooler")(x[:, 0]))
@@ -198,6 +248,8 @@ class Encoder(Block):
     """
 
     head: str = "classification"
+    remat: bool = False  # see `Stack`
+    scan_layers: bool = False
 
     prefix: ClassVar[str]  # the body's name among the params
     pooled: ClassVar[tuple[str, ...]] = ()  # heads whose folders have a pooler in the body
@@ -218,7 +270,10 @@ class Encoder(Block):
         if attention_mask is not None:
             mask = jnp.asarray(attention_mask).astype(bool)[:, None, None, :]
         pooled = self.head in self.pooled
-        body = Body(c, self.dtype, self.param_dtype, self.embeddings, pooled, name=self.prefix)
+        body = Body(
+            c, self.dtype, self.param_dtype, self.embeddings, pooled, self.remat, self.scan_layers,
+            name=self.prefix,
+        )  # fmt: skip
         hidden, first = body(ids, mask, types, deterministic)
         if self.head == "features":
             return hidden

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from mpjax.errors import InputError
 from mpjax.training.board import check_installed
+from mpjax.training.mesh import check_mesh
 from mpjax.training.options import DENSE, check_choices, check_ranges, option
 from mpjax.training.structured import check_fill, check_structure
 
@@ -23,7 +24,9 @@ HUB = "hub"  # as --data: the task's data set on the Hugging Face hub
 _THRESHOLDS = ("initial_threshold", "final_threshold")
 _SCORES = ("final_lambda", "regularization", "score_learning_rate", "mask_scale")
 # Options that say where and how a run is stored and computed, and change none of its numbers.
-OPERATIONAL = ("output", "checkpoint_every", "cache", "devices", "tensorboard")
+OPERATIONAL = (
+    "output", "checkpoint_every", "cache", "devices", "mesh", "remat", "scan_layers", "tensorboard",
+)  # fmt: skip
 
 
 def _option(default: Any, help: str, **more: Any) -> Any:
@@ -129,7 +132,21 @@ class TrainConfig:
     dtype: str = _option(
         "float32", "type to compute in; weights stay float32", choices=("float32", "bfloat16")
     )
+    accumulate: int = _option(
+        1, "parts of a batch that are computed one after another, to fit a large one into memory"
+    )
     devices: int | None = _option(None, "use the first N devices only (default: all)")
+    mesh: str | None = _option(
+        None,
+        "what devices share, as data=4,fsdp=2,tensor=2: rows of the batch over data and fsdp, "
+        "weights, scores and optimizer state over fsdp and tensor (default: data alone)",
+    )
+    remat: bool = _option(
+        False, "compute every layer again for the gradient: less memory, about a third more time"
+    )
+    scan_layers: bool = _option(
+        False, "compile one layer and loop over it: compiles faster, the results are the same"
+    )
     limit_train: int | None = _option(
         None, "train on N rows only: the first N after random.Random(0).shuffle of the file's rows"
     )
@@ -168,6 +185,7 @@ def resolve(config: TrainConfig) -> TrainConfig:
             raise InputError(f"{option(name)} is missing (see: mpjax train --help)")
     check_ranges(config)
     check_choices(config)
+    check_mesh(config)
     if config.tensorboard:
         check_installed()
     config = dataclasses.replace(config, **_distillation(config))

@@ -53,6 +53,8 @@ def evaluate(
     Raises:
       InputError: an unfinished run, a model without a trained head for the task, bad data.
     """
+    import jax
+
     from mpjax import models
     from mpjax.training.step import make_predict
 
@@ -82,7 +84,8 @@ def evaluate(
         )
     check_fits(loaded, encoded)
     dev = DevSet(chosen, rows, encoded)
-    logits = dev_logits(make_predict(loaded.module), loaded.params, dev, batch_size)
+    params = jax.device_put(loaded.params)
+    logits = dev_logits(make_predict(loaded.module), params, dev, batch_size)
     if predictions is None:
         score = chosen.score(rows, encoded, logits)
     else:

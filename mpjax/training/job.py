@@ -5,6 +5,7 @@ Nothing is written and nothing is compiled here: what goes wrong, goes wrong bef
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import random
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from mpjax.training.cache import cache_folder
 from mpjax.training.config import Plan, TrainConfig, make_rule, plan
 from mpjax.training.filling import Masks, fill
 from mpjax.training.masking import MaskedBatches
+from mpjax.training.mesh import batch_parts, choose_mesh
 from mpjax.training.plain import load_plain, starting_scores
 from mpjax.training.progress import log
 from mpjax.training.rundir import RunDir, is_run
@@ -27,6 +29,8 @@ from mpjax.training.structured import make_structure
 from mpjax.training.teacher import Teacher, prepare_teacher
 
 if TYPE_CHECKING:
+    from jax.sharding import Mesh
+
     from mpjax.models import Model
     from mpjax.pruning import Rule, Structure, Tree
     from mpjax.tasks.base import Encoded, Row, Task
@@ -50,7 +54,7 @@ class DevSet:
 
 @dataclass(frozen=True)
 class Job:
-    """A run, ready to start: data as arrays, pretrained parameters, rule, lengths."""
+    """A run, ready to start: data and pretrained parameters on the host, rule, lengths, mesh."""
 
     config: TrainConfig
     task: Task
@@ -59,10 +63,17 @@ class Job:
     dev: DevSet
     rule: Rule | None
     plan: Plan
+    mesh: Mesh
     structure: Structure
     held: Masks | None = None  # outside of them a filled model is zero and stays so
     teacher: Teacher | None = None
     scores: Tree | None = None  # to start from, of a training checkpoint
+
+    @property
+    def eval_batch(self) -> int:
+        """Rows per step of evaluation: those asked for, rounded up to what the mesh splits."""
+        parts = batch_parts(self.mesh)
+        return -(-self.config.eval_batch_size // parts) * parts
 
     @property
     def derived(self) -> dict[str, Any]:
@@ -86,6 +97,7 @@ def prepare(config: TrainConfig) -> Job:
     from mpjax import models
     from mpjax.pruning import select
 
+    mesh = choose_mesh(config)
     task = tasks.get(config.task)
     folder = model_folder(config.model) if config.fill_from else models.resolve(config.model)
     rows = limited(task.read(config.data, "train"), config.limit_train)
@@ -108,6 +120,7 @@ def prepare(config: TrainConfig) -> Job:
     held = None
     if config.fill_from:
         model, held = fill(Path(config.fill_from), model)
+    model = _run_as_asked(model, config)
     for part in (encoded, dev.encoded):
         check_fits(model, part)
     teacher = None
@@ -123,9 +136,21 @@ def prepare(config: TrainConfig) -> Job:
     groups = structure.groups(select(model.params, models.PRUNABLE))  # refuses what cannot divide
     scores = starting_scores(model, config, {group.path: group.shape for group in groups})
     return Job(
-        config, task, model, batches, dev, rule=make_rule(config), plan=sizes, structure=structure,
-        held=held, teacher=teacher, scores=scores,
+        config, task, model, batches, dev, rule=make_rule(config), plan=sizes, mesh=mesh,
+        structure=structure, held=held, teacher=teacher, scores=scores,
     )  # fmt: skip
+
+
+def _run_as_asked(model: Model, config: TrainConfig) -> Model:
+    """The model with `--remat` and `--scan-layers`, refused where its layers cannot be scanned."""
+    import jax
+    import numpy as np
+
+    how: dict[str, Any] = {"remat": config.remat, "scan_layers": config.scan_layers}
+    module = model.module.clone(**how)
+    if config.scan_layers:
+        jax.eval_shape(module.apply, {"params": model.params}, np.ones((1, 1), np.int32))
+    return dataclasses.replace(model, module=module)
 
 
 def make_batches(
@@ -187,19 +212,25 @@ def load(
     masked: bool = True,
     threshold: float | None = None,
 ) -> Model:
-    """The model of a folder with the head that a task needs.
+    """The model of a folder with the head that a task needs, its parameters on the host.
+
+    A device gets its own shards of them, and no more, once it is known which those are.
 
     Args:
       masked: mask the weights of a training checkpoint, see `plain.load_plain`; else leave them
         as they are, with the scores beside them.
     """
+    import jax
+
     from mpjax import models
 
     labels = ("LABEL_0",) if task.head == "regression" else task.labels or None
     head, options = MODEL_HEADS[task.head], {"labels": labels, "seed": seed, "dtype": dtype}
     if masked:
-        return load_plain(folder, head, threshold=threshold, **options)
-    return models.load_model(folder, head, keep_scores=True, **options)
+        model = load_plain(folder, head, threshold=threshold, **options)
+    else:
+        model = models.load_model(folder, head, keep_scores=True, **options)
+    return dataclasses.replace(model, params=jax.device_get(model.params))
 
 
 def check_fits(model: Model, encoded: Encoded) -> None:
@@ -223,27 +254,6 @@ def check_fits(model: Model, encoded: Encoded) -> None:
                 f"the tokenizer of {model.folder} makes {name} up to {largest}, but {key} of its "
                 f"config.json is {size}; tokenizer and model do not belong together"
             )
-
-
-def choose_devices(config: TrainConfig) -> list[Any]:
-    """The devices of a run: the most that a batch can be split over evenly.
-
-    Raises:
-      InputError: more devices asked for than there are.
-    """
-    import jax
-
-    found = jax.devices()
-    if config.devices is not None and config.devices > len(found):
-        raise InputError(f"--devices is {config.devices}, but there are {len(found)}; lower it")
-    wanted = config.devices or len(found)
-    used = max(n for n in range(1, wanted + 1) if config.batch_size % n == 0)
-    if used < wanted:
-        log.warning(
-            "using %d of %d devices: --batch-size %d does not split further",
-            used, wanted, config.batch_size,
-        )  # fmt: skip
-    return found[:used]
 
 
 def check_trainable(model: Model) -> None:

@@ -15,12 +15,12 @@ from mpjax.training.board import Board
 from mpjax.training.checkpoints import Checkpoints
 from mpjax.training.config import TrainConfig, resolve
 from mpjax.training.evaluate import score_dev
-from mpjax.training.job import Job, choose_devices, prepare
+from mpjax.training.job import Job, prepare
 from mpjax.training.journal import Journal
 from mpjax.training.progress import Interrupted, StopRequests, bar, log
 from mpjax.training.recipe import learning_rates, optimizer, training_loss, with_answers
 from mpjax.training.rundir import RunDir
-from mpjax.training.state import TrainState, create_state
+from mpjax.training.state import TrainState, create_sharded_state
 from mpjax.training.step import fold, make_predict, make_train_step
 
 
@@ -75,21 +75,23 @@ def finish(job: Job, run: RunDir, params: Any) -> dict[str, Any]:
 def _train(job: Job, run: RunDir) -> TrainState:
     """The state after the last step, with its parameters folded."""
     config, total = job.config, job.plan.total_steps
-    mesh = sharding.make_mesh(choose_devices(config))
-    place = functools.partial(jax.device_put, device=sharding.batch_sharding(mesh))
+    place = functools.partial(sharding.place_batch, mesh=job.mesh)
     where = models.PRUNABLE
     tx = optimizer(job)
-    state = create_state(
-        job.model.params, job.rule, tx, where=where, structure=job.structure, seed=config.seed,
+    state, shardings = create_sharded_state(
+        job.model.params, job.rule, tx, job.mesh,
+        where=where, structure=job.structure, seed=config.seed,
         score_init=config.mask_init, score_scale=config.mask_scale, scores=job.scores,
     )  # fmt: skip
-    state = jax.device_put(state, sharding.replicated(mesh))
     step_fn = make_train_step(
         job.model.module, job.rule, tx, training_loss(job),
-        where=where, structure=job.structure, mesh=mesh,
+        where=where, structure=job.structure, accumulate=config.accumulate, shardings=shardings,
     )  # fmt: skip
     predict = make_predict(job.model.module)
-    folded = jax.jit(functools.partial(fold, rule=job.rule, where=where, structure=job.structure))
+    folded = jax.jit(
+        functools.partial(fold, rule=job.rule, where=where, structure=job.structure),
+        out_shardings=shardings.params,
+    )
     with ExitStack() as stack:
         checkpoints = stack.enter_context(Checkpoints(run.checkpoints))
         stop = stack.enter_context(StopRequests())
@@ -106,7 +108,7 @@ def _train(job: Job, run: RunDir) -> TrainState:
             if step % config.log_every == 0 or step == total:
                 notes.train(step, {**metrics, **learning_rates(job, step - 1)})
             if step == total or (config.eval_every and step % config.eval_every == 0):
-                score = score_dev(predict, folded(state), job.dev, config.eval_batch_size, place)
+                score = score_dev(predict, folded(state), job.dev, job.eval_batch, place)
                 notes.evaluation(step, score)
             if step % config.checkpoint_every == 0 or step == total or stop.signal:
                 notes.sync()

@@ -45,6 +45,19 @@ LOSSES: dict[str, Loss] = {
 }
 
 
+def terms(batch: Mapping[str, jax.Array]) -> jax.Array:
+    """What a loss of this batch is the mean of: predicted tokens where labels are (B, L), or rows.
+
+    >>> import jax.numpy as jnp
+    >>> int(terms({"labels": jnp.array([[3, -100], [-100, -100]])}))
+    1
+    """
+    labels = batch.get("labels")
+    if labels is not None and labels.ndim == 2:
+        return jnp.sum(labels != IGNORED)
+    return jnp.asarray(len(next(iter(batch.values()))))
+
+
 def task_loss(head: str) -> Loss:
     """The loss for a head, a function of (logits, batch) to a scalar in the dtype of the logits.
 

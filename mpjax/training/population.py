@@ -102,7 +102,7 @@ def make_population(job: Job, devices: Sequence[Any]) -> Population:
         mine = _with_traits(job, own)
         train_step = make_train_step(
             job.model.module, mine.rule, optimizer(mine), training_loss(mine),
-            where=PRUNABLE, structure=job.structure,
+            where=PRUNABLE, structure=job.structure, accumulate=job.config.accumulate,
         )  # fmt: skip
         return train_step(state, batch)
 

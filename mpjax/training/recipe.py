@@ -68,5 +68,5 @@ def with_answers(job: Job) -> Job:
     if job.teacher is None:
         return job
     folder = cache_folder(job.config.cache)
-    answers = teacher_logits(job.teacher, job.config.eval_batch_size, folder and folder / "teacher")
+    answers = teacher_logits(job.teacher, job.eval_batch, folder and folder / "teacher", job.mesh)
     return dataclasses.replace(job, batches=job.batches.with_array("teacher_logits", answers))

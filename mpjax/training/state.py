@@ -6,8 +6,10 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
 
 from mpjax.pruning import ELEMENT, Rule, Structure, Tree, Where, select
+from mpjax.training import sharding
 
 
 @flax.struct.dataclass
@@ -68,3 +70,28 @@ def create_state(
     params = jax.tree.map(jnp.array, params)
     opt_state = tx.init({"params": params, "scores": own})
     return TrainState(jnp.zeros((), jnp.int32), params, own, opt_state, rng)
+
+
+def create_sharded_state(
+    params: Any,
+    rule: Rule | None,
+    tx: optax.GradientTransformation,
+    mesh: Mesh,
+    *,
+    scores: Tree | None = None,
+    **options: Any,
+) -> tuple[TrainState, TrainState]:
+    """The state before the first step, every leaf made in its shards, and its shardings.
+
+    Args:
+      params, scores: arrays of the host. options: the others of `create_state`.
+    """
+
+    def create(params: Any, scores: Tree | None) -> TrainState:
+        return create_state(params, rule, tx, scores=scores, **options)
+
+    shardings = sharding.shardings(jax.eval_shape(create, params, scores), mesh)
+    own = jax.device_put(params, shardings.params)
+    starting = None if scores is None else jax.device_put(scores, shardings.scores)
+    program = jax.jit(create, out_shardings=shardings, donate_argnums=(0, 1))
+    return program(own, starting), shardings

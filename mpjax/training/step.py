@@ -11,8 +11,9 @@ from jax.sharding import Mesh
 
 from mpjax.optim import ClipState, SparsityState, find_state, pruning_state
 from mpjax.pruning import ELEMENT, Rule, Structure, Tree, Where, mask_density, prune_params, select
+from mpjax.training.accumulation import value_and_grad
 from mpjax.training.losses import Loss
-from mpjax.training.sharding import batch_sharding, replicated
+from mpjax.training.sharding import batch_sharding, gather, replicated
 from mpjax.training.state import TrainState
 
 Batch = Mapping[str, Any]
@@ -27,7 +28,8 @@ def make_train_step(
     *,
     where: Where,
     structure: Structure = ELEMENT,
-    mesh: Mesh | None = None,
+    accumulate: int = 1,
+    shardings: TrainState | None = None,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
     """Compiles the step; the state that goes in is donated, so use the one that comes out.
 
@@ -42,7 +44,9 @@ def make_train_step(
       tx: from ``optim.make_optimizer`` with the same rule.
       loss: of (logits, batch), a scalar; see ``losses.task_loss``.
       where: picks the kernels to prune. structure: what one score decides about.
-      mesh: devices; the batch is split over its ``data`` axis. None = the default device.
+      accumulate: microbatches that a batch is computed in, see :func:`make_gradients`.
+      shardings: of the state, from ``sharding.shardings``; the batch is split over ``data`` and
+        ``fsdp`` of their mesh. None = the default device.
 
     Returns:
       ``step(state, batch)`` to the next state and scalar metrics: ``loss`` (total), ``task_loss``,
@@ -50,7 +54,10 @@ def make_train_step(
       that is trained, penalty included, before clipping).
     """
 
-    gradients = make_gradients(module, rule, loss, where=where, structure=structure)
+    mesh: Any = None if shardings is None else shardings.step.mesh  # pyright: ignore
+    gradients = make_gradients(
+        module, rule, loss, where=where, structure=structure, accumulate=accumulate, mesh=mesh
+    )
 
     def train_step(state: TrainState, batch: Batch):
         dropout_key, noise_key = jax.random.split(jax.random.fold_in(state.rng, state.step))
@@ -75,13 +82,13 @@ def make_train_step(
             metrics |= _pruning_metrics(penalty, masks, covers, now, task_loss)
         return new, metrics
 
-    if mesh is None:
+    if shardings is None:
         return jax.jit(train_step, donate_argnums=0)
     return jax.jit(
         train_step,
         donate_argnums=0,
-        in_shardings=(replicated(mesh), batch_sharding(mesh)),
-        out_shardings=(replicated(mesh), replicated(mesh)),
+        in_shardings=(shardings, batch_sharding(mesh)),
+        out_shardings=(shardings, replicated(mesh)),
     )
 
 
@@ -92,24 +99,44 @@ def make_gradients(
     *,
     where: Where,
     structure: Structure = ELEMENT,
+    accumulate: int = 1,
+    mesh: Mesh | None = None,
 ) -> Callable[..., tuple[tuple[jax.Array, tuple[Tree, jax.Array]], Any]]:
     """The part of the step before the optimiser, a pure function.
+
+    The masks are made once; the gradient of the pruned parameters, which the microbatches add up,
+    goes back through them once, to weights and scores.
+
+    Args:
+      accumulate: microbatches of a batch; see :func:`accumulation.value_and_grad`. Each gathers the
+        parameters anew, so that what adds up are shards in the parameters' dtype.
+      mesh: that the parameters are split over; see :func:`sharding.gather`.
 
     Returns:
       ``gradients(variables, batch, threshold, dropout_key=None, noise=None)`` to
       ``((task_loss, (masks, logits)), grads)``, the gradients over both collections.
     """
 
-    def loss_fn(variables, batch, threshold, dropout_key=None, noise=None):
-        params, masks = variables["params"], {}
-        if rule is not None:
-            params, masks = prune_params(
-                rule, params, variables["scores"], threshold, where, noise, structure
-            )
-        logits = apply_model(module, params, batch, dropout_key)
-        return loss(logits, batch), (masks, logits)
+    def prune(variables, threshold, noise):
+        params, scores = variables["params"], variables.get("scores", {})
+        if rule is None:
+            return params, {}
+        return prune_params(rule, params, scores, threshold, where, noise, structure)
 
-    return jax.value_and_grad(loss_fn, has_aux=True)
+    def loss_fn(params, batch, dropout_key):
+        if mesh is not None:
+            params = gather(params, mesh, getattr(module, "dtype", None))
+        logits = apply_model(module, params, batch, dropout_key)
+        return loss(logits, batch), logits
+
+    def gradients(variables, batch, threshold, dropout_key=None, noise=None):
+        params, pull_back, masks = jax.vjp(
+            lambda v: prune(v, threshold, noise), variables, has_aux=True
+        )
+        (task_loss, logits), slope = value_and_grad(loss_fn, accumulate)(params, batch, dropout_key)
+        return (task_loss, (masks, logits)), pull_back(slope)[0]
+
+    return gradients
 
 
 def _pruning_metrics(

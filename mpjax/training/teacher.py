@@ -23,6 +23,8 @@ from mpjax.tasks.batches import collect, eval_batches
 from mpjax.training.progress import bar, log
 
 if TYPE_CHECKING:
+    from jax.sharding import Mesh
+
     from mpjax.models import Model
     from mpjax.tasks.base import Encoded, Row, Task, Tokenizer
 
@@ -71,11 +73,14 @@ def prepare_teacher(
     return Teacher(model, encoded, data_cache.key(task, rows, tokenizer, encoded.width))
 
 
-def teacher_logits(teacher: Teacher, batch_size: int, cache: Path | None = None) -> np.ndarray:
+def teacher_logits(
+    teacher: Teacher, batch_size: int, cache: Path | None = None, mesh: Mesh | None = None
+) -> np.ndarray:
     """Logits of every training row, float32: (n, classes), or (n, L, 2) for question answering.
 
     Args:
       batch_size: rows per step; it does not change the result beyond rounding.
+      mesh: devices to compute on, which must split `batch_size`; None = the default device.
       cache: folder to keep them in, under a name that hangs on the teacher's weights and the data.
     """
     path = None
@@ -86,17 +91,21 @@ def teacher_logits(teacher: Teacher, batch_size: int, cache: Path | None = None)
                 return np.load(path, allow_pickle=False)
             except (OSError, ValueError, EOFError):  # cut short: made anew
                 path.unlink()
-    logits = _predict(teacher, batch_size)
+    logits = _predict(teacher, batch_size, mesh)
     if path is not None:
         _save(path, logits)
     return logits
 
 
-def _predict(teacher: Teacher, batch_size: int) -> np.ndarray:
+def _predict(teacher: Teacher, batch_size: int, mesh: Mesh | None) -> np.ndarray:
+    import jax
+
+    from mpjax.training.sharding import make_mesh, place, place_batch
     from mpjax.training.step import make_predict
 
+    mesh = make_mesh({"data": 1}, jax.devices()[:1]) if mesh is None else mesh
+    params = place(teacher.model.params, mesh)
     encoded, predict = teacher.encoded, make_predict(teacher.model.module)
-    batch_size = min(batch_size, len(encoded))
     # A span's loss runs over the padding too, and a batch of the student may be longer than the
     # one its row meets here: question answering is computed at full width.
     lengths = () if teacher.model.head == "qa" else None
@@ -104,7 +113,8 @@ def _predict(teacher: Teacher, batch_size: int) -> np.ndarray:
     steps = -(-len(encoded) // batch_size)
     batches = bar(eval_batches(encoded, batch_size, lengths), steps, 0, "teacher")
     results: Any = (
-        (rows, np.asarray(predict(teacher.model.params, _inputs(batch)))) for batch, rows in batches
+        (rows, np.asarray(predict(params, place_batch(_inputs(batch), mesh))))
+        for batch, rows in batches
     )
     return collect(encoded, results).astype(np.float32)
 
