@@ -11,10 +11,10 @@ import pytest
 from flax import linen as nn
 
 from mpjax.errors import InputError
-from mpjax.models import BertConfig, encoder
+from mpjax.models import BertConfig, encoder, make_structure
 from mpjax.models.blocks import Block, FeedForward
 from mpjax.optim import OptimizerConfig, make_optimizer, pruning_state
-from mpjax.pruning import flatten, make_rule, prune_params
+from mpjax.pruning import ELEMENT, flatten, make_rule, prune_params
 from mpjax.training.checkpoints import Checkpoints
 from mpjax.training.config import TrainConfig, resolve
 from mpjax.training.losses import task_loss
@@ -27,6 +27,11 @@ CONFIG = BertConfig(
     vocab_size=64, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
     intermediate_size=24, max_position_embeddings=16,
 )  # fmt: skip
+# Layers that differ, in sizes that an axis may not divide: one head of eight features, 21 units.
+SHRUNK = dataclasses.replace(
+    CONFIG, num_hidden_layers=2, pruned_heads=((), (1,)), ffn_per_layer=(24, 21)
+)
+HYBRID = make_structure("attention=block:4x4,ffn=units", head_size=8)
 MESHES = {
     "one": {},
     "data": {"data": 8},
@@ -76,25 +81,24 @@ def whole(config=CONFIG, dtype=jnp.float64):
     return encoder(config, "classification", dtype, jnp.promote_types(dtype, jnp.float32))
 
 
-def build(module, rule, mesh, **options):
+def build(module, rule, mesh, structure=ELEMENT, **options):
     ids = jnp.zeros((1, 4), jnp.int32)
     params = jax.jit(module.init)(jax.random.key(0), ids)["params"]
     settings = OptimizerConfig(
         learning_rate=1e-3, score_learning_rate=0.1, warmup_steps=1, final_lambda=20.0
     )
-    tx = make_optimizer(settings, rule, STEPS)
-    state, shardings = create_sharded_state(
-        jax.device_get(params), rule, tx, mesh, where=KERNELS, seed=1
-    )
+    tx = make_optimizer(settings, rule, STEPS, structure)
+    what = {"where": KERNELS, "structure": structure}
+    state, shardings = create_sharded_state(jax.device_get(params), rule, tx, mesh, seed=1, **what)
     loss = task_loss("classification")
-    step = make_train_step(module, rule, tx, loss, where=KERNELS, shardings=shardings, **options)
+    step = make_train_step(module, rule, tx, loss, shardings=shardings, **what, **options)
     return state, shardings, step
 
 
-def run(module, rule, where):
+def run(module, rule, where, structure=ELEMENT, **options):
     """Losses of a whole run on a mesh, and the masks after it, both from the mesh."""
     mesh = mesh_of(where)
-    state, shardings, step = build(module, rule, mesh)
+    state, shardings, step = build(module, rule, mesh, structure, **options)
     losses = []
     for t in range(STEPS):
         state, metrics = step(state, place_batch(make_batch(t), mesh))
@@ -106,19 +110,20 @@ def run(module, rule, where):
     @jax.jit
     def masks(state):
         now = pruning_state(state.opt_state)
-        return prune_params(rule, state.params, state.scores, now.threshold, KERNELS)[1]
+        pruned = state.params, state.scores, now.threshold, KERNELS
+        return prune_params(rule, *pruned, structure=structure)[1]
 
     return losses, flatten(jax.device_get(masks(state)))
 
 
-def check_all_meshes(module, rule):
-    losses, masks = run(module, rule, "one")
+def check_all_meshes(module, rule, structure=ELEMENT, meshes=("data", "fsdp", "all")):
+    losses, masks = run(module, rule, "one", structure)
     assert len(set(losses)) == STEPS
     assert rule is None or 0 < sum(map(np.count_nonzero, masks.values())) < sum(
         mask.size for mask in masks.values()
     )
-    for where in ("data", "fsdp", "all"):
-        others, found = run(module, rule, where)
+    for where in meshes:
+        others, found = run(module, rule, where, structure)
         np.testing.assert_allclose(others, losses, rtol=0, atol=1e-9, err_msg=where)
         for path, mask in masks.items():
             # Gates are numbers: which of them are open must agree to the bit.
@@ -131,8 +136,33 @@ def test_every_rule_gives_the_losses_and_masks_of_one_device(name, x64):
     check_all_meshes(OneBlock(CONFIG, jnp.float64, jnp.float64), RULES[name])
 
 
-def test_an_encoder_gives_the_losses_and_masks_of_one_device(x64):
-    check_all_meshes(whole(), RULES["movement"])
+def test_a_shrunk_encoder_with_scores_of_blocks_and_units_does_so_too(x64):
+    check_all_meshes(whole(SHRUNK), RULES["movement"], HYBRID, ("fsdp", "all"))
+
+
+def test_a_run_in_microbatches_gives_the_losses_and_masks_of_the_whole_batch(x64):
+    module = OneBlock(dataclasses.replace(CONFIG, hidden_dropout_prob=0.0), jnp.float64)
+    losses, masks = run(module, RULES["movement"], "one")
+    others, found = run(module, RULES["movement"], "all", accumulate=4)
+    np.testing.assert_allclose(others, losses, rtol=0, atol=1e-9)
+    jax.tree.map(np.testing.assert_array_equal, found, masks)
+
+
+def test_what_is_trained_stays_float32_and_chooses_so():
+    mesh = mesh_of("all")
+    state, _, step = build(OneBlock(CONFIG, jnp.bfloat16), RULES["movement"], mesh)
+    # All scores are the same number in bfloat16.
+    order = np.random.default_rng(0).permutation(16 * 24).reshape(16, 24)
+    close = jnp.asarray(1 + order * 2.0**-20, jnp.float32)
+    kernel = state.scores["ffn"]["in"]["kernel"]
+    assert len(np.unique(close.astype(jnp.bfloat16))) == 1
+    state.scores["ffn"]["in"]["kernel"] = jax.device_put(close, kernel.sharding)
+    _, masks = prune_params(RULES["movement"], state.params, state.scores, 0.2, KERNELS)
+    chosen = order >= 16 * 24 - int(0.2 * 16 * 24)
+    np.testing.assert_array_equal(masks["ffn"]["in"]["kernel"], chosen)
+    state, metrics = step(state, place_batch(make_batch(0), mesh))
+    floats = [x for x in jax.tree.leaves(state) if jnp.issubdtype(x.dtype, jnp.floating)]
+    assert {x.dtype for x in floats} == {jnp.dtype("float32")} == {metrics["loss"].dtype}
 
 
 MOVE = re.compile(
@@ -157,13 +187,20 @@ def travels(step, *args, folder):
 
 
 @pytest.mark.parametrize(
-    ("name", "where"),
-    [("movement", "all"), ("movement-global", "fsdp"), ("soft_movement", "all"), ("l0", "fsdp")],
+    ("name", "where", "structure"),
+    [
+        ("movement", "all", ELEMENT),
+        ("movement-global", "fsdp", ELEMENT),
+        ("soft_movement", "all", ELEMENT),
+        ("l0", "fsdp", ELEMENT),
+        ("movement", "all", HYBRID),
+    ],
+    ids=["movement", "global", "soft_movement", "l0", "hybrid"],
 )
-def test_no_score_mask_or_key_leaves_its_device(name, where, tmp_path):
+def test_no_score_mask_or_key_leaves_its_device(name, where, structure, tmp_path):
     config = dataclasses.replace(CONFIG, hidden_size=128, intermediate_size=256)
     mesh = mesh_of(where)
-    state, _, step = build(whole(config, jnp.bfloat16), RULES[name], mesh)
+    state, _, step = build(whole(config, jnp.bfloat16), RULES[name], mesh, structure)
     batch = place_batch(make_batch(0), mesh)
     moves = travels(step, state, batch, folder=tmp_path)
     shard = 128 * 128 // 8  # of the smallest kernel: what is not smaller may be one

@@ -170,6 +170,24 @@ def test_microbatches_add_up_to_the_batch(head, x64):
     jax.tree.map(close, (one, grads), (several, parts))
 
 
+def test_masks_are_made_once_for_all_microbatches():
+    made = []
+
+    class Counted(type(make_rule("movement"))):
+        def masks(self, *args):
+            jax.debug.callback(lambda: made.append(1))
+            return super().masks(*args)
+
+    module = encoder(CONFIG, "classification")
+    params = module.init(jax.random.key(0), jnp.zeros((1, 4), jnp.int32))["params"]
+    variables = {"params": params, "scores": select(params, PRUNABLE)}
+    loss = task_loss("classification")
+    gradients = make_gradients(module, Counted(), loss, where=PRUNABLE, accumulate=4)
+    jax.block_until_ready(jax.jit(gradients)(variables, make_batch(0), 0.3))
+    jax.effects_barrier()
+    assert len(made) == 1
+
+
 def test_every_microbatch_drops_other_things():
     config = dataclasses.replace(CONFIG, hidden_dropout_prob=0.5)
     module = encoder(config, "classification")

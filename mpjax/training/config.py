@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from mpjax.errors import InputError
 from mpjax.training.board import check_installed
 from mpjax.training.mesh import check_mesh
-from mpjax.training.options import DENSE, check_choices, check_ranges, option
+from mpjax.training.options import DENSE, check_choices, check_ranges, distillation, option
 from mpjax.training.structured import check_fill, check_structure
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ def resolve(config: TrainConfig) -> TrainConfig:
     check_mesh(config)
     if config.tensorboard:
         check_installed()
-    config = dataclasses.replace(config, **_distillation(config))
+    config = dataclasses.replace(config, **distillation(config))
     paths = {"output": os.path.abspath(os.path.expanduser(config.output))}
     for name in ("model", "data", "teacher", "fill_from"):
         path = os.path.expanduser(getattr(config, name) or "")
@@ -335,17 +335,6 @@ def _method_values(config: TrainConfig) -> dict[str, Any]:
 
 def _has_published_cut(rule: type[Rule]) -> bool:
     return "published_cut" in rule.__dataclass_fields__
-
-
-def _distillation(config: TrainConfig) -> dict[str, Any]:
-    """The published weights of a distilled run; refused without a teacher."""
-    defaults = {"temperature": 2.0, "alpha_ce": 0.1, "alpha_distil": 0.9}
-    if config.teacher:
-        return {name: _or(getattr(config, name), value) for name, value in defaults.items()}
-    for name in defaults:
-        if getattr(config, name) is not None:
-            raise InputError(f"{option(name)} is for distillation; give a --teacher, or leave it")
-    return {}
 
 
 def _or(value: float | None, default: float) -> float:

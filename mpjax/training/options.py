@@ -6,7 +6,7 @@ import dataclasses
 import math
 import pkgutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mpjax.errors import InputError
 
@@ -79,3 +79,18 @@ def check_choices(config: TrainConfig) -> None:
         value = getattr(config, field.name)
         if choices and value is not None and value not in choices:
             raise InputError(f"{option(field.name)} is {value!r}; choose from {', '.join(choices)}")
+
+
+def distillation(config: TrainConfig) -> dict[str, Any]:
+    """Temperature and weights of a distilled run, by default the published; nothing without one.
+
+    Raises:
+      InputError: one of them without a teacher.
+    """
+    defaults = {"temperature": 2.0, "alpha_ce": 0.1, "alpha_distil": 0.9}
+    given = {name: value for name in defaults if (value := getattr(config, name)) is not None}
+    if config.teacher:
+        return defaults | given
+    for name in given:
+        raise InputError(f"{option(name)} is for distillation; give a --teacher, or leave it")
+    return {}
