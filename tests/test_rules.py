@@ -266,3 +266,12 @@ def test_bad_rules_are_refused():
     with pytest.raises(ValueError, match="regularization is 'l2'"):
         make_rule("movement", regularization="l2")
     assert dataclasses.replace(make_rule("l0"), cut=False).final == 1.0
+
+
+def test_only_a_subclass_with_a_name_of_its_own_becomes_a_rule():
+    known = dict(RULES)
+
+    class Mine(RULES["movement"]):
+        pass
+
+    assert Mine.name == "movement" and known == RULES

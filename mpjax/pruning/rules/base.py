@@ -52,7 +52,7 @@ class Rule(abc.ABC):
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        if cls.name:
+        if cls.__dict__.get("name"):  # a subclass without a name of its own replaces no rule
             RULES[cls.name] = cls
 
     def __post_init__(self) -> None:
