@@ -31,7 +31,7 @@ CONFIG = BertConfig(
 SHRUNK = dataclasses.replace(
     CONFIG, num_hidden_layers=2, pruned_heads=((), (1,)), ffn_per_layer=(24, 21)
 )
-HYBRID = make_structure("attention=block:4x4,ffn=units", head_size=8)
+HYBRID = make_structure("attention=block:2x2,ffn=units", head_size=8)
 MESHES = {
     "one": {},
     "data": {"data": 8},
