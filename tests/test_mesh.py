@@ -191,11 +191,12 @@ def travels(step, *args, folder):
     [
         ("movement", "all", ELEMENT),
         ("movement-global", "fsdp", ELEMENT),
+        ("magnitude-global", "fsdp", ELEMENT),
         ("soft_movement", "all", ELEMENT),
         ("l0", "fsdp", ELEMENT),
         ("movement", "all", HYBRID),
     ],
-    ids=["movement", "global", "soft_movement", "l0", "hybrid"],
+    ids=["movement", "published global", "global", "soft_movement", "l0", "hybrid"],
 )
 def test_no_score_mask_or_key_leaves_its_device(name, where, structure, tmp_path):
     config = dataclasses.replace(CONFIG, hidden_size=128, intermediate_size=256)

@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
@@ -462,8 +463,10 @@ def test_configs_that_are_not_a_plain_bert_are_refused_by_key(changes, message, 
     [{"pruned_heads": {}}, {"position_embedding_type": "absolute"}, {"is_decoder": False}],
 )
 def test_plain_values_of_the_same_keys_are_fine(changes, saved):
+    before = models.load_model(saved[0], "classification")
     reconfigure(saved[0], **changes)
-    models.load_model(saved[0], "classification")
+    after = models.load_model(saved[0], "classification")
+    jax.tree.map(np.testing.assert_array_equal, after.params, before.params)
 
 
 def test_damaged_and_absent_files_are_named(saved):

@@ -66,10 +66,13 @@ def test_the_two_trainers_agree_in_float64(name, root):
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_with_dropout_the_scores_agree_as_two_seeds_do(root):
-    """Not equal any more, and yet alike: only the noise differs."""
-    job = prepare(resolve(tiny.config(root, steps=30, learning_rate=1e-3)))
-    [*_, last] = torch_compare.compare(job, 30, double=False, dropout=True)
-    assert 0 < last["scores"]["correlation"] < 1 - 1e-6
+    """Not equal any more, and yet alike: only the noise differs. It is large: three seeds."""
+    found = []
+    for seed in range(3):
+        job = prepare(resolve(tiny.config(root, steps=30, learning_rate=1e-3, seed=seed)))
+        [*_, last] = torch_compare.compare(job, 30, double=False, dropout=True)
+        found.append(last["scores"]["correlation"])
+    assert sum(found) / 3 > 0.5 and max(found) < 1 - 1e-6
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -142,7 +142,7 @@ class TrainConfig:
         "weights, scores and optimizer state over fsdp and tensor (default: data alone)",
     )
     remat: bool = _option(
-        False, "compute every layer again for the gradient: less memory, about a third more time"
+        False, "compute every layer again for the gradient: less memory, more time"
     )
     scan_layers: bool = _option(
         False, "compile one layer and loop over it: compiles faster, the results are the same"
