@@ -2,12 +2,14 @@
 
     python -m experiments.bench selection [--shape 768,3072] [--density 0.1]
     python -m experiments.bench step [--model base|small|tiny] [--batch 16] [--length 128]
+                                     [--give-back-memory]
     python -m experiments.bench compile [--model base]
     python -m experiments.bench shrink [--model base] [--density 0.25] [--batch 16] [--length 128]
     python -m experiments.bench pack [--model base] [--density 0.06]
 
 ``selection`` times the exact mask by counting beside ``jnp.sort`` and ``lax.top_k``. ``step`` times
-the train step of every rule beside the dense one, alternating the two. ``compile`` times the
+the train step of every rule beside the dense one, alternating the two, and counts page faults, of
+which there are many where freed memory is not kept (``--give-back-memory``). ``compile`` times the
 compilation of a step in a fresh process, with an empty and then a filled persistent cache.
 ``shrink`` times a model with random hybrid masks beside its dense and its shrunk form. ``pack``
 counts bytes instead: a random model, packed in every way, beside the information bound.
@@ -16,6 +18,7 @@ counts bytes instead: a random model, packed in every way, beside the informatio
 import argparse
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -53,6 +56,11 @@ def seconds(function: Callable[[], Any]) -> float:
     start = time.perf_counter()
     jax.block_until_ready(function())
     return time.perf_counter() - start
+
+
+def page_faults() -> int:
+    """Pages that the process had to ask the system for so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
 
 def row(name: str, median: float, ratio: float | None, note: str = "") -> str:
@@ -132,14 +140,16 @@ def bench_step(
     )
     for name in rules:
         times: dict[str, list[float]] = {"dense": [], name: []}
+        faults: dict[str, int] = {}
         runs = {kind: build(kind, config, batch_size, length) for kind in times}
         states = {kind: state for kind, (_, state, _) in runs.items()}
 
-        def once(kind: str, runs: Any = runs, states: Any = states) -> float:
+        def once(kind: str, runs: Any = runs, states: Any = states, faults: Any = faults) -> float:
             step, _, batch = runs[kind]
-            start = time.perf_counter()
+            before, start = page_faults(), time.perf_counter()
             states[kind], metrics = step(states[kind], batch)
             jax.block_until_ready((states[kind], metrics))
+            faults[kind] = page_faults() - before
             return time.perf_counter() - start
 
         for kind in times:
@@ -152,10 +162,12 @@ def bench_step(
         result[name] = {
             "dense_seconds": times["dense"],
             "seconds": times[name],
+            "page_faults": faults,
             "ratio": statistics.median(ratios),
         }
-        print(row("dense", statistics.median(times["dense"]), 1.0), flush=True)
-        spread = f"min {min(ratios):.3f} max {max(ratios):.3f}"
+        note = f"{faults['dense']:,} page faults in the last step"
+        print(row("dense", statistics.median(times["dense"]), 1.0, note), flush=True)
+        spread = f"min {min(ratios):.3f} max {max(ratios):.3f}, {faults[name]:,} page faults"
         print(row(name, statistics.median(times[name]), result[name]["ratio"], spread), flush=True)
         del runs, states
     return result
@@ -204,10 +216,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--length", type=int, default=128, help="(step, compile)")
     parser.add_argument("--rules", default="magnitude,movement,movement:global,soft_movement,l0")
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument(
+        "--give-back-memory", action="store_true", help="as glibc does, unlike the mpjax command"
+    )
     parser.add_argument("--json", help="also write the numbers to this file")
     args = parser.parse_args(argv)
     rules = args.rules.split(",")
-    keep_freed_memory()  # as a run does
+    if not args.give_back_memory:
+        keep_freed_memory()  # as a run does
     if args.what == "selection":
         shape = tuple(int(n) for n in args.shape.split(","))
         result = bench_selection(shape, args.density or 0.1, args.rounds)
