@@ -3,13 +3,15 @@
     python -m experiments.bench selection [--shape 768,3072] [--density 0.1]
     python -m experiments.bench step [--model base|small|tiny] [--batch 16] [--length 128]
                                      [--give-back-memory]
+    python -m experiments.bench torch [--model base] [--rules dense,movement,soft_movement]
     python -m experiments.bench compile [--model base]
     python -m experiments.bench shrink [--model base] [--density 0.25] [--batch 16] [--length 128]
     python -m experiments.bench pack [--model base] [--density 0.06]
 
 ``selection`` times the exact mask by counting beside ``jnp.sort`` and ``lax.top_k``. ``step`` times
 the train step of every rule beside the dense one, alternating the two, and counts page faults, of
-which there are many where freed memory is not kept (``--give-back-memory``). ``compile`` times the
+which there are many where freed memory is not kept (``--give-back-memory``). ``torch`` times the
+steps beside those of the PyTorch trainer (extra ``[torch]``). ``compile`` times the
 compilation of a step in a fresh process, with an empty and then a filled persistent cache.
 ``shrink`` times a model with random hybrid masks beside its dense and its shrunk form. ``pack``
 counts bytes instead: a random model, packed in every way, beside the information bound.
@@ -208,12 +210,12 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("what", choices=("selection", "step", "compile", "shrink", "pack"))
+    parser.add_argument("what", choices=("selection", "step", "torch", "compile", "shrink", "pack"))
     parser.add_argument("--shape", default="768,3072", help="of the matrix (selection)")
     parser.add_argument("--density", type=float, help="(selection: 0.1; shrink: 0.25; pack: 0.06)")
     parser.add_argument("--model", choices=SIZES, default="base", help="(all but selection)")
-    parser.add_argument("--batch", type=int, default=16, help="(step, compile)")
-    parser.add_argument("--length", type=int, default=128, help="(step, compile)")
+    parser.add_argument("--batch", type=int, default=16, help="(step, torch, compile)")
+    parser.add_argument("--length", type=int, default=128, help="(step, torch, compile)")
     parser.add_argument("--rules", default="magnitude,movement,movement:global,soft_movement,l0")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument(
@@ -233,6 +235,12 @@ def main(argv: list[str] | None = None) -> int:
         result = bench_pack(SIZES[args.model], args.density or 0.06)
     elif args.what == "step":
         result = bench_step(args.model, args.batch, args.length, rules, args.rounds)
+    elif args.what == "torch":
+        from experiments import bench_torch
+
+        result = bench_torch.run(
+            build, SIZES[args.model], args.batch, args.length, rules, args.rounds, seconds
+        )
     elif args.what == "shrink":
         density = args.density or 0.25
         result = bench_shrink.run(SIZES[args.model], density, args.batch, args.length)
