@@ -49,6 +49,7 @@ def add_sweep(parser: argparse.ArgumentParser) -> None:
         if field.name in SWEPT:
             flag = SWEPT[field.name]
             text = "several, with commas: " + field.metadata["help"]
+            text += "" if field.default is None else f" (default: {field.default:g})"
             parser.add_argument(flag, metavar="X,X,...", help=text)
         elif field.name not in _NOT_SWEPT:
             add_field(parser, field)

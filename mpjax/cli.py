@@ -189,10 +189,12 @@ def _sweep(args: argparse.Namespace) -> None:
         memory=args.memory and args.memory * 1e9,
     )  # fmt: skip
     print(curve.table(rows, list(axes)))
+    output, log = Path(base.output).expanduser(), logging.getLogger("mpjax")
     try:
-        curve.draw(rows, list(axes), Path(base.output).expanduser() / "curve.png")
+        log.info("the curve: %s", curve.draw(rows, list(axes), output / "curve.png"))
     except InputError as error:
-        logging.getLogger("mpjax").warning("no picture: %s", error)
+        log.warning("no picture: %s", error)
+    log.info("a row for each member: %s", output / "result.json")
 
 
 def _evaluate(args: argparse.Namespace) -> None:

@@ -1,10 +1,12 @@
 """A sweep: every member as its own run would be, one compilation, resumable, refused in time."""
 
 import dataclasses
+import importlib.util
 import itertools
 import json
 import os
 import re
+import shutil
 import signal
 
 import jax
@@ -19,6 +21,7 @@ from mpjax.errors import InputError
 from mpjax.pruning import make_rule
 from mpjax.report import curve
 from mpjax.training import job as jobs
+from mpjax.training import sweep as sweeps
 from mpjax.training.config import TrainConfig
 from mpjax.training.job import prepare
 from mpjax.training.journal import Journal
@@ -29,7 +32,8 @@ from mpjax.training.sweep import member_configs, sweep
 
 pytestmark = pytest.mark.usefixtures("programs")
 
-# Options, values, and the member that is also trained alone.
+LONG = {"data": "long", "max_length": 32, "single_length": False}  # batches of two lengths
+# By method and scope: options, values, and the member that is also trained alone.
 CASES = {
     "movement": (
         {"eval_every": 3, "structure": "attention=element,ffn=units"},
@@ -37,11 +41,23 @@ CASES = {
         (0.29, 1),
     ),
     "soft_movement": (
-        {"weight_decay": 0.1},
+        {"weight_decay": 0.1, **LONG},
         {"final_lambda": (1.0, 50.0), "score_learning_rate": (0.1, 0.5)},
         (50.0, 0.1),
     ),
-    "l0": ({}, {"density": (0.5, 0.2), "learning_rate": (1e-3, 1e-2)}, (0.2, 1e-2)),
+    "l0": (
+        {},
+        {"density": (0.5, 0.2), "final_lambda": (1.0, 50.0), "learning_rate": (1e-3, 1e-2)},
+        (0.2, 50.0, 1e-2),
+    ),
+    "movement global": (
+        {"model": "steady", **LONG},
+        {"density": (0.5, 0.29), "score_learning_rate": (0.1, 0.5), "seed": (0, 1)},
+        (0.29, 0.5, 1),
+    ),
+    "magnitude global": (
+        {}, {"density": (0.5, 0.29), "learning_rate": (1e-3, 1e-2)}, (0.29, 1e-2),
+    ),
 }  # fmt: skip
 
 
@@ -49,6 +65,12 @@ CASES = {
 def root(tmp_path_factory):
     root = tmp_path_factory.mktemp("sweep")
     tiny.options(root)
+    tiny.model(root / "steady", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    (root / "long").mkdir()
+    header, *rows = (root / "data" / "train.tsv").read_text().splitlines()
+    doubled = [row.replace("\t", f" {row[:-2]}\t") if i % 2 else row for i, row in enumerate(rows)]
+    (root / "long" / "train.tsv").write_text("\n".join([header, *doubled]) + "\n")
+    shutil.copy(root / "data" / "dev.tsv", root / "long")
     return root
 
 
@@ -78,13 +100,36 @@ def lines(run):
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("method", CASES)
-def test_every_member_equals_its_single_run(method, root, tmp_path, double, compiled):
-    options, axes, alone = CASES[method]
-    base = tiny.config(root, method=method, density=None, output=str(tmp_path / "sweep"), **options)
-    base = dataclasses.replace(base, single_length="seed" not in axes)
+@pytest.fixture
+def spread(monkeypatch):
+    """On how many devices the parameters were after each step of a sweep."""
+    found, make = [], sweeps.make_population
+
+    def watched(*args):
+        population = make(*args)
+
+        def step(*inputs):
+            state, metrics = population.step(*inputs)
+            found.append({len(leaf.sharding.device_set) for leaf in jax.tree.leaves(state.params)})
+            return state, metrics
+
+        return dataclasses.replace(population, step=step)
+
+    monkeypatch.setattr(sweeps, "make_population", watched)
+    return found
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_member_equals_its_single_run(case, root, tmp_path, double, compiled, spread):
+    options, axes, alone = CASES[case]
+    method, scope = (*case.split(), "local")[:2]
+    options |= {name: str(root / options[name]) for name in ("model", "data") if name in options}
+    base = tiny.config(
+        root, method=method, scope=scope, density=None, output=str(tmp_path / "sweep"), **options
+    )
     rows = sweep(base, axes, devices=2)
-    assert compiled() == 1
+    assert compiled() == (1 if base.single_length else 2)  # one per length
+    assert spread == [{2}] * tiny.STEPS
     assert [tuple(row[axis] for axis in axes) for row in rows] == [
         *itertools.product(*axes.values())
     ]
@@ -169,7 +214,11 @@ def test_a_member_that_diverges_leaves_the_others_alone(root, tmp_path, capsys):
     words[words.index("--output") + 1] = str(tmp_path / "sweep")
     words = ["sweep", *words[1:], "--density", "0.5", "--learning-rate", "1e37,1e-2"]
     assert cli.main([*words, "--memory", "1"]) == 0
-    table = capsys.readouterr().out.splitlines()
+    table, notes = (text.splitlines() for text in capsys.readouterr())
+    assert any("2 members x 6 steps, 2 at a time, on 2 device" in note for note in notes)
+    assert any(str(tmp_path / "sweep" / "result.json") in note for note in notes)
+    if importlib.util.find_spec("matplotlib"):
+        assert (tmp_path / "sweep" / "curve.png").exists()
     assert len(table) == 4 and "0, 1 diverged" in table[2] and "1e+37" in table[2]
     rows = json.loads((tmp_path / "sweep" / "result.json").read_text())["members"]
     assert ["score" in row for row in rows] == [False, True]
@@ -212,6 +261,8 @@ def test_what_does_not_fit_is_refused_with_the_arithmetic(root, tmp_path):
         (["--density", "0.1", "--final-lambda", "3,4"], ["--final-lambda", "movement"]),
         (["--density", "0.1", "--output", "DATA"], ["--output", "not a sweep"]),
         (["--density", "0.1", "--seed", "1"], ["--seeds"]),
+        (["--density", "0.1,0.2", "--memory", "1e-6"], ["2 members x (", "0.001 MB", "--memory"]),
+        (["--density", "0.1", "--model", ""], ["--model is missing (see --help)"]),
     ],
 )
 def test_mistakes_are_refused_before_anything_happens(words, parts, root, tmp_path, capsys):
@@ -225,11 +276,29 @@ def test_mistakes_are_refused_before_anything_happens(words, parts, root, tmp_pa
     assert not (tmp_path / "sweep").exists()
 
 
-def test_members_of_several_seeds_are_padded_alike(root):
-    base = tiny.config(root, density=None, single_length=False)
-    for seeds, same in ((0,), False), ((0, 1), True):
-        configs = member_configs(base, {"density": (0.1,), "seed": seeds})
-        assert [config.single_length for config in configs.values()] == [same] * len(seeds)
+def test_seeds_of_a_step_share_the_longest_length(root):
+    data = str(root / "long")
+    base = tiny.config(root, **LONG | {"data": data}, density=None)
+    configs = member_configs(base, {"density": (0.1,), "seed": (0, 1)}).values()
+    runs = [prepare(config) for config in configs]
+    lengths = [[run.batches.length(step) for run in runs] for step in range(tiny.STEPS)]
+    assert {tuple(sorted(both)) for both in lengths} >= {(16, 32)}  # the case above is no easy one
+    assert {max(both) for both in lengths} == {16, 32}
+    for step, both in enumerate(lengths):
+        batch = sweeps._batch(runs, step)
+        assert batch["input_ids"].shape == (2, 8, max(both))
+        for i, run in enumerate(runs):
+            np.testing.assert_array_equal(batch["input_ids"][i, :, : both[i]],
+                                          run.batches.batch(step)["input_ids"])
+            assert not batch["attention_mask"][i, :, both[i] :].any()
+
+
+@pytest.mark.parametrize(("seeds", "same"), [((0,), False), ((0, 1), True)])
+def test_answers_of_several_seeds_are_all_padded_to_the_maximum(seeds, same, root):
+    """Their loss is over all positions: in another length it would be another one."""
+    base = tiny.config(root, task="demo_qa", data=None, density=None, single_length=False)
+    configs = member_configs(base, {"density": (0.1,), "seed": seeds})
+    assert [config.single_length for config in configs.values()] == [same] * len(seeds)
 
 
 ROWS = [

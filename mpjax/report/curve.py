@@ -116,7 +116,15 @@ def draw(rows: Sequence[Mapping[str, Any]], axes: Sequence[str], path: Path) -> 
         for p in through:
             panel.scatter(p.densities, p.scores, s=16, color=drawn[0].get_color())
     metric = next((row["metric"] for row in rows if "metric" in row), "score")
-    panel.set(xlabel="linear density", ylabel=metric, xscale="log")
+    what = next((f"{row['task']}, {row['method']}" for row in rows if "method" in row), "")
+    panel.set(title=what, xlabel="linear density", ylabel=metric, xscale="log")
+    # One mark for each density reached, as far apart as figures need to be: powers of ten are few.
+    reached: list[float] = []
+    for density in sorted(p.density for line in lines.values() for p in line if p.density):
+        if not reached or density > 1.08 * reached[-1]:
+            reached.append(density)
+    panel.set_xticks(reached, [percent(density, 1) for density in reached])
+    panel.minorticks_off()
     panel.grid(alpha=0.3)
     if len(lines) > 1:
         panel.legend(fontsize="small")

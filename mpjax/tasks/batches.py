@@ -73,13 +73,16 @@ class Batches:
         """The padded length of a step's global batch."""
         return _bucket(self.encoded.lengths[self.rows(step)], self.lengths)
 
-    def batch(self, step: int) -> Batch:
+    def batch(self, step: int, length: int | None = None) -> Batch:
         """The batch of a step, counted from 0 over all epochs.
+
+        Args:
+          length: to pad it to, instead of its own `length(step)`; not less than that.
 
         A process that feeds a part of the batch takes its slice of `rows(step)`, cut to the
         `length(step)` of the whole.
         """
-        return take(self.encoded, self.rows(step), self.length(step))
+        return take(self.encoded, self.rows(step), length or self.length(step))
 
     def with_array(self, name: str, array: np.ndarray) -> Batches:
         """The same batches with one more array of the training rows, (n, ...)."""

@@ -182,7 +182,7 @@ def resolve(config: TrainConfig) -> TrainConfig:
     config = dataclasses.replace(config, **check_fill(config))
     for name in ("model", "task", "output"):
         if not getattr(config, name):
-            raise InputError(f"{option(name)} is missing (see: mpjax train --help)")
+            raise InputError(f"{option(name)} is missing (see --help)")
     check_ranges(config)
     check_choices(config)
     check_mesh(config)

@@ -43,11 +43,14 @@ class MaskedBatches(Batches):
             "mask_id": mask_id, "vocab_size": vocab_size, "share": share,
         }  # fmt: skip
 
-    def batch(self, step: int) -> Batch:
-        """The batch of a step, with its own masks."""
-        batch = super().batch(step)
+    def batch(self, step: int, length: int | None = None) -> Batch:
+        """The batch of a step, with its own masks, which are the same in every length."""
+        batch, own = super().batch(step, length), slice(self.length(step))
         ids = np.where(batch["labels"] == IGNORE, batch["input_ids"], batch["labels"])
         maskable = ~np.isin(ids, self._special) & (batch["attention_mask"] == 1)
         draw = int(seeds.raw(self.seed, _STREAM, step, 1)[0])
-        hidden, labels = mask_tokens(ids, maskable, seed=draw, **self._settings)
-        return {**batch, "input_ids": hidden, "labels": labels}
+        labels = np.full_like(ids, IGNORE)
+        ids[:, own], labels[:, own] = mask_tokens(
+            ids[:, own], maskable[:, own], seed=draw, **self._settings
+        )
+        return {**batch, "input_ids": ids, "labels": labels}

@@ -28,6 +28,7 @@ from typing import Any
 
 import jax
 
+from mpjax import tasks
 from mpjax.errors import InputError
 from mpjax.training import provenance, rundir
 from mpjax.training.board import Board
@@ -82,6 +83,10 @@ def sweep(
         population = make_population(jobs[waiting[0]], chosen.devices)
         for name in waiting:
             rundir.create(runs[name], configs[name], jobs[name].derived)
+        log.info(
+            "%d members x %d steps, %d at a time, on %d device(s)", len(waiting),
+            jobs[waiting[0]].plan.total_steps, chosen.members, len(chosen.devices),
+        )  # fmt: skip
         for some in _chunks(waiting, chosen.members):
             group = _Group(Path(base.output), [(jobs[n], runs[n]) for n in some], chosen.members)
             _train(population, group)
@@ -98,20 +103,22 @@ def sweep(
 def member_configs(base: TrainConfig, axes: Axes) -> dict[str, TrainConfig]:
     """The resolved config of every member by its name.
 
-    Rows of another length would have other dropout, so members of several seeds, whose batches
-    differ, are all padded to `max_length`.
+    Batches of several seeds differ in length and are padded alike. Only the loss over positions of
+    a question answerer sees padding: there, all are padded to `max_length`, alone as together.
     """
     for field, values in axes.items():
         if len(set(values)) != len(values) or not values:
             raise InputError(f"{option(field)} lists {values}; give every value once")
-    single = base.single_length or len(axes.get("seed", ())) > 1
+    several = len(axes.get("seed", ())) > 1
     configs = {}
     for values in itertools.product(*axes.values()):
         point = dict(zip(axes, values, strict=True))
         name = "-".join(f"{field}-{value}" for field, value in point.items()) or "single"
         place = str(Path(base.output) / "members" / name) if base.output else ""
-        changes: dict[str, Any] = {**point, "output": place, "devices": 1, "single_length": single}
-        configs[name] = resolve(dataclasses.replace(base, **changes))
+        changes: dict[str, Any] = {**point, "output": place, "devices": 1}
+        config = resolve(dataclasses.replace(base, **changes))
+        single = config.single_length or (several and tasks.get(config.task).head == "qa")
+        configs[name] = dataclasses.replace(config, single_length=single)
     return configs
 
 
@@ -152,8 +159,7 @@ def _train(population: Population, group: _Group) -> None:
         journals = _Journals(group, start, scope)
         label = f"{config.task} {config.method} x {len(group.members)}"
         for step in bar(range(start + 1, total + 1), total, start, label):
-            batch = stack([job.batches.batch(step - 1) for job in group.jobs])
-            state, metrics = population.step(own, state, place(batch))
+            state, metrics = population.step(own, state, place(_batch(group.jobs, step - 1)))
             if step % config.log_every == 0 or step == total:
                 journals.train(step, metrics)
             if step == total or (config.eval_every and step % config.eval_every == 0):
@@ -176,6 +182,15 @@ def _train(population: Population, group: _Group) -> None:
             rundir.write_json(run.result, {"task": config.task, "diverged": journals.diverged[i]})
         else:
             finish(job, run, _member(params, i))
+
+
+def _batch(jobs: Sequence[Job], step: int) -> Any:
+    """The members' batches of a step, of one length: the longest that one of them needs.
+
+    Padding is masked, so that it changes nothing but which random numbers dropout draws.
+    """
+    length = max(job.batches.length(step) for job in jobs)
+    return stack([job.batches.batch(step, length) for job in jobs])
 
 
 class _Journals:
