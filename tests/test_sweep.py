@@ -241,7 +241,7 @@ def test_what_does_not_fit_is_refused_with_the_arithmetic(root, tmp_path):
     least = 4 * (floats + scores + 2 * (floats - held + scores))  # weights, moments of the trained
     with pytest.raises(InputError, match=r"2 members x \(.* state \+ .*--members-at-once 1") as no:
         sweep(base, axes, memory=1.5 * (least + 8 * (floats + scores)))
-    assert f"({least / 1e9:.2e}"[:4] in str(no.value)  # the state, not the work
+    assert f"({least / 1e6:.3g}"[:4] in str(no.value)  # the state, not the work
     with pytest.raises(InputError, match="not one of them fits"):
         sweep(base, axes, memory=1000)
     with pytest.raises(InputError, match="--members-at-once is 0"):
@@ -296,7 +296,7 @@ def test_seeds_of_a_step_share_the_longest_length(root):
 @pytest.mark.parametrize(("seeds", "same"), [((0,), False), ((0, 1), True)])
 def test_answers_of_several_seeds_are_all_padded_to_the_maximum(seeds, same, root):
     """Their loss is over all positions: in another length it would be another one."""
-    base = tiny.config(root, task="demo_qa", data=None, density=None, single_length=False)
+    base = tiny.config(root, task="demo_questions", data=None, density=None, single_length=False)
     configs = member_configs(base, {"density": (0.1,), "seed": seeds})
     assert [config.single_length for config in configs.values()] == [same] * len(seeds)
 
