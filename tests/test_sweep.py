@@ -288,8 +288,9 @@ def test_seeds_of_a_step_share_the_longest_length(root):
         batch = sweeps._batch(runs, step)
         assert batch["input_ids"].shape == (2, 8, max(both))
         for i, run in enumerate(runs):
-            np.testing.assert_array_equal(batch["input_ids"][i, :, : both[i]],
-                                          run.batches.batch(step)["input_ids"])
+            np.testing.assert_array_equal(
+                batch["input_ids"][i, :, : both[i]], run.batches.batch(step)["input_ids"]
+            )
             assert not batch["attention_mask"][i, :, both[i] :].any()
 
 

@@ -49,8 +49,8 @@ def place_members(job: Job, members: int, devices: int | None, memory: float | N
             else "not one of them fits; use a smaller model, or --memory to say that there is more"
         )
         raise InputError(
-            f"{members} members x ({_readable(state)} state + {_readable(work)} gradients and masked weights) "
-            f"= {_readable(members * each)}, activations not counted, but {_readable(free)} of memory are "
+            f"{members} members x ({_size(state)} state + {_size(work)} gradients and masked weights) "
+            f"= {_size(members * each)}, activations not counted, but {_size(free)} of memory are "
             f"free on {many} device{'s' * (many > 1)}: {remedy}"
         )
     return Placement(members, used)
@@ -75,5 +75,5 @@ def _free_on_host() -> float:
     return 1024.0 * int(kilobytes[0]) if kilobytes else float("inf")
 
 
-def _readable(size: float) -> str:
-    return f"{size / 1e9:.3g} GB" if size >= 1e8 else f"{size / 1e6:.3g} MB"
+def _size(of: float) -> str:
+    return f"{of / 1e9:.3g} GB" if of >= 1e8 else f"{of / 1e6:.3g} MB"
