@@ -26,7 +26,8 @@ from mpjax.training.config import TrainConfig
 from mpjax.training.job import prepare
 from mpjax.training.journal import Journal
 from mpjax.training.loop import train
-from mpjax.training.population import traits
+from mpjax.training.memory import place_members
+from mpjax.training.population import member_bytes, traits
 from mpjax.training.progress import Interrupted
 from mpjax.training.sweep import member_configs, sweep
 
@@ -249,6 +250,17 @@ def test_what_does_not_fit_is_refused_with_the_arithmetic(root, tmp_path):
     with pytest.raises(InputError, match="--devices is 9"):
         sweep(base, axes, devices=9)
     assert not (tmp_path / "sweep").exists()
+
+
+def test_as_many_are_proposed_as_the_devices_share_evenly(root):
+    config = member_configs(tiny.config(root, density=None), {"density": (0.5,)})["density-0.5"]
+    job = prepare(config)
+    memory = 5.5 * sum(member_bytes(job))
+    with pytest.raises(InputError, match="--members-at-once 4,"):
+        place_members(job, 6, 2, memory)
+    for members, devices in (4, 2), (5, 1):
+        chosen = place_members(job, members, 2, memory)
+        assert (chosen.members, len(chosen.devices)) == (members, devices)
 
 
 @pytest.mark.parametrize(

@@ -43,14 +43,16 @@ def place_members(job: Job, members: int, devices: int | None, memory: float | N
     free = memory or _free(used)
     if members * each > free:
         fits = int(free // each)
+        if fits >= many:  # a number that the devices do not share evenly would leave some unused
+            fits -= fits % many
         remedy = (
             f"use --members-at-once {fits}, more devices, or --memory to say that there is more"
             if fits
             else "not one of them fits; use a smaller model, or --memory to say that there is more"
         )
         raise InputError(
-            f"{members} members x ({_size(state)} state + {_size(work)} gradients and masked weights) "
-            f"= {_size(members * each)}, activations not counted, but {_size(free)} of memory are "
+            f"{members} members x ({_size(state)} state + {_size(work)} gradients and masked "
+            f"weights) = {_size(members * each)}, activations not counted, but {_size(free)} of memory are "
             f"free on {many} device{'s' * (many > 1)}: {remedy}"
         )
     return Placement(members, used)
