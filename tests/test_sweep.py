@@ -53,8 +53,8 @@ CASES = {
     ),
     "movement global": (
         {"model": "steady", **LONG},
-        {"density": (0.5, 0.29), "score_learning_rate": (0.1, 0.5), "seed": (0, 1)},
-        (0.29, 0.5, 1),
+        {"density": (0.5, 0.29), "seed": (0, 1)},
+        (0.29, 1),
     ),
     "magnitude global": (
         {}, {"density": (0.5, 0.29), "learning_rate": (1e-3, 1e-2)}, (0.29, 1e-2),

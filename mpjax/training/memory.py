@@ -52,8 +52,8 @@ def place_members(job: Job, members: int, devices: int | None, memory: float | N
         )
         raise InputError(
             f"{members} members x ({_size(state)} state + {_size(work)} gradients and masked "
-            f"weights) = {_size(members * each)}, activations not counted, but {_size(free)} of memory are "
-            f"free on {many} device{'s' * (many > 1)}: {remedy}"
+            f"weights) = {_size(members * each)}, activations not counted, but {_size(free)} of "
+            f"memory are free on {many} device{'s' * (many > 1)}: {remedy}"
         )
     return Placement(members, used)
 
