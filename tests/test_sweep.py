@@ -34,7 +34,8 @@ from mpjax.training.sweep import member_configs, sweep
 pytestmark = pytest.mark.usefixtures("programs")
 
 LONG = {"data": "long", "max_length": 32, "single_length": False}  # batches of two lengths
-# By method and scope: options, values, and the member that is also trained alone.
+# By method and scope: options, values, and the member that is also trained alone, which has no value
+# of the first member, from which the program is made.
 CASES = {
     "movement": (
         {"eval_every": 3, "structure": "attention=element,ffn=units"},
@@ -44,7 +45,7 @@ CASES = {
     "soft_movement": (
         {"weight_decay": 0.1, **LONG},
         {"final_lambda": (1.0, 50.0), "score_learning_rate": (0.1, 0.5)},
-        (50.0, 0.1),
+        (50.0, 0.5),
     ),
     "l0": (
         {},
