@@ -34,8 +34,8 @@ from mpjax.training.sweep import member_configs, sweep
 pytestmark = pytest.mark.usefixtures("programs")
 
 LONG = {"data": "long", "max_length": 32, "single_length": False}  # batches of two lengths
-# By method and scope: options, values, and the member that is also trained alone, which has no value
-# of the first member, from which the program is made.
+# By method and scope: options, values, and the member that is also trained alone, which shares no
+# value with the first one, from which the program is made.
 CASES = {
     "movement": (
         {"eval_every": 3, "structure": "attention=element,ffn=units"},
