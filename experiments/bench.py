@@ -6,6 +6,7 @@
     python -m experiments.bench torch [--model base] [--rules dense,movement,soft_movement]
     python -m experiments.bench compile [--model base]
     python -m experiments.bench shrink [--model base] [--density 0.25] [--batch 16] [--length 128]
+    python -m experiments.bench plan [--rules movement,soft_movement] [--full-effort]
     python -m experiments.bench pack [--model base] [--density 0.06]
 
 ``selection`` times the exact mask by counting beside ``jnp.sort`` and ``lax.top_k``. ``step`` times
@@ -14,7 +15,8 @@ which there are many where freed memory is not kept (``--give-back-memory``). ``
 steps beside those of the PyTorch trainer (extra ``[torch]``). ``compile`` times the
 compilation of a step in a fresh process, with an empty and then a filled persistent cache.
 ``shrink`` times a model with random hybrid masks beside its dense and its shrunk form. ``pack``
-counts bytes instead: a random model, packed in every way, beside the information bound.
+counts bytes instead: a random model, packed in every way, beside the information bound. ``plan``
+compiles BERT-base for a TPU slice and compares the bytes that pruned and dense steps move.
 """
 
 import argparse
@@ -51,6 +53,9 @@ SIZES = {
         hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=128
     ),
 }
+
+
+RULES_TIMED = "magnitude,movement,movement:global,soft_movement,l0"
 
 
 def seconds(function: Callable[[], Any]) -> float:
@@ -203,6 +208,10 @@ def bench_compile(size: str, batch_size: int, length: int, rules: list[str]) -> 
     return result
 
 
+def _words(text: str) -> list[str]:
+    return text.split(",")
+
+
 def main(argv: list[str] | None = None) -> int:
     """Runs one benchmark and prints its table."""
     parser = argparse.ArgumentParser(
@@ -210,20 +219,24 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("what", choices=("selection", "step", "torch", "compile", "shrink", "pack"))
+    whats = ("selection", "step", "torch", "compile", "shrink", "pack", "plan")
+    parser.add_argument("what", choices=whats)
     parser.add_argument("--shape", default="768,3072", help="of the matrix (selection)")
     parser.add_argument("--density", type=float, help="(selection: 0.1; shrink: 0.25; pack: 0.06)")
     parser.add_argument("--model", choices=SIZES, default="base", help="(all but selection)")
     parser.add_argument("--batch", type=int, default=16, help="(step, torch, compile)")
     parser.add_argument("--length", type=int, default=128, help="(step, torch, compile)")
-    parser.add_argument("--rules", default="magnitude,movement,movement:global,soft_movement,l0")
+    parser.add_argument(
+        "--rules", type=_words, help=f"(step, torch, compile: {RULES_TIMED}; plan: two of them)"
+    )
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument(
         "--give-back-memory", action="store_true", help="as glibc does, unlike the mpjax command"
     )
+    parser.add_argument("--full-effort", action="store_true", help="compile as a run does (plan)")
     parser.add_argument("--json", help="also write the numbers to this file")
     args = parser.parse_args(argv)
-    rules = args.rules.split(",")
+    rules = args.rules or _words(RULES_TIMED)
     if not args.give_back_memory:
         keep_freed_memory()  # as a run does
     if args.what == "selection":
@@ -233,6 +246,11 @@ def main(argv: list[str] | None = None) -> int:
         from experiments.bench_pack import bench_pack
 
         result = bench_pack(SIZES[args.model], args.density or 0.06)
+    elif args.what == "plan":
+        from experiments.bench_plan import run
+
+        planned = args.rules or ["movement", "soft_movement"]
+        result = run("bert-base-uncased", planned, args.full_effort)
     elif args.what == "step":
         result = bench_step(args.model, args.batch, args.length, rules, args.rounds)
     elif args.what == "torch":

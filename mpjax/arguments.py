@@ -85,6 +85,39 @@ def _numbers(flag: str, text: str | None, whole: bool) -> tuple[float, ...]:
         raise InputError(f"{flag} is {text!r}; give numbers with commas between them") from error
 
 
+# What changes the cost of a step: options of train that plan shares.
+PLANNED = (
+    "model", "task", "method", "density", "final_lambda", "structure", "scope", "published_cut",
+    "batch_size", "max_length", "dtype", "accumulate", "mesh", "remat", "scan_layers",
+    "train_embeddings",
+)  # fmt: skip
+
+
+def add_plan(parser: argparse.ArgumentParser) -> None:
+    """Options of plan."""
+    parser.add_argument(
+        "--topology",
+        metavar="CHIP:AxB",
+        help="TPU slice to compile for: v4:2x2x4, v5e:4x4, v5p:2x2x4, v6e:4x4, ... (required)",
+    )
+    fields = {field.name: field for field in dataclasses.fields(TrainConfig)}
+    parser.add_argument(
+        "--model",
+        metavar="MODEL",
+        help="folder or config.json (no weights are read), or a well-known name such as "
+        "bert-base-uncased (required)",
+    )
+    for name in PLANNED[1:]:
+        add_field(parser, fields[name])
+    parser.add_argument(
+        "--full-effort",
+        action="store_true",
+        help="compile as train does, which takes minutes; the quick compilation fuses less and "
+        "mostly says more memory and traffic than a run will have",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON, not a table")
+
+
 def add_packing(pack: argparse.ArgumentParser, unpack: argparse.ArgumentParser) -> None:
     """Options of pack and unpack."""
     pack.add_argument("model", metavar="DIR_OR_RUN")

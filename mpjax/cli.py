@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from mpjax.arguments import (
+    PLANNED,
     add_evaluate,
     add_field,
     add_packing,
+    add_plan,
     add_score,
     add_shrink,
     add_sweep,
@@ -33,6 +35,8 @@ EXAMPLES = {
     "quickstart": "mpjax quickstart",
     "train": "mpjax train --model google-bert/bert-base-uncased --task sst2 --data glue/SST-2 \\\n"
     "    --method movement --density 0.10 --output runs/sst2-movement-10",
+    "plan": "mpjax plan --topology v5e:4x4 --model bert-base-uncased --task squad \\\n"
+    "    --batch-size 256 --max-length 384 --mesh fsdp=16 --dtype bfloat16 --scan-layers",
     "sweep": "mpjax sweep --model google-bert/bert-base-uncased --task sst2 --data glue/SST-2 \\\n"
     "    --method movement --density 0.15,0.10,0.05,0.03 --seeds 0,1,2 --output runs/sst2-curve",
     "evaluate": "mpjax evaluate --model runs/sst2-movement-10 --task sst2 --data glue/SST-2",
@@ -46,6 +50,7 @@ EXAMPLES = {
 HELP = {
     "quickstart": "the whole of it on a small built-in language, in minutes, without any data",
     "train": "fine-prune (or fine-tune) a pretrained model; the same command again continues",
+    "plan": "memory, time and traffic of a step on a TPU slice, compiled for it without one",
     "sweep": "train many densities, λ, learning rates and seeds as one program; table and plot",
     "evaluate": "score a run or a model folder; JSON on stdout",
     "score": "score a file of predictions by the official metrics; JSON on stdout",
@@ -89,6 +94,7 @@ def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argument
     for field in dataclasses.fields(TrainConfig):
         add_field(known["train"], field)
     add_sweep(known["sweep"])
+    add_plan(known["plan"])
     add_field(known["quickstart"], cache)
     known["quickstart"].add_argument(
         "--output", default="quickstart", help="folder for the runs (default: %(default)s)"
@@ -176,6 +182,17 @@ def _train(args: argparse.Namespace) -> None:
 
     _use_cache(args.cache)
     print(json.dumps(train(config), indent=2))
+
+
+def _plan(args: argparse.Namespace) -> None:
+    _require(args.topology, "--topology", "plan")
+    from mpjax.planning.plan import plan_step
+    from mpjax.planning.show import table, to_json
+
+    made = plan_step(
+        {name: getattr(args, name) for name in PLANNED}, args.topology, args.full_effort
+    )
+    print(json.dumps(to_json(made), indent=2) if args.json else table(made))
 
 
 def _sweep(args: argparse.Namespace) -> None:
@@ -287,6 +304,7 @@ def _require(value: object, flag: str, command: str) -> None:
 COMMANDS = {
     "quickstart": _quickstart,
     "train": _train,
+    "plan": _plan,
     "sweep": _sweep,
     "evaluate": _evaluate,
     "score": _score,

@@ -120,7 +120,7 @@ def prepare(config: TrainConfig) -> Job:
     held = None
     if config.fill_from:
         model, held = fill(Path(config.fill_from), model)
-    model = _run_as_asked(model, config)
+    model = run_as_asked(model, config)
     for part in (encoded, dev.encoded):
         check_fits(model, part)
     teacher = None
@@ -141,7 +141,7 @@ def prepare(config: TrainConfig) -> Job:
     )  # fmt: skip
 
 
-def _run_as_asked(model: Model, config: TrainConfig) -> Model:
+def run_as_asked(model: Model, config: TrainConfig) -> Model:
     """The model with `--remat` and `--scan-layers`, refused where its layers cannot be scanned."""
     import jax
     import numpy as np

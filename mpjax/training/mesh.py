@@ -6,7 +6,8 @@ Reading ``data=4,fsdp=2`` needs no jax, so that mistakes in it are found at once
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from mpjax.errors import InputError
 from mpjax.training.progress import log
@@ -58,8 +59,11 @@ def check_mesh(config: TrainConfig) -> None:
         parse_mesh(config.mesh)
 
 
-def choose_mesh(config: TrainConfig) -> Mesh:
+def choose_mesh(config: TrainConfig, devices: Sequence[Any] | None = None) -> Mesh:
     """The mesh of a run: the one asked for, or ``data`` alone over as many devices as share evenly.
+
+    Args:
+      devices: to choose from, those of this process unless given.
 
     Raises:
       InputError: other sizes than there are devices, or a batch that the mesh does not split.
@@ -68,7 +72,7 @@ def choose_mesh(config: TrainConfig) -> Mesh:
 
     from mpjax.training.sharding import make_mesh
 
-    found = jax.devices()
+    found = jax.devices() if devices is None else devices
     if config.devices is not None and config.devices > len(found):
         raise InputError(f"--devices is {config.devices}, but there are {len(found)}; lower it")
     wanted = config.devices or len(found)

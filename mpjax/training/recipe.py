@@ -11,6 +11,7 @@ from mpjax import models
 from mpjax.optim import OptimizerConfig, hold_zeros, make_optimizer
 from mpjax.pruning import linear_warmup_decay
 from mpjax.training.cache import cache_folder
+from mpjax.training.config import Plan, TrainConfig
 from mpjax.training.job import Job, clip_norm
 from mpjax.training.losses import Loss, distillation_loss, task_loss
 from mpjax.training.teacher import teacher_logits
@@ -18,21 +19,25 @@ from mpjax.training.teacher import teacher_logits
 
 def optimizer(job: Job) -> optax.GradientTransformation:
     """The optax chain of a run, see `optim.make_optimizer`."""
-    config = job.config
-    settings = OptimizerConfig(
+    settings = optimizer_config(job.config, job.plan)
+    tx = make_optimizer(settings, job.rule, job.plan.total_steps, job.structure)
+    return tx if job.held is None else optax.chain(hold_zeros(job.held), tx)
+
+
+def optimizer_config(config: TrainConfig, plan: Plan) -> OptimizerConfig:
+    """The hyper-parameters of a resolved config for a run of these lengths."""
+    return OptimizerConfig(
         learning_rate=config.learning_rate,
         score_learning_rate=_or_zero(config.score_learning_rate),
         weight_decay=config.weight_decay,
         max_grad_norm=clip_norm(config),
-        warmup_steps=job.plan.warmup_steps,
+        warmup_steps=plan.warmup_steps,
         initial_warmup=config.initial_warmup,
         final_warmup=config.final_warmup,
         final_lambda=_or_zero(config.final_lambda),
         first_step=config.first_step,
         frozen="" if config.train_embeddings else models.FROZEN,
     )
-    tx = make_optimizer(settings, job.rule, job.plan.total_steps, job.structure)
-    return tx if job.held is None else optax.chain(hold_zeros(job.held), tx)
 
 
 def _or_zero(value: float | None) -> float:

@@ -1,0 +1,117 @@
+"""What a compiled step needs of each device's memory, and how to make it less."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mpjax.planning.chips import GIB
+
+if TYPE_CHECKING:
+    from mpjax.training.config import TrainConfig
+
+# What libtpu says when a program does not fit.
+_TEMPORARIES = re.compile(r"HLO temporaries \(([\d.]+)([KMG])\) exceeds .*\(([\d.]+)([KMG])\)")
+_USED = re.compile(r"Used ([\d.]+)([KMG]) of ([\d.]+)([KMG]) hbm")
+_UNIT = {"K": 2**10, "M": 2**20, "G": 2**30}
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes of one device: the state and the batch, what a step adds to them, its instructions."""
+
+    arguments: int
+    outputs: int  # beside the arguments, whose place the new state takes
+    temporaries: int
+    code: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.arguments + self.outputs + self.temporaries + self.code
+
+
+def read_memory(compiled: Any) -> Memory:
+    """The memory of a compiled program."""
+    stats = compiled.memory_analysis()
+    return Memory(
+        stats.argument_size_in_bytes,
+        stats.output_size_in_bytes - stats.alias_size_in_bytes,
+        stats.temp_size_in_bytes,
+        stats.generated_code_size_in_bytes,
+    )
+
+
+def refused_memory(message: str, arguments: int) -> Memory | None:
+    """The memory of a program that the compiler refuses because it does not fit.
+
+    Args:
+      message: of the compiler. arguments: bytes of the state and the batch.
+
+    Returns:
+      None for a message about something else.
+
+    >>> refused_memory("Used 20.00G of 15.75G hbm. Exceeded hbm capacity by 4.25G.", 2**30)
+    Memory(arguments=1073741824, outputs=0, temporaries=20401094656, code=0)
+    """
+    found = _TEMPORARIES.search(message)
+    if found:
+        return Memory(arguments, 0, int(float(found[1]) * _UNIT[found[2]]))
+    found = _USED.search(message)
+    if found:
+        used = int(float(found[1]) * _UNIT[found[2]])
+        return Memory(arguments, 0, max(used - arguments, 0))
+    return None
+
+
+def advice(
+    config: TrainConfig, memory: Memory, hbm: float, parts: int, split: tuple[int, int]
+) -> list[str]:
+    """Which options would make a step fit that does not, with the arithmetic.
+
+    Args:
+      memory: of the step. hbm: bytes of a device. parts: that a batch is split into.
+      split: bytes of the state on a device now, and with fsdp over all devices.
+
+    >>> from mpjax.training.config import TrainConfig
+    >>> big = Memory(2 * GIB, 0, 20 * GIB)
+    >>> print(*advice(TrainConfig(remat=True), big, 16 * GIB, 4, (0, 0)), sep="\\n")
+    --accumulate 2: 2 GiB + 20 GiB / 2 = 12 GiB, if all temporaries are activations
+    --dtype bfloat16: activations take half the room, at best 2 GiB + 20 GiB / 2 = 12 GiB
+    """
+    found = []
+    fixed, loose = memory.arguments + memory.outputs + memory.code, memory.temporaries
+    if not config.remat:
+        found.append("--remat: keeps the input of every layer and computes the rest of it again")
+    rows = config.batch_size // parts  # of a device
+    for many in range(config.accumulate + 1, rows + 1):
+        less = loose * config.accumulate / many
+        if rows % many == 0 and fixed + less <= hbm:
+            found.append(
+                f"--accumulate {many}: {gib(fixed)} + {gib(loose * config.accumulate)} / {many} = "
+                f"{gib(fixed + less)}, if all temporaries are activations"
+            )
+            break
+    if config.dtype == "float32":
+        found.append(
+            f"--dtype bfloat16: activations take half the room, at best {gib(fixed)} + "
+            f"{gib(loose)} / 2 = {gib(fixed + loose / 2)}"
+        )
+    now, whole = split
+    if whole < now:
+        found.append(f"--mesh fsdp over all devices: the state takes {gib(whole)}, not {gib(now)}")
+    if not found:
+        found.append("a larger slice, a smaller --batch-size or a smaller --max-length")
+    return found
+
+
+def gib(size: float) -> str:
+    """Bytes as text.
+
+    >>> gib(3 * 2**29), gib(5 * 2**20)
+    ('1.5 GiB', '5 MiB')
+    """
+    if size and math.fabs(size) < GIB / 10:
+        return f"{size / 2**20:.3g} MiB"
+    return f"{size / GIB:.3g} GiB"
