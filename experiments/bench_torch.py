@@ -25,7 +25,7 @@ Build = Callable[..., tuple[Any, Any, Any]]
 
 def build_torch(
     name: str, config: models.EncoderConfig, tensors: Any, batch: Any
-) -> Callable[[], None]:
+) -> Callable[[], Any]:
     """One step of a rule (or ``dense``, or ``RULE:global``) in PyTorch, past its warm-up."""
     method, _, scope = name.partition(":")
     options: dict[str, Any] = {"method": method, "scope": scope or "local"}
@@ -43,9 +43,9 @@ def build_torch(
     for _, masked in trainer.masked.values():
         if masked.scores is not None:  # distinct, as after the first steps of a real run
             with torch.no_grad():
-                masked.scores += torch.tensor(rng.uniform(-0.01, 0.01, masked.scores.shape))
+                masked.scores.add_(torch.tensor(rng.uniform(-0.01, 0.01, masked.scores.shape)))
     host = {key: np.array(value) for key, value in batch.items()}
-    return lambda: trainer.step(host) and None
+    return lambda: trainer.step(host)
 
 
 def run(
