@@ -64,6 +64,20 @@ def add_sweep(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_processes(parser: argparse.ArgumentParser) -> None:
+    """Options that make this process one of several; no part of what a run is."""
+    parser.add_argument(
+        "--coordinator",
+        metavar="HOST:PORT",
+        help="train together with processes on other hosts: where number 0 runs, and a free port "
+        "there (default: what SLURM or the TPU slice say)",
+    )
+    parser.add_argument("--processes", type=int, metavar="N", help="how many there are of them")
+    parser.add_argument(
+        "--process-id", type=int, metavar="N", help="which of them this one is, from 0"
+    )
+
+
 def sweep_options(
     args: argparse.Namespace,
 ) -> tuple[TrainConfig, dict[str, tuple[float, ...]]]:

@@ -20,6 +20,7 @@ from mpjax.arguments import (
     add_field,
     add_packing,
     add_plan,
+    add_processes,
     add_score,
     add_shrink,
     add_sweep,
@@ -93,6 +94,7 @@ def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argument
     cache = next(f for f in dataclasses.fields(TrainConfig) if f.name == "cache")
     for field in dataclasses.fields(TrainConfig):
         add_field(known["train"], field)
+    add_processes(known["train"])
     add_sweep(known["sweep"])
     add_plan(known["plan"])
     add_field(known["quickstart"], cache)
@@ -176,12 +178,17 @@ def _quickstart(args: argparse.Namespace) -> None:
 def _train(args: argparse.Namespace) -> None:
     from mpjax.training.config import resolve
 
-    options = {k: v for k, v in vars(args).items() if k not in ("command", "version")}
+    options = {field.name: getattr(args, field.name) for field in dataclasses.fields(TrainConfig)}
     config = resolve(TrainConfig(**options))  # most mistakes end here, before the slow imports
-    from mpjax.training.loop import train
+    from mpjax.training.processes import first, joined
 
-    _use_cache(args.cache)
-    print(json.dumps(train(config), indent=2))
+    with joined(args.coordinator, args.processes, args.process_id):
+        from mpjax.training.loop import train
+
+        _use_cache(args.cache)
+        result = train(config)
+        if first():
+            print(json.dumps(result, indent=2))
 
 
 def _plan(args: argparse.Namespace) -> None:
@@ -197,6 +204,9 @@ def _plan(args: argparse.Namespace) -> None:
 
 def _sweep(args: argparse.Namespace) -> None:
     base, axes = sweep_options(args)
+    from mpjax.training.processes import refuse
+
+    refuse("sweep")
     from mpjax.report import curve
     from mpjax.training.sweep import sweep
 

@@ -205,9 +205,9 @@ def test_learning_rates_are_logged_as_they_were_used(finished):
 def test_every_batch_is_taken_once_and_in_order(root, tmp_path, monkeypatch):
     taken, give = [], Batches.batch
 
-    def batch(self, step):
+    def batch(self, step, part):
         taken.append(step)
-        return give(self, step)
+        return give(self, step, part)
 
     monkeypatch.setattr(Batches, "batch", batch)
     start(root, "movement", output=str(tmp_path / "run"), eval_every=2)

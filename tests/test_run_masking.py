@@ -51,7 +51,7 @@ def test_texts_stay_and_masks_change_from_epoch_to_epoch(pieces):
 def test_padding_further_changes_no_mask(pieces):
     batches = pieces[2]
     step = next(s for s in range(batches.steps_per_epoch) if batches.length(s) < 48)
-    own, longer = batches.batch(step), batches.batch(step, 48)
+    own, longer = batches.batch(step), batches.batch(step, length=48)
     for name, array in own.items():
         assert longer[name].shape == (16, 48)
         np.testing.assert_array_equal(longer[name][:, : array.shape[1]], array)

@@ -20,6 +20,7 @@ from mpjax.tasks import seeds
 from mpjax.tasks.base import Encoded
 
 LENGTHS = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+ALL = slice(None)
 STRETCH = 50  # batches sorted together: sorting more of them saves under 1% more padding
 _ROWS, _ORDER = 1, 2  # streams of random numbers
 
@@ -73,16 +74,14 @@ class Batches:
         """The padded length of a step's global batch."""
         return _bucket(self.encoded.lengths[self.rows(step)], self.lengths)
 
-    def batch(self, step: int, length: int | None = None) -> Batch:
+    def batch(self, step: int, part: slice = ALL, length: int | None = None) -> Batch:
         """The batch of a step, counted from 0 over all epochs.
 
         Args:
+          part: of its rows, for a process that feeds no others; nothing else is read.
           length: to pad it to, instead of its own `length(step)`; not less than that.
-
-        A process that feeds a part of the batch takes its slice of `rows(step)`, cut to the
-        `length(step)` of the whole.
         """
-        return take(self.encoded, self.rows(step), length or self.length(step))
+        return take(self.encoded, self.rows(step)[part], length or self.length(step))
 
     def with_array(self, name: str, array: np.ndarray) -> Batches:
         """The same batches with one more array of the training rows, (n, ...)."""
@@ -104,12 +103,15 @@ class Batches:
 
 
 def eval_batches(
-    encoded: Encoded, batch_size: int, lengths: Sequence[int] | None = None
+    encoded: Encoded, batch_size: int, lengths: Sequence[int] | None = None, part: slice = ALL
 ) -> Iterator[tuple[Batch, np.ndarray]]:
     """Every row once, as (batch, row numbers int64 (batch_size,)), shortest rows first.
 
     The last batch is filled up by repeating its last row, so writing results by row number is
     right as it stands (see `collect`).
+
+    Args:
+      part: of the rows of every batch, see `Batches.batch`; the row numbers are those of all.
     """
     if batch_size < 1:
         raise InputError(f"batch size must be at least 1, found {batch_size}")
@@ -118,7 +120,7 @@ def eval_batches(
     for begin in range(0, len(order), batch_size):
         rows = order[begin : begin + batch_size]
         rows = np.concatenate([rows, np.repeat(rows[-1:], batch_size - len(rows))])
-        yield take(encoded, rows, _bucket(encoded.lengths[rows], buckets)), rows
+        yield take(encoded, rows[part], _bucket(encoded.lengths[rows], buckets)), rows
 
 
 def collect(encoded: Encoded, results: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:

@@ -70,13 +70,17 @@ def mask_tokens(
     vocab_size: int,
     seed: int,
     share: float = 0.15,
+    part: tuple[int, slice] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Hide a `share` of the `maskable` tokens: (ids, labels), int32 (n, L).
 
     Of the chosen, 80% become `mask_id`, 10% a random token, 10% stay (Devlin et al. 2019). Labels
-    hold the true token there and -100 elsewhere.
+    hold the true token there and -100 elsewhere. Of (n, slice) the `ids` are that slice of n rows,
+    and are hidden as they would be among all of them.
     """
-    chosen, fate, other = seeds.uniform(seed, _MASK, 0, 3 * ids.size).reshape(3, *ids.shape)
+    n, rows = part or (len(ids), slice(None))
+    draws = seeds.uniform(seed, _MASK, 0, 3 * n * ids.shape[1]).reshape(3, n, ids.shape[1])
+    chosen, fate, other = draws[:, rows]
     asked = maskable & (chosen < share)
     labels = np.where(asked, ids, IGNORE)
     hidden = np.where(fate < 0.8, mask_id, np.where(fate < 0.9, other * vocab_size, ids))

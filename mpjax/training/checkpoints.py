@@ -72,7 +72,7 @@ class Checkpoints:
         step = self._manager.latest_step()
         if step is None:
             raise InputError(f"{self._manager.directory} holds no checkpoint")
-        device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         described = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device),
             dict(self._manager.item_metadata(step)),

@@ -10,7 +10,7 @@ import numpy as np
 
 from mpjax import tasks
 from mpjax.errors import InputError
-from mpjax.tasks.batches import collect, eval_batches
+from mpjax.tasks.batches import ALL, collect, eval_batches
 from mpjax.tasks.scoring import check_destination, predicting
 from mpjax.training.config import TrainConfig
 from mpjax.training.job import DevSet, check_fits, encode, load, model_folder
@@ -18,6 +18,7 @@ from mpjax.training.rundir import RunDir, is_run, read_json
 
 if TYPE_CHECKING:
     import jax
+    from jax.sharding import Mesh
 
     Predict = Callable[[Mapping[str, Any], Mapping[str, Any]], jax.Array]
 
@@ -107,12 +108,10 @@ def score_dev(
     params: Mapping[str, Any],
     dev: DevSet,
     batch_size: int,
-    place: Callable[[Any], Any] = lambda batch: batch,
+    mesh: Mesh | None = None,
 ) -> dict[str, float]:
     """The task's scores of plain parameters, see `dev_logits`."""
-    return dev.task.score(
-        dev.rows, dev.encoded, dev_logits(predict, params, dev, batch_size, place)
-    )
+    return dev.task.score(dev.rows, dev.encoded, dev_logits(predict, params, dev, batch_size, mesh))
 
 
 def dev_logits(
@@ -120,23 +119,26 @@ def dev_logits(
     params: Mapping[str, Any],
     dev: DevSet,
     batch_size: int,
-    place: Callable[[Any], Any] = lambda batch: batch,
+    mesh: Mesh | None = None,
 ) -> np.ndarray:
     """Outputs of plain parameters for every row of a dev set, as `Task.score` takes them.
 
     Args:
       predict: from `step.make_predict`. params: without scores, masks applied.
-      place: puts a batch of NumPy arrays where it is computed on.
+      mesh: that the parameters are on, and the batches go to; None = the default device.
     """
+    from mpjax.training.sharding import fetch, own_rows, place_batch
+
+    part = ALL if mesh is None else own_rows(mesh, batch_size)
 
     def outputs() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         waiting: tuple[np.ndarray, Any] | None = None
-        for batch, rows in eval_batches(dev.encoded, batch_size, dev.lengths):
-            running = rows, predict(params, place(batch))
+        for batch, rows in eval_batches(dev.encoded, batch_size, dev.lengths, part):
+            running = rows, predict(params, batch if mesh is None else place_batch(batch, mesh))
             if waiting is not None:  # fetch a batch while the device works on the next one
-                yield waiting[0], np.asarray(waiting[1])
+                yield waiting[0], fetch(waiting[1])
             waiting = running
         if waiting is not None:
-            yield waiting[0], np.asarray(waiting[1])
+            yield waiting[0], fetch(waiting[1])
 
     return collect(dev.encoded, outputs())

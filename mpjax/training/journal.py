@@ -25,12 +25,16 @@ class Journal:
     Args:
       batch_size: rows per step, for the throughput.
       board: gets a copy of every value.
+      writes: whether anything is written; of several processes one does.
     """
 
-    def __init__(self, run: RunDir, start_step: int, batch_size: int, board: Board) -> None:
-        for path in (run.metrics, run.timings):
+    def __init__(
+        self, run: RunDir, start_step: int, batch_size: int, board: Board, writes: bool = True
+    ) -> None:
+        self._files = (run.metrics, run.timings) if writes else ()
+        for path in self._files:
             keep_until(path, start_step)
-        self._run, self._batch_size, self._board = run, batch_size, board
+        self._batch_size, self._board = batch_size, board
         self._step = start_step
         self._waiting: tuple[int, Mapping[str, jax.Array]] | None = None
         self._clock = time.perf_counter()
@@ -67,7 +71,7 @@ class Journal:
     def sync(self) -> None:
         """Makes all that was handed in outlive a crash; comes before the checkpoint of a step."""
         self.flush()
-        for path in (self._run.metrics, self._run.timings):
+        for path in self._files:
             with open(path, "a", encoding="utf-8") as file:
                 os.fsync(file.fileno())
 
@@ -76,8 +80,9 @@ class Journal:
         seconds = now - self._clock
         rate = (step - self._step) * self._batch_size / seconds
         speed = {"rows_per_second": round(rate, 2)} if step > self._step else {}
-        _append(self._run.metrics, {"step": step, **values})
-        _append(self._run.timings, {"step": step, "seconds": round(seconds, 4), **speed})
+        timing = {"step": step, "seconds": round(seconds, 4), **speed}
+        for path, record in zip(self._files, ({"step": step, **values}, timing), strict=False):
+            _append(path, record)
         scores = {f"eval/{name}": score for name, score in values.get("eval", {}).items()}
         self._board.write(step, scores or {**values, **speed})
         self._clock, self._step = now, step

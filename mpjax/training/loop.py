@@ -11,9 +11,16 @@ import jax
 from mpjax import models, report
 from mpjax.models.tensors import read_tensors
 from mpjax.training import journal, provenance, rundir, sharding
+from mpjax.training.agreement import (
+    Agreement,
+    check_same,
+    check_visible,
+    first,
+    from_first,
+)
 from mpjax.training.board import Board
 from mpjax.training.checkpoints import Checkpoints
-from mpjax.training.config import TrainConfig, resolve
+from mpjax.training.config import TrainConfig, as_dict, resolve
 from mpjax.training.evaluate import score_dev
 from mpjax.training.job import Job, prepare
 from mpjax.training.journal import Journal
@@ -36,12 +43,19 @@ def train(config: TrainConfig) -> dict[str, Any]:
     config = resolve(config)
     run = rundir.check(config)
     result = run.read_result()
+    check_same({**as_dict(config), "cache": None, "finished": result is not None})
     if result is not None:
         log.warning("%s is finished; nothing to train", run.path)
         return result
     job = prepare(config)
-    rundir.create(run, config, job.derived)
-    return finish(job, run, _train(with_answers(job), run).params)
+    check_same(job.derived)
+    if first():
+        rundir.create(run, config, job.derived)
+    check_visible(run.config)
+    params = _train(with_answers(job), run).params
+    if jax.process_count() > 1:
+        params = jax.tree.map(sharding.fetch, params)
+    return from_first(lambda: finish(job, run, params))
 
 
 def finish(job: Job, run: RunDir, params: Any) -> dict[str, Any]:
@@ -75,7 +89,7 @@ def finish(job: Job, run: RunDir, params: Any) -> dict[str, Any]:
 def _train(job: Job, run: RunDir) -> TrainState:
     """The state after the last step, with its parameters folded."""
     config, total = job.config, job.plan.total_steps
-    place = functools.partial(sharding.place_batch, mesh=job.mesh)
+    own = sharding.own_rows(job.mesh, config.batch_size)
     where = models.PRUNABLE
     tx = optimizer(job)
     state, shardings = create_sharded_state(
@@ -99,24 +113,29 @@ def _train(job: Job, run: RunDir) -> TrainState:
         start = checkpoints.latest()
         if start:
             log.warning("continuing %s from step %d of %d", run.path, start, total)
-        provenance.record(run, start)
-        board = stack.enter_context(Board(run.tensorboard if config.tensorboard else None, start))
-        notes = Journal(run, start, config.batch_size, board)
+        if first():
+            provenance.record(run, start)
+        events = run.tensorboard if config.tensorboard and first() else None
+        board = stack.enter_context(Board(events, start))
+        notes = Journal(run, start, config.batch_size, board, writes=first())
+        agreed = Agreement(job.mesh)
         steps = range(start + 1, total + 1)
         for step in bar(steps, total, start, f"{config.task} {config.method}"):
-            state, metrics = step_fn(state, place(job.batches.batch(step - 1)))
+            batch = sharding.place_batch(job.batches.batch(step - 1, own), job.mesh)
+            state, metrics = step_fn(state, batch)
             if step % config.log_every == 0 or step == total:
                 notes.train(step, {**metrics, **learning_rates(job, step - 1)})
             if step == total or (config.eval_every and step % config.eval_every == 0):
-                score = score_dev(predict, folded(state), job.dev, job.eval_batch, place)
+                score = score_dev(predict, folded(state), job.dev, job.eval_batch, job.mesh)
                 notes.evaluation(step, score)
-            if step % config.checkpoint_every == 0 or step == total or stop.signal:
+            signal = agreed(stop.signal or 0)
+            if step % config.checkpoint_every == 0 or step == total or signal:
                 notes.sync()
                 checkpoints.save(state, step)
-            if stop.signal and step < total:
+            if signal and step < total:
                 checkpoints.wait()
                 raise Interrupted(
-                    stop.signal,
+                    signal,
                     f"stopped at step {step} of {total}; the same command continues {run.path}",
                 )
     return state.replace(params=folded(state))  # pyright: ignore[reportAttributeAccessIssue]

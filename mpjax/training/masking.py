@@ -8,7 +8,7 @@ import numpy as np
 
 from mpjax.tasks import seeds
 from mpjax.tasks.base import IGNORE, Encoded
-from mpjax.tasks.batches import Batch, Batches
+from mpjax.tasks.batches import ALL, Batch, Batches
 from mpjax.tasks.demo import mask_tokens
 
 _STREAM = 19  # of random numbers
@@ -43,14 +43,14 @@ class MaskedBatches(Batches):
             "mask_id": mask_id, "vocab_size": vocab_size, "share": share,
         }  # fmt: skip
 
-    def batch(self, step: int, length: int | None = None) -> Batch:
-        """The batch of a step, with its own masks, which are the same in every length."""
-        batch, own = super().batch(step, length), slice(self.length(step))
+    def batch(self, step: int, part: slice = ALL, length: int | None = None) -> Batch:
+        """The batch of a step, with its own masks, which are the same in every length and part."""
+        batch, own = super().batch(step, part, length), slice(self.length(step))
         ids = np.where(batch["labels"] == IGNORE, batch["input_ids"], batch["labels"])
         maskable = ~np.isin(ids, self._special) & (batch["attention_mask"] == 1)
         draw = int(seeds.raw(self.seed, _STREAM, step, 1)[0])
-        labels = np.full_like(ids, IGNORE)
+        labels, among = np.full_like(ids, IGNORE), (self.batch_size, part)
         ids[:, own], labels[:, own] = mask_tokens(
-            ids[:, own], maskable[:, own], seed=draw, **self._settings
+            ids[:, own], maskable[:, own], seed=draw, part=among, **self._settings
         )
         return {**batch, "input_ids": ids, "labels": labels}

@@ -72,11 +72,14 @@ def choose_mesh(config: TrainConfig, devices: Sequence[Any] | None = None) -> Me
 
     from mpjax.training.sharding import make_mesh
 
-    found = jax.devices() if devices is None else devices
+    # The devices of a process stand together, so that its rows of a batch do.
+    found = sorted(jax.devices() if devices is None else devices, key=lambda d: d.process_index)
     if config.devices is not None and config.devices > len(found):
         raise InputError(f"--devices is {config.devices}, but there are {len(found)}; lower it")
     wanted = config.devices or len(found)
     rows = config.batch_size // config.accumulate
+    if jax.process_count() > 1:
+        _check_processes(config, len(found))
     if config.mesh is None:
         used = max(n for n in range(1, wanted + 1) if rows % n == 0)
         if used < wanted:
@@ -101,6 +104,28 @@ def choose_mesh(config: TrainConfig, devices: Sequence[Any] | None = None) -> Me
             "move devices to tensor"
         )
     return make_mesh(sizes, found[:wanted])
+
+
+def _check_processes(config: TrainConfig, devices: int) -> None:
+    """`InputError` for a mesh that would leave a process out, or split its rows from each other."""
+    import jax
+
+    if config.devices is not None and config.devices < devices:
+        raise InputError(
+            f"--devices is {config.devices}, but {jax.process_count()} processes use all of their "
+            f"{devices} devices; leave it out"
+        )
+    if config.mesh is None and config.batch_size // config.accumulate % devices:
+        raise InputError(
+            f"{_batch(config)} does not split over the {devices} devices of all processes; use "
+            f"a multiple of {devices * config.accumulate} as --batch-size"
+        )
+    own, tensor = jax.local_device_count(), parse_mesh(config.mesh or "data=1").get("tensor", 1)
+    if own % tensor and tensor % own:
+        raise InputError(
+            f"--mesh {config.mesh}: tensor={tensor} does not go evenly into the {own} devices of a "
+            "process; use a divisor or a multiple of it"
+        )
 
 
 def batch_parts(mesh: Mesh) -> int:

@@ -34,6 +34,7 @@ def provenance(start_step: int = 0) -> dict[str, Any]:
             "processor": processor(),
             "devices": len(devices),
             "device": devices[0].device_kind,
+            "processes": jax.process_count(),
         },
     }
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jax.typing import DTypeLike
 
@@ -141,9 +142,39 @@ _gather.defvjp(_gather_fwd, _gather_bwd)
 
 def place(tree: Any, mesh: Mesh) -> Any:
     """Arrays of the host, each device receiving its own shards only."""
-    return jax.device_put(tree, shardings(tree, mesh))
+    return put(tree, shardings(tree, mesh))
+
+
+def put(tree: Any, shardings: Any) -> Any:
+    """The same with shardings at hand; every process has all of the arrays and reads its shards."""
+    if jax.process_count() == 1:
+        return jax.device_put(tree, shardings)
+
+    def shards(leaf: Any, sharding: NamedSharding) -> jax.Array:
+        array = np.asarray(leaf)
+        return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
+
+    return jax.tree.map(shards, tree, shardings)
+
+
+def own_rows(mesh: Mesh, rows: int) -> slice:
+    """Which of the rows of a batch the devices of this process compute with.
+
+    >>> own_rows(make_mesh(), 16)
+    slice(0, 16, None)
+    """
+    indices: Any = batch_sharding(mesh).addressable_devices_indices_map((rows,))
+    ends = [index[0].indices(rows) for index in indices.values()]
+    return slice(min(start for start, _, _ in ends), max(stop for _, stop, _ in ends))
 
 
 def place_batch(batch: Mapping[str, Any], mesh: Mesh) -> Any:
-    """A batch of host arrays, split over ``data`` and ``fsdp``."""
-    return jax.device_put(batch, batch_sharding(mesh))
+    """A batch split over ``data`` and ``fsdp``, of the `own_rows` that each process has of it."""
+    return jax.make_array_from_process_local_data(batch_sharding(mesh), batch)
+
+
+def fetch(array: jax.Array) -> np.ndarray:
+    """All of an array on the host; processes that share it must call together."""
+    if array.is_fully_addressable:
+        return np.asarray(array)
+    return np.asarray(multihost_utils.process_allgather(array, tiled=True))

@@ -91,7 +91,7 @@ def create_sharded_state(
         return create_state(params, rule, tx, scores=scores, **options)
 
     shardings = sharding.shardings(jax.eval_shape(create, params, scores), mesh)
-    own = jax.device_put(params, shardings.params)
-    starting = None if scores is None else jax.device_put(scores, shardings.scores)
+    own = sharding.put(params, shardings.params)
+    starting = None if scores is None else sharding.put(scores, shardings.scores)
     program = jax.jit(create, out_shardings=shardings, donate_argnums=(0, 1))
     return program(own, starting), shardings

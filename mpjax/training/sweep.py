@@ -190,7 +190,7 @@ def _batch(jobs: Sequence[Job], step: int) -> Any:
     Padding is masked, so that it changes nothing but which random numbers dropout draws.
     """
     length = max(job.batches.length(step) for job in jobs)
-    return stack([job.batches.batch(step, length) for job in jobs])
+    return stack([job.batches.batch(step, length=length) for job in jobs])
 
 
 class _Journals:

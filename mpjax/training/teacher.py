@@ -83,14 +83,15 @@ def teacher_logits(
       mesh: devices to compute on, which must split `batch_size`; None = the default device.
       cache: folder to keep them in, under a name that hangs on the teacher's weights and the data.
     """
+    from mpjax.training.agreement import everywhere
+
     path = None
     if cache is not None:
         path = cache / f"teacher-{_weights(teacher.model)}-{teacher.key}.npy"
-        if path.is_file():
-            try:
-                return np.load(path, allow_pickle=False)
-            except (OSError, ValueError, EOFError):  # cut short: made anew
-                path.unlink()
+    known = None if path is None else _load(path)
+    if everywhere(known is not None):  # what one process must compute, all do
+        assert known is not None
+        return known
     logits = _predict(teacher, batch_size, mesh)
     if path is not None:
         _save(path, logits)
@@ -100,7 +101,7 @@ def teacher_logits(
 def _predict(teacher: Teacher, batch_size: int, mesh: Mesh | None) -> np.ndarray:
     import jax
 
-    from mpjax.training.sharding import make_mesh, place, place_batch
+    from mpjax.training.sharding import fetch, make_mesh, own_rows, place, place_batch
     from mpjax.training.step import make_predict
 
     mesh = make_mesh({"data": 1}, jax.devices()[:1]) if mesh is None else mesh
@@ -111,10 +112,10 @@ def _predict(teacher: Teacher, batch_size: int, mesh: Mesh | None) -> np.ndarray
     lengths = () if teacher.model.head == "qa" else None
     log.info("asking the teacher about %d training rows, once", len(encoded))
     steps = -(-len(encoded) // batch_size)
-    batches = bar(eval_batches(encoded, batch_size, lengths), steps, 0, "teacher")
+    part = own_rows(mesh, batch_size)
+    batches = bar(eval_batches(encoded, batch_size, lengths, part), steps, 0, "teacher")
     results: Any = (
-        (rows, np.asarray(predict(params, place_batch(_inputs(batch), mesh))))
-        for batch, rows in batches
+        (rows, fetch(predict(params, place_batch(_inputs(batch), mesh)))) for batch, rows in batches
     )
     return collect(encoded, results).astype(np.float32)
 
@@ -134,6 +135,13 @@ def _weights(model: Model) -> str:
         digest.update(jax.tree_util.keystr(path).encode())
         digest.update(np.ascontiguousarray(leaf).data)
     return digest.hexdigest()[:32]
+
+
+def _load(path: Path) -> np.ndarray | None:
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):  # not there, or cut short: made anew
+        return None
 
 
 def _save(path: Path, logits: np.ndarray) -> None:

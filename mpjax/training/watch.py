@@ -1,0 +1,184 @@
+"""How processes that train together find each other, and learn at once that one has stopped.
+
+Process 0 listens; every other one holds a connection to it as long as it lives. A process that is
+killed, or fails, breaks its connection: then process 0 stops, and with it the rest, which would
+otherwise wait in a collective for what never comes. The connections carry lines of JSON.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, TextIO
+
+from mpjax.errors import InputError
+
+Line = Mapping[str, Any]
+HOW = "Start the same command on every host, each with its own --process-id"
+
+
+class Link:
+    """One connection, as lines of JSON both ways."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._lines: TextIO = connection.makefile("r", encoding="utf-8")
+
+    def send(self, line: Line) -> None:
+        """Sends a line, if there is still somebody to read it."""
+        with contextlib.suppress(OSError):
+            self._connection.sendall((json.dumps(line) + "\n").encode())
+
+    def read(self, seconds: float | None = None) -> Any:
+        """The next line; None if it is none of ours, or if the other end is gone or silent."""
+        try:
+            self._connection.settimeout(seconds)
+            return json.loads(self._lines.readline())
+        except (OSError, ValueError):
+            return None
+
+    def break_off(self) -> None:
+        """Ends what either end reads, as the end of this process would."""
+        with contextlib.suppress(OSError):
+            self._connection.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Frees the connection; no thread may be reading."""
+        self._lines.close()
+        self._connection.close()
+
+
+def receive(server: socket.socket, count: int, seconds: float, reply: Line) -> dict[int, Link]:
+    """Waits in process 0 for all the others; their links by number.
+
+    Args:
+      server: a socket that listens. count: of the processes, this one included.
+      reply: what each is told, once all are there.
+
+    Raises:
+      InputError: one that does not come, comes twice or counts otherwise; those there are told.
+    """
+    links: dict[int, Link] = {}
+    until = time.monotonic() + seconds
+
+    def refuse(message: str) -> InputError:
+        for link in links.values():
+            link.send({"refused": message})
+            link.close()
+        return InputError(message)
+
+    while len(links) < count - 1:
+        server.settimeout(max(until - time.monotonic(), 0.001))
+        try:
+            connection, _ = server.accept()
+        except TimeoutError:
+            missing = ", ".join(str(i) for i in range(1, count) if i not in links)
+            raise refuse(
+                f"of {count} processes these have not come within {seconds:g} s: {missing}. {HOW}"
+            ) from None
+        link = Link(connection)
+        hello = link.read(10.0)
+        if not isinstance(hello, dict) or not {"process", "processes"} <= hello.keys():
+            link.close()  # a stranger
+            continue
+        number, its_count = hello["process"], hello["processes"]
+        known = number in links
+        links[-1 if known else number] = link
+        if its_count != count:
+            raise refuse(
+                f"process {number} was started with --processes {its_count}, process 0 with "
+                f"--processes {count}; give all of them the same"
+            )
+        if known:
+            raise refuse(f"two processes were started with --process-id {number}. {HOW}")
+    for link in links.values():
+        link.send(reply)
+    return links
+
+
+def call(host: str, port: int, number: int, count: int, seconds: float) -> tuple[Link, Line]:
+    """Connects process `number` of `count` to process 0; the link and what it was told.
+
+    Raises:
+      InputError: nobody listens there, or process 0 refuses.
+    """
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            connection = socket.create_connection((host, port), timeout=seconds)
+            break
+        except OSError as error:
+            if time.monotonic() > until:
+                raise InputError(
+                    f"process 0 does not answer at {host}:{port} within {seconds:g} s ({error}); "
+                    f"it must run on that host. {HOW}"
+                ) from error
+            time.sleep(0.2)
+    link = Link(connection)
+    link.send({"process": number, "processes": count})
+    told = link.read(seconds)
+    if not isinstance(told, dict) or "refused" in told:
+        link.close()
+        raise InputError(told["refused"] if told else f"process 0 at {host}:{port} has gone")
+    return link, told
+
+
+def stop_process(message: str) -> None:
+    """Ends this process at once, whatever its threads wait for."""
+    print(f"mpjax: error: {message}", file=sys.stderr, flush=True)
+    sys.stdout.flush()
+    os._exit(1)
+
+
+class Watch:
+    """Stops this process when another one stops.
+
+    Args:
+      number: of this process. links: to all the others in process 0, to process 0 elsewhere.
+      stop: called with the message, in another thread.
+    """
+
+    def __init__(
+        self, number: int, links: Mapping[int, Link], stop: Callable[[str], None] = stop_process
+    ) -> None:
+        self._number, self._links, self._stop = number, dict(links), stop
+        self._threads = [
+            threading.Thread(target=self._listen, args=pair, daemon=True) for pair in links.items()
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def leave(self) -> None:
+        """Ends the watch in good order: returns when the others have come to the same point."""
+        self._tell({"stopped": None})
+        for thread in self._threads:
+            thread.join()
+        for link in self._links.values():
+            link.close()
+
+    def fail(self, why: str) -> None:
+        """Tells the others that this process is about to end, and why."""
+        self._tell({"stopped": f"process {self._number} has stopped: {why}"})
+
+    def _tell(self, line: Line, but: int | None = None) -> None:
+        for number, link in self._links.items():
+            if number != but:
+                link.send(line)
+
+    def _listen(self, other: int, link: Link) -> None:
+        last = link.read()
+        if last is None:
+            last = {"stopped": f"process {other} was killed, or its host or the network failed"}
+        if last["stopped"] is None:
+            return
+        self._tell(last, but=other)
+        self._stop(
+            f"{last['stopped']}. This process stops too; the same command on every host continues "
+            "from the last checkpoint"
+        )
