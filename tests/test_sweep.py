@@ -188,7 +188,7 @@ def test_groups_share_a_program_and_a_sweep_goes_on_where_it_stopped(
 
     def stop(self, step, metrics):
         write(self, step, metrics)
-        if "density-0.1-" in str(self._run.path) and step == 3:
+        if "density-0.1-" in str(self._files[0]) and step == 3:
             os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(Journal, "train", stop)
