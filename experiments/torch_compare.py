@@ -25,11 +25,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from mpjax import models
+from mpjax.arguments import run_config
 from mpjax.cli import parse
 from mpjax.errors import InputError
 from mpjax.optim import pruning_state
 from mpjax.pruning import flatten, prune_params, select
-from mpjax.training.config import TrainConfig, as_dict, resolve
+from mpjax.training.config import as_dict, resolve
 from mpjax.training.job import Job, prepare
 from mpjax.training.recipe import optimizer, training_loss
 from mpjax.training.state import TrainState, create_state
@@ -197,10 +198,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--json", help="write settings, every step and versions to this file")
     args, rest = parser.parse_known_args(argv)
     try:
-        options = vars(parse(["train", "--output", "unused", *rest]))
-        config = resolve(
-            TrainConfig(**{k: v for k, v in options.items() if k not in ("command", "version")})
-        )
+        config = resolve(run_config(parse(["train", "--output", "unused", *rest])))
         with jax.enable_x64(args.float64):
             return _run(prepare(config), args)
     except InputError as error:

@@ -43,6 +43,11 @@ def add_field(parser: argparse.ArgumentParser, field: dataclasses.Field[Any]) ->
     )
 
 
+def run_config(args: argparse.Namespace) -> TrainConfig:
+    """What ``train`` was asked for, without what only says how this process takes part in it."""
+    return TrainConfig(**{f.name: getattr(args, f.name) for f in dataclasses.fields(TrainConfig)})
+
+
 def add_sweep(parser: argparse.ArgumentParser) -> None:
     """Options of train, those of `SWEPT` with several values."""
     for field in dataclasses.fields(TrainConfig):

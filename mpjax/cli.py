@@ -25,6 +25,7 @@ from mpjax.arguments import (
     add_shrink,
     add_sweep,
     add_threshold,
+    run_config,
     sweep_options,
 )
 from mpjax.errors import InputError
@@ -178,8 +179,7 @@ def _quickstart(args: argparse.Namespace) -> None:
 def _train(args: argparse.Namespace) -> None:
     from mpjax.training.config import resolve
 
-    options = {field.name: getattr(args, field.name) for field in dataclasses.fields(TrainConfig)}
-    config = resolve(TrainConfig(**options))  # most mistakes end here, before the slow imports
+    config = resolve(run_config(args))  # most mistakes end here, before the slow imports
     from mpjax.training.processes import first, joined
 
     with joined(args.coordinator, args.processes, args.process_id):

@@ -17,6 +17,7 @@ import mpjax
 from experiments.paper import compare, finished, plot, published, receipt, recipe
 from experiments.paper.__main__ import main
 from mpjax import cli
+from mpjax.arguments import run_config
 from mpjax.training.config import TrainConfig, make_rule, plan, resolve
 from mpjax.training.options import DENSE
 from mpjax.training.rundir import RunDir
@@ -169,9 +170,7 @@ def test_every_recipe_resolves_and_its_schedule_fits(run):
 def test_every_recipe_is_a_command(run):
     for scale in (1.0, 0.01):
         values = recipe.options(run, PLACES, scale)
-        parsed = vars(cli.parse(recipe.words(values)))
-        config = TrainConfig(**{k: v for k, v in parsed.items() if k not in ("command", "version")})
-        assert config == recipe.config(run, PLACES, scale)
+        assert run_config(cli.parse(recipe.words(values))) == recipe.config(run, PLACES, scale)
         shell = shlex.split(recipe.command(values))
         assert [word for word in shell if word != "\n"] == ["mpjax", *recipe.words(values)]
 
