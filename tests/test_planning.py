@@ -1,136 +1,22 @@
-"""Plans: what the text of a program says, arithmetic, and a whole plan on fake devices."""
+"""Plans: arithmetic, and a whole plan on fake devices."""
 
 import dataclasses
 import importlib.util
 import json
-from typing import Any
 
 import jax
-import jax.numpy as jnp
 import pytest
 
 from mpjax import cli
 from mpjax.errors import InputError
 from mpjax.planning.chips import CHIPS, GIB
-from mpjax.planning.collectives import Traffic, collectives
-from mpjax.planning.hlo import parse
 from mpjax.planning.memory import Memory, advice, refused_memory
 from mpjax.planning.plan import plan_step
 from mpjax.planning.roofline import roofline
 from mpjax.planning.shape import read_shape
 from mpjax.planning.show import table, to_json
 from mpjax.planning.topology import parse_topology, topology_devices
-from mpjax.planning.traffic import hbm_bytes
 from mpjax.training.config import TrainConfig
-
-# A loop that starts at `start`, gathers f32[4] from four devices in every turn and adds `stride`.
-LOOP = """
-%body (p: (u32[], f32[4])) -> (u32[], f32[4]) {{
-  %p = (u32[], f32[4]{{0}}) parameter(0)
-  %i = u32[] get-tuple-element(%p), index=0
-  %x = f32[4]{{0}} get-tuple-element(%p), index=1
-  %one = u32[] constant({stride})
-  %next = u32[] add(%i, %one)
-  %g = f32[16]{{0:T(128)S(1)}} all-gather(%x), replica_groups={{{{0,1,2,3}}}}, dimensions={{0}}
-  ROOT %t = (u32[], f32[4]{{0}}) tuple(%next, %x)
-}}
-
-%condition (p: (u32[], f32[4])) -> pred[] {{
-  %p = (u32[], f32[4]{{0}}) parameter(0)
-  %i = u32[] get-tuple-element(%p), index=0
-  %limit = u32[] constant({limit})
-  {condition}
-}}
-
-ENTRY %main (x: f32[4]) -> (u32[], f32[4]) {{
-  %x = f32[4]{{0}} parameter(0)
-  %zero = u32[] {start}
-  %first = (u32[], f32[4]{{0}}) tuple(%zero, %x)
-  ROOT %loop = (u32[], f32[4]{{0}}) while(%first), condition=%condition, body=%body{known}
-}}
-"""
-KNOWN = ', backend_config={"known_trip_count":{"n":"7"}}'
-UP = "ROOT %less = pred[] compare(%i, %limit), direction=LT"
-DOWN = UP.replace("LT", "GT")
-OR_DONE = """%less = pred[] compare(%i, %limit), direction=GT
-  %unfinished = pred[] custom-call(%p)
-  ROOT %go_on = pred[] and(%less, %unfinished)"""
-
-
-@pytest.mark.parametrize(
-    ("start", "limit", "stride", "condition", "known", "turns", "certain"),
-    [
-        ("constant(0)", 5, 1, UP, "", 5, True),
-        ("constant(1)", 8, 2, UP, "", 4, True),
-        ("add(%a, %b)", 5, 1, UP, "", 1, False),
-        ("add(%a, %b)", 5, 1, UP, KNOWN, 7, True),
-        ("constant(8)", 2, 2**32 - 1, DOWN, "", 6, True),
-        ("constant(8)", 2, 2**32 - 1, OR_DONE, "", 6, False),
-        ("constant(8)", 2, 1, DOWN, "", 1, False),  # never ends by counting
-    ],
-)
-def test_what_is_in_a_loop_counts_as_often_as_it_runs(
-    start, limit, stride, condition, known, turns, certain
-):
-    text = LOOP.format(start=start, limit=limit, stride=stride, condition=condition, known=known)
-    # Each device sends its 16 bytes to three others.
-    assert collectives(parse(text), 4) == {"all-gather": Traffic(turns, turns * 48, certain)}
-
-
-FUSED = """
-%scatter (p: f32[8,4]) -> f32[2,4] {
-  %p = f32[8,4]{1,0} parameter(0)
-  %all-reduce.1 = f32[8,4]{1,0} all-reduce(%p), replica_groups=[2,4]<=[8], to_apply=%sum
-  ROOT %d = f32[2,4]{1,0} slice(%all-reduce.1), slice={[0:2], [0:4]}
-}
-ENTRY %main (x: f32[8,4]) -> f32[2,4] {
-  %x = f32[8,4]{1,0} parameter(0)
-  %start = (f32[8,4]{1,0}, f32[8,4]{1,0}, u32[], u32[]) collective-permute-start(%x), x=0
-  %done = f32[8,4]{1,0} collective-permute-done(%start)
-  %sum.1 = (f32[8,4]{1,0}, f32[8,4]{1,0}) all-reduce(%x, %done), replica_groups={}, to_apply=%sum
-  ROOT %f = f32[2,4]{1,0} fusion(%x), kind=kCustom, calls=%scatter
-}
-"""
-
-
-def test_every_kind_is_counted_once_with_what_a_device_sends():
-    scattered = parse(FUSED.replace("%scatter", "%all-reduce-scatter"))
-    found = collectives(scattered, 8)
-    assert list(found) == ["all-reduce", "reduce-scatter", "collective-permute"]
-    assert found["collective-permute"] == Traffic(1, 128)
-    assert found["all-reduce"] == Traffic(1, 2 * 256 * 7 // 8)
-    assert found["reduce-scatter"] == Traffic(1, 128 * 3 // 4)
-    assert collectives(parse(FUSED), 8)["all-reduce"].count == 2
-
-
-SLICED = """
-%part (p0: f32[12,4], p1: s32[]) -> f32[1,4] {
-  %p0 = f32[12,4]{1,0} parameter(0)
-  %p1 = s32[] parameter(1)
-  ROOT %d = f32[1,4]{1,0} dynamic-slice(%p0, %p1), dynamic_slice_sizes={1,4}
-}
-ENTRY %main (x: f32[12,4], i: s32[]) -> f32[1,4] {
-  %x = f32[12,4]{1,0} parameter(0)
-  %i = s32[] parameter(1)
-  %fast = f32[12,4]{1,0:T(8,128)S(1)} copy(%x)
-  ROOT %f = f32[1,4]{1,0} fusion(%x, %i), kind=kLoop, calls=%part
-}
-"""
-
-
-def test_of_a_slice_its_own_bytes_count_and_of_fast_memory_none():
-    copied, sliced = 12 * 4 * 4, 4 * 4 + 4 + 4 * 4  # read; read, index, written
-    assert hbm_bytes(parse(SLICED)) == copied + sliced
-
-
-def test_bytes_are_those_of_the_compilers_own_count_where_nothing_loops():
-    def function(x, y):
-        return jnp.tanh(x @ y), (x * 2).sum()
-
-    x = jnp.ones((64, 32))
-    compiled: Any = jax.jit(function).lower(x, x.T).compile()
-    expected = compiled.cost_analysis()["bytes accessed"]
-    assert hbm_bytes(parse(compiled.as_text())) == pytest.approx(expected, rel=0.02)
 
 
 @pytest.mark.parametrize(
@@ -231,14 +117,18 @@ def test_a_plan_is_of_the_real_step_beside_the_dense_one(plan):
     # Every kernel is gathered; its gradient, made in a loop over layers, is summed over devices.
     assert dense.moves["all-gather"].count >= 12
     assert dense.moves["all-reduce"].sent >= 2 * 4 * kernels * 7 / 8
+    assert all(moves.certain for moves in dense.moves.values())
     assert step.moves["all-reduce"].count > dense.moves["all-reduce"].count
-    assert step.hbm_bytes > dense.hbm_bytes > dense.memory.arguments
+    # The selection may stop early. Its scores and both moments are read and written.
+    assert not step.moves["all-reduce"].certain
+    assert step.hbm_bytes - dense.hbm_bytes >= 2 * added
+    assert dense.hbm_bytes >= 2 * dense.memory.arguments
 
 
 def test_a_plan_is_printed_and_written(plan):
     text = table(plan)
     assert "fits: " in text and "197 TFLOP/s" in text and "pruning adds" in text
-    assert "all-gather: sent" in text and "tokens/s" in text
+    assert "all-gather*: sent" in text and "* at most" in text and "tokens/s" in text
     numbers = json.loads(json.dumps(to_json(plan)))
     assert numbers["fits"] and numbers["step"]["hbm_bytes"] == plan.step.hbm_bytes
     least = numbers["step"]["seconds"]["step"]

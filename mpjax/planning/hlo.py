@@ -11,7 +11,9 @@ _COMPUTATION = re.compile(r"(ENTRY )?%?([\w.\-]+) \(.*\) -> .*\{$")
 _INSTRUCTION = re.compile(r"\s+(ROOT )?%?([\w.\-]+) = ")
 _ARRAY = re.compile(r"([a-z]\w*)\[([\d,<= ]*)\](\{[^}]*\})?")
 _NAME = re.compile(r"%([\w.\-]+)")
-_CALLED = re.compile(r"(calls|to_apply|condition|body)=%?([\w.\-]+)")
+_CALLED = re.compile(
+    r"(calls|to_apply|condition|body|true_computation|false_computation)=%?([\w.\-]+)"
+)
 _BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
 
 
@@ -56,6 +58,14 @@ class Computation:
     def root(self) -> Instruction:
         """The instruction that the computation returns."""
         return next(i for i in self.instructions.values() if i.root)
+
+    def parameter(self, index: int) -> Instruction:
+        """The parameter of a number."""
+        return next(
+            i
+            for i in self.instructions.values()
+            if i.opcode == "parameter" and i.literal == str(index)
+        )
 
     def users(self, name: str) -> list[Instruction]:
         """Who reads an instruction."""

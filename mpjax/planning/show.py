@@ -28,13 +28,14 @@ def table(plan: StepPlan) -> str:
     lines += [f"  {remedy}" for remedy in plan.remedies]
     if not plan.full_effort:
         lines.append(
-            "compiled quickly: a run fuses more and mostly needs less memory and traffic, the "
-            "dense step above all; --full-effort compiles as train does, in minutes"
+            "compiled quickly: a run fuses more and mostly needs less memory and traffic; "
+            "--full-effort compiles as train does, in minutes"
         )
     if any(not moves.certain for cost in _costs(plan) for moves in (cost.moves or {}).values()):
         lines.append(
-            "* at most: some are in a loop that may stop early, whose turns all count (and once "
-            "where no bound is known); so do the HBM bytes there"
+            "* at most: some are in a branch, of which all count, or in a loop that may stop "
+            "early, whose turns all count (and once where no bound is known); so do the HBM bytes "
+            "there"
         )
     return "\n".join(lines)
 

@@ -1,0 +1,94 @@
+"""What a value of a compiled program is, behind fusions and copies."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from mpjax.planning.hlo import Computation, Instruction, Program
+
+_SAME = ("copy", "bitcast")
+_OPENED = ("fusion", "call")
+_INDEX = re.compile(r"index=(\d+)")
+
+
+class Value(NamedTuple):
+    """An instruction where it stands, with what the parameters of what it is in stand for."""
+
+    instruction: Instruction
+    computation: Computation
+    arguments: tuple[Value, ...] = ()
+
+    @property
+    def opcode(self) -> str:
+        """The opcode of the instruction."""
+        return self.instruction.opcode
+
+    def operands(self) -> tuple[Value, ...]:
+        """The values that the instruction reads."""
+        found = (self.computation.instructions[name] for name in self.instruction.operands)
+        return tuple(Value(each, self.computation, self.arguments) for each in found)
+
+    def index(self) -> int:
+        """Which element a ``get-tuple-element`` takes."""
+        found = _INDEX.search(self.instruction.rest)
+        assert found, self.instruction.name
+        return int(found[1])
+
+    def number(self) -> int | None:
+        """The integer that a constant is, None for anything else."""
+        whole = self.opcode == "constant" and re.fullmatch(r"-?\d+", self.instruction.literal)
+        return int(self.instruction.literal) if whole else None
+
+
+def standing(program: Program, instruction: Instruction) -> Value:
+    """An instruction where it stands; what is called from one place only knows its arguments."""
+    owner = next(
+        c
+        for c in program.computations.values()
+        if c.instructions.get(instruction.name) is instruction
+    )
+    calls = [
+        i
+        for c in program.computations.values()
+        for i in c.instructions.values()
+        if i.opcode == "call" and i.called()["to_apply"] == owner.name
+    ]
+    if len(calls) != 1:
+        return Value(instruction, owner)
+    return Value(instruction, owner, standing(program, calls[0]).operands())
+
+
+def behind(program: Program, value: Value, same: tuple[str, ...] = _SAME) -> Value:
+    """The instruction that makes a value: inside fusions, before copies, out of tuples.
+
+    >>> from mpjax.planning.hlo import parse
+    >>> program = parse('''
+    ... %inner (p: s32[]) -> s32[] {
+    ...   %p = s32[] parameter(0)
+    ...   ROOT %c = s32[] copy(%p)
+    ... }
+    ... ENTRY %main () -> s32[] {
+    ...   %five = s32[] constant(5)
+    ...   ROOT %f = s32[] fusion(%five), kind=kLoop, calls=%inner
+    ... }''')
+    >>> main = program.computations["main"]
+    >>> behind(program, Value(main.root, main)).number()
+    5
+    """
+    while True:
+        if value.opcode == "parameter" and value.arguments:
+            value = value.arguments[int(value.instruction.literal)]
+        elif value.opcode in same:
+            value = value.operands()[0]
+        elif value.opcode in _OPENED:
+            [called] = value.instruction.called().values()
+            inner = program.computations[called]
+            value = Value(inner.root, inner, value.operands())
+        elif value.opcode == "get-tuple-element":
+            whole = behind(program, value.operands()[0], same)
+            if whole.opcode != "tuple":
+                return value
+            value = whole.operands()[value.index()]
+        else:
+            return value
