@@ -34,7 +34,7 @@ from mpjax.training.config import as_dict, resolve
 from mpjax.training.job import Job, prepare
 from mpjax.training.recipe import optimizer, training_loss
 from mpjax.training.state import TrainState, create_state
-from mpjax.training.step import make_train_step
+from mpjax.training.step import make_measure, make_train_step
 
 
 @dataclasses.dataclass
@@ -67,6 +67,7 @@ class Ours:
             module, job.rule, tx, training_loss(job),
             where=models.PRUNABLE, structure=job.structure,
         )  # fmt: skip
+        self._measure = make_measure(job.rule, where=models.PRUNABLE, structure=job.structure)
         self._masks = jax.jit(self._make_masks)
 
     def _noise(self, state: TrainState) -> Any:
@@ -97,8 +98,10 @@ class Ours:
 
     def step(self, batch: Mapping[str, np.ndarray]) -> dict[str, float]:
         """One step; its task loss, threshold and density."""
+        measures = self._measure(self.state)
         self.state, metrics = self._step(self.state, dict(batch))
-        return {k: float(metrics[k]) for k in ("task_loss", "threshold", "density") if k in metrics}
+        found = metrics | measures
+        return {k: float(found[k]) for k in ("task_loss", "threshold", "density") if k in found}
 
     def masks(self) -> dict[str, np.ndarray]:
         """Those of the next step."""

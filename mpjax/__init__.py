@@ -8,7 +8,7 @@ instant:
 * any Linen module with a ``scores`` collection: :class:`Pruned`
 * the optax chain: :class:`OptimizerConfig`, :func:`make_optimizer`
 * models: :func:`load_model`, :func:`save_model`
-* the jitted step: :func:`create_state`, :func:`make_train_step`, :func:`fold`
+* the jitted step: :func:`create_state`, :func:`make_train_step`, :func:`make_measure`, :func:`fold`
 * on the CPU, memory kept between steps: :func:`keep_freed_memory`
 * mistakes in what a user gave: :class:`InputError`
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
         top_k_masks,
     )
     from mpjax.training.state import create_state
-    from mpjax.training.step import fold, make_train_step
+    from mpjax.training.step import fold, make_measure, make_train_step
 
 _HOMES = {
     "InputError": "mpjax.errors",
@@ -48,6 +48,7 @@ _HOMES = {
     "fold": "mpjax.training.step",
     "keep_freed_memory": "mpjax.hostmemory",
     "load_model": "mpjax.models",
+    "make_measure": "mpjax.training.step",
     "make_optimizer": "mpjax.optim",
     "make_rule": "mpjax.pruning",
     "make_train_step": "mpjax.training.step",
@@ -69,6 +70,7 @@ __all__ = [
     "fold",
     "keep_freed_memory",
     "load_model",
+    "make_measure",
     "make_optimizer",
     "make_rule",
     "make_train_step",

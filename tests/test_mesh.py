@@ -17,11 +17,12 @@ from mpjax.optim import OptimizerConfig, make_optimizer, pruning_state
 from mpjax.pruning import ELEMENT, flatten, make_rule, prune_params
 from mpjax.training.checkpoints import Checkpoints
 from mpjax.training.config import TrainConfig, resolve
+from mpjax.training.journal import total_loss
 from mpjax.training.losses import task_loss
 from mpjax.training.mesh import choose_mesh
 from mpjax.training.sharding import make_mesh, place_batch
 from mpjax.training.state import create_sharded_state
-from mpjax.training.step import make_train_step
+from mpjax.training.step import make_measure, make_train_step
 
 CONFIG = BertConfig(
     vocab_size=64, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
@@ -99,10 +100,11 @@ def run(module, rule, where, structure=ELEMENT, **options):
     """Losses of a whole run on a mesh, and the masks after it, both from the mesh."""
     mesh = mesh_of(where)
     state, shardings, step = build(module, rule, mesh, structure, **options)
-    losses = []
+    losses, measure = [], make_measure(rule, where=KERNELS, structure=structure)
     for t in range(STEPS):
+        measures = measure(state)
         state, metrics = step(state, place_batch(make_batch(t), mesh))
-        losses.append(float(metrics["loss"]))
+        losses.append(float(total_loss(metrics | measures)))
     assert jax.tree.all(jax.tree.map(lambda x, s: x.sharding == s, state, shardings))
     if rule is None:
         return losses, {}
@@ -162,7 +164,7 @@ def test_what_is_trained_stays_float32_and_chooses_so():
     np.testing.assert_array_equal(masks["ffn"]["in"]["kernel"], chosen)
     state, metrics = step(state, place_batch(make_batch(0), mesh))
     floats = [x for x in jax.tree.leaves(state) if jnp.issubdtype(x.dtype, jnp.floating)]
-    assert {x.dtype for x in floats} == {jnp.dtype("float32")} == {metrics["loss"].dtype}
+    assert {x.dtype for x in floats} == {jnp.dtype("float32")} == {metrics["task_loss"].dtype}
 
 
 MOVE = re.compile(
@@ -210,7 +212,7 @@ def test_no_score_mask_or_key_leaves_its_device(name, where, structure, tmp_path
     assert sum(kind == "all-gather" for kind, _ in large) >= 6  # the kernels, masked
     # What is added up is gradients and activations, and the counts of a selection are few.
     assert all(dtype in ("bf16", "f32") for kind, dtype in large)
-    assert any(kind == "all-reduce" and dtype == "s32" for kind, dtype, _ in moves)
+    assert any(kind == "all-reduce" and size == 1 for kind, _, size in moves)
 
 
 def test_state_is_split_as_its_parameters_and_odd_sizes_stay_whole():
@@ -237,7 +239,7 @@ def test_a_state_saved_on_eight_devices_continues_on_four_and_on_one(tmp_path, x
         losses = []
         for t in steps:
             state, metrics = step(state, place_batch(make_batch(t), mesh))
-            losses.append(float(metrics["loss"]))
+            losses.append(float(metrics["task_loss"]))
         return state, losses
 
     eight = mesh_of("all")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mpjax.pruning import ordered_keys, survivors, top_k_cuts, top_k_masks
+from mpjax.pruning.selection import count_true
 
 RNG = np.random.default_rng(0)
 TINY = np.finfo(np.float32).smallest_subnormal
@@ -22,7 +23,17 @@ INPUTS = {
     "vector": RNG.normal(size=101),
     "three axes": RNG.normal(size=(3, 4, 5)),
     "one": np.array([[1.0]]),
+    # Large enough for a sample: entries of even rows and of every third column.
+    "sampled": RNG.normal(size=(64, 96)),
+    "sampled and tied": RNG.integers(-3, 4, size=(64, 96)).astype(float),
+    "sample too high": RNG.normal(size=(64, 96)),
+    "sample too low": RNG.normal(size=(64, 96)),
+    "sampled and huge": RNG.uniform(2e38, 3e38, size=(64, 96)),
+    "sample alike": RNG.normal(size=(64, 96)),
 }
+INPUTS["sample too high"][::2, ::3] += 1e6
+INPUTS["sample too low"][::2, ::3] -= 1e6
+INPUTS["sample alike"][::2, ::3] = 0.25
 
 
 def oracle(arrays: list[np.ndarray], count: int) -> list[np.ndarray]:
@@ -106,6 +117,10 @@ def test_under_vmap_with_a_density_per_member():
     masks = jax.vmap(lambda x, k: top_k_masks([x], [k])[0])(x, counts)
     for mask, row, count in zip(masks, np.asarray(x), counts, strict=True):
         np.testing.assert_array_equal(mask, oracle([row], int(count))[0])
+
+
+def test_counts_are_exact_where_float32_is_not():
+    assert int(count_true(jnp.ones((4097, 4097), bool))) == 4097**2  # odd, above 2**24
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32])

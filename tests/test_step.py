@@ -1,6 +1,7 @@
 """The train step: what it reports, what it compiles, and its gradients and losses."""
 
 import dataclasses
+import re
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ from mpjax.optim import OptimizerConfig, make_optimizer
 from mpjax.pruning import RULES, flatten, make_rule, select
 from mpjax.training.losses import distillation_loss, mlm_loss, qa_loss, task_loss
 from mpjax.training.state import create_state
-from mpjax.training.step import fold, make_gradients, make_predict, make_train_step
+from mpjax.training.step import fold, make_gradients, make_measure, make_predict, make_train_step
 
 CONFIG = BertConfig(
     vocab_size=53, hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
@@ -55,24 +56,26 @@ def test_step_compiles_once_moves_what_it_should_and_reports(name):
     _, rule, state, step = build(name)
     frozen = np.asarray(state.params["bert"]["embeddings"]["word"]["embedding"])
     kernel = np.asarray(state.params["classifier"]["kernel"])
+    measure = make_measure(rule, where=PRUNABLE)
     for t in range(TOTAL):
+        measures = measure(state)
         state, metrics = step(state, make_batch(t))
-        assert all(np.isfinite(v) for v in metrics.values())
-    assert step._cache_size() == 1
+        assert set(metrics) == {"task_loss", "grad_norm"}
+        assert all(np.isfinite(v) for v in (metrics | measures).values())
+    assert step._cache_size() == measure._cache_size() == 1
     assert int(state.step) == TOTAL
     np.testing.assert_array_equal(state.params["bert"]["embeddings"]["word"]["embedding"], frozen)
     assert not np.array_equal(state.params["classifier"]["kernel"], kernel)
     if rule is None:
-        assert set(metrics) == {"loss", "task_loss", "grad_norm"}
+        assert measures == {}
         return
-    total = float(metrics["task_loss"]) + float(metrics["lam"]) * float(metrics["penalty"])
-    assert float(metrics["loss"]) == pytest.approx(total, rel=1e-6)
+    assert set(measures) == {"threshold", "lam", "penalty", "density"}
     folded = select(fold(state, rule, where=PRUNABLE), PRUNABLE)
     kept = sum(int(jnp.count_nonzero(w)) for w in jax.tree.leaves(folded))
     sizes = [w.size for w in jax.tree.leaves(folded)]
     if rule.is_density and rule.final < 1:
         assert kept == sum(int(rule.final * n) for n in sizes)
-        assert float(metrics["density"]) == pytest.approx(kept / sum(sizes), rel=1e-5)
+        assert float(measures["density"]) == pytest.approx(kept / sum(sizes), rel=1e-5)
 
 
 def test_pruned_weights_get_no_gradient_and_their_scores_do(x64):
@@ -233,3 +236,25 @@ def test_layers_of_different_sizes_are_not_scanned():
     layer["out"]["kernel"] = jnp.zeros((8, 16))
     with pytest.raises(InputError, match=r"differ in size.*--scan-layers"):
         module.apply({"params": params}, jnp.zeros((1, 4), jnp.int32))
+
+
+def test_the_density_measured_is_of_the_random_gates_that_the_step_trains_with(x64):
+    _, rule, state, step = build("l0")
+    measure = make_measure(rule, where=PRUNABLE)
+
+    def momentum(state):
+        leaves = jax.tree_util.tree_leaves_with_path(state.opt_state)
+        return [
+            np.asarray(leaf)
+            for path, leaf in leaves
+            if re.search(r"\.mu.*'params'.*encoder.*kernel", jax.tree_util.keystr(path))
+        ]
+
+    for t in range(6):
+        state, _ = step(state, make_batch(t))
+    before, density = momentum(state), float(measure(state)["density"])
+    state, _ = step(state, make_batch(6))
+    # A weight behind a closed gate gets no gradient: its momentum only decays.
+    open_ = [np.abs(b - 0.9 * a) > 1e-15 for a, b in zip(before, momentum(state), strict=True)]
+    assert 0 < density < 1
+    assert density == pytest.approx(np.mean(np.concatenate([o.ravel() for o in open_])), abs=1e-9)

@@ -16,6 +16,15 @@ from mpjax.training.board import Board
 from mpjax.training.rundir import RunDir, keep_until, read_lines
 
 
+def total_loss(metrics: Mapping[str, Any]) -> Any:
+    """What is minimised: the task's loss, and λ times the penalty where there is one.
+
+    >>> total_loss({"task_loss": 1.0, "lam": 10.0, "penalty": 0.5}), total_loss({"task_loss": 1.0})
+    (6.0, 1.0)
+    """
+    return metrics["task_loss"] + metrics.get("lam", 0) * metrics.get("penalty", 0)
+
+
 class Journal:
     """Writes a run's metrics without making the loop wait for the device.
 
@@ -60,6 +69,7 @@ class Journal:
         step, metrics = self._waiting
         self._waiting = None
         fetched = jax.device_get(metrics)
+        fetched["loss"] = total_loss(fetched)
         values = {name: float(fetched[name]) for name in sorted(fetched)}
         if not math.isfinite(values["loss"]):
             raise InputError(

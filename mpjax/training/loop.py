@@ -28,7 +28,7 @@ from mpjax.training.progress import Interrupted, StopRequests, bar, log
 from mpjax.training.recipe import learning_rates, optimizer, training_loss, with_answers
 from mpjax.training.rundir import RunDir
 from mpjax.training.state import TrainState, create_sharded_state
-from mpjax.training.step import fold, make_predict, make_train_step
+from mpjax.training.step import fold, make_measure, make_predict, make_train_step
 
 
 def train(config: TrainConfig) -> dict[str, Any]:
@@ -101,6 +101,7 @@ def _train(job: Job, run: RunDir) -> TrainState:
         job.model.module, job.rule, tx, training_loss(job),
         where=where, structure=job.structure, accumulate=config.accumulate, shardings=shardings,
     )  # fmt: skip
+    measure = make_measure(job.rule, where=where, structure=job.structure)
     predict = make_predict(job.model.module)
     folded = jax.jit(
         functools.partial(fold, rule=job.rule, where=where, structure=job.structure),
@@ -122,9 +123,11 @@ def _train(job: Job, run: RunDir) -> TrainState:
         steps = range(start + 1, total + 1)
         for step in bar(steps, total, start, f"{config.task} {config.method}"):
             batch = sharding.place_batch(job.batches.batch(step - 1, own), job.mesh)
+            logged = step % config.log_every == 0 or step == total
+            measures = measure(state) if logged else {}
             state, metrics = step_fn(state, batch)
-            if step % config.log_every == 0 or step == total:
-                notes.train(step, {**metrics, **learning_rates(job, step - 1)})
+            if logged:
+                notes.train(step, {**metrics, **measures, **learning_rates(job, step - 1)})
             if step == total or (config.eval_every and step % config.eval_every == 0):
                 score = score_dev(predict, folded(state), job.dev, job.eval_batch, job.mesh)
                 notes.evaluation(step, score)

@@ -22,7 +22,7 @@ from mpjax.pruning import select
 from mpjax.training.job import Job
 from mpjax.training.recipe import optimizer, training_loss
 from mpjax.training.state import TrainState, create_state
-from mpjax.training.step import fold, make_train_step
+from mpjax.training.step import fold, make_measure, make_train_step
 
 MEMBERS = "members"  # axis of the mesh
 
@@ -44,11 +44,13 @@ class Population:
     """The compiled programs, over arrays whose leading axis is the members.
 
     ``create(traits, params)`` to a state, ``step(traits, state, batch)`` to state and metrics (the
-    state that goes in is donated), ``fold(traits, state)`` to plain parameters.
+    state that goes in is donated), ``measure(traits, state)`` to what a log shows of the state
+    before a step, ``fold(traits, state)`` to plain parameters.
     """
 
     create: Callable[[Traits, Any], TrainState]
     step: Callable[[Traits, TrainState, Any], tuple[TrainState, dict[str, jax.Array]]]
+    measure: Callable[[Traits, TrainState], dict[str, jax.Array]]
     fold: Callable[[Traits, TrainState], Any]
     sharding: NamedSharding
 
@@ -106,6 +108,10 @@ def make_population(job: Job, devices: Sequence[Any]) -> Population:
         )  # fmt: skip
         return train_step(state, batch)
 
+    def measure(own: Traits, state: TrainState):
+        rule = _with_traits(job, own).rule
+        return make_measure(rule, where=PRUNABLE, structure=job.structure)(state)
+
     def folded(own: Traits, state: TrainState):
         return fold(state, _with_traits(job, own).rule, where=PRUNABLE, structure=job.structure)
 
@@ -115,6 +121,7 @@ def make_population(job: Job, devices: Sequence[Any]) -> Population:
     return Population(
         create=over_members(lambda own, params: create(job, own, params)),
         step=over_members(step, donate_argnums=1),
+        measure=over_members(measure),
         fold=over_members(folded),
         sharding=spread,
     )

@@ -9,7 +9,7 @@ import optax
 from flax import linen as nn
 from jax.sharding import Mesh
 
-from mpjax.optim import ClipState, SparsityState, find_state, pruning_state
+from mpjax.optim import ClipState, find_state, pruning_state
 from mpjax.pruning import ELEMENT, Rule, Structure, Tree, Where, mask_density, prune_params, select
 from mpjax.training.accumulation import value_and_grad
 from mpjax.training.losses import Loss
@@ -49,9 +49,9 @@ def make_train_step(
         ``fsdp`` of their mesh. None = the default device.
 
     Returns:
-      ``step(state, batch)`` to the next state and scalar metrics: ``loss`` (total), ``task_loss``,
-      ``penalty`` (R, unscaled), ``threshold``, ``lam``, ``density`` and ``grad_norm`` (of all
-      that is trained, penalty included, before clipping).
+      ``step(state, batch)`` to the next state and scalar metrics: ``task_loss`` (without penalty)
+      and ``grad_norm`` (of all that is trained, penalty included, before clipping). What else a log
+      shows is a matter of the state alone: :func:`make_measure`.
     """
 
     mesh: Any = None if shardings is None else shardings.step.mesh  # pyright: ignore
@@ -60,26 +60,21 @@ def make_train_step(
     )
 
     def train_step(state: TrainState, batch: Batch):
-        dropout_key, noise_key = jax.random.split(jax.random.fold_in(state.rng, state.step))
+        dropout_key, _ = _keys(state)
         now = pruning_state(state.opt_state)
-        noise = rule.sample_noise(noise_key, state.scores) if rule is not None else None
         threshold = None if now is None else now.threshold
-        (task_loss, (masks, _)), grads = gradients(
-            state.variables, batch, threshold, dropout_key, noise
+        (task_loss, _), grads = gradients(
+            state.variables, batch, threshold, dropout_key, _noise(rule, state)
         )
         updates, opt_state = tx.update(grads, state.opt_state, state.variables)
         variables: Any = optax.apply_updates(state.variables, updates)
         new = state.replace(  # pyright: ignore[reportAttributeAccessIssue]
             step=state.step + 1, opt_state=opt_state, **variables
         )
-        metrics = {"loss": task_loss, "task_loss": task_loss}
+        metrics = {"task_loss": task_loss}
         clip = find_state(opt_state, ClipState)
         if clip is not None:
             metrics["grad_norm"] = clip.norm
-        if rule is not None and now is not None:
-            penalty = structure.penalty(rule, state.scores)
-            covers = structure.covers(select(state.params, where))
-            metrics |= _pruning_metrics(penalty, masks, covers, now, task_loss)
         return new, metrics
 
     if shardings is None:
@@ -139,38 +134,67 @@ def make_gradients(
     return gradients
 
 
-def _pruning_metrics(
-    penalty: jax.Array, masks: Tree, covers: Tree, now: SparsityState, task_loss: jax.Array
-) -> dict[str, jax.Array]:
-    return {
-        "loss": task_loss + now.lam * penalty,
-        "penalty": penalty,
-        "threshold": now.threshold,
-        "lam": now.lam,
-        "density": mask_density(jax.lax.stop_gradient(masks), covers),
-    }
+def make_measure(
+    rule: Rule | None, *, where: Where, structure: Structure = ELEMENT
+) -> Callable[[TrainState], dict[str, jax.Array]]:
+    """Compiles what a log shows of a state; no part of the step, which would pay for it every time.
+
+    Args:
+      rule, where, structure: those of the step.
+
+    Returns:
+      ``measure(state)`` to scalars of the step that comes next: ``threshold``, ``lam``, ``penalty``
+      (R, unscaled: its loss is ``task_loss + lam · penalty``) and ``density`` (of its masks); {}
+      without a rule.
+    """
+
+    def measure(state: TrainState) -> dict[str, jax.Array]:
+        now = pruning_state(state.opt_state)
+        if rule is None or now is None:
+            return {}
+        kernels = select(state.params, where)
+        masks = structure.masks(rule, kernels, state.scores, now.threshold, _noise(rule, state))
+        return {
+            "threshold": now.threshold,
+            "lam": now.lam,
+            "penalty": structure.penalty(rule, state.scores),
+            "density": mask_density(masks, structure.covers(kernels)),
+        }
+
+    return jax.jit(measure)
+
+
+def _keys(state: TrainState) -> tuple[jax.Array, jax.Array]:
+    """Of the next step: for dropout, and for the noise of stochastic gates."""
+    dropout, noise = jax.random.split(jax.random.fold_in(state.rng, state.step))
+    return dropout, noise
+
+
+def _noise(rule: Rule | None, state: TrainState) -> dict[str, Any] | None:
+    return None if rule is None else rule.sample_noise(_keys(state)[1], state.scores)
 
 
 def apply_model(
     module: nn.Module, params: Tree, batch: Batch, dropout_key: jax.Array | None = None
 ) -> jax.Array:
-    """Logits of a batch; with a key in training mode, without one deterministic."""
+    """Logits of a batch, float32 or wider: a loss in bfloat16 would have two digits.
+
+    With a key in training mode, without one deterministic.
+    """
     inputs = {name: batch[name] for name in INPUTS if name in batch}
-    if dropout_key is None:
-        return module.apply({"params": params}, **inputs, deterministic=True)  # type: ignore[return-value]
-    return module.apply(  # type: ignore[return-value]
-        {"params": params}, **inputs, deterministic=False, rngs={"dropout": dropout_key}
+    training = dropout_key is not None
+    logits: Any = module.apply(
+        {"params": params},
+        **inputs,
+        deterministic=not training,
+        rngs={"dropout": dropout_key} if training else None,
     )
+    return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
 
 
 def make_predict(module: nn.Module) -> Callable[[Tree, Batch], jax.Array]:
     """Compiles ``predict(params, batch)`` to float32 (or wider) logits, without dropout."""
-
-    def predict(params: Tree, batch: Batch) -> jax.Array:
-        logits = apply_model(module, params, batch)
-        return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
-
-    return jax.jit(predict)
+    return jax.jit(lambda params, batch: apply_model(module, params, batch))
 
 
 def fold(

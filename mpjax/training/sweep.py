@@ -36,7 +36,7 @@ from mpjax.training.checkpoints import Checkpoints
 from mpjax.training.config import TrainConfig, make_rule, resolve
 from mpjax.training.evaluate import score_dev
 from mpjax.training.job import Job, prepare
-from mpjax.training.journal import Journal
+from mpjax.training.journal import Journal, total_loss
 from mpjax.training.loop import finish
 from mpjax.training.memory import place_members
 from mpjax.training.options import option
@@ -159,9 +159,11 @@ def _train(population: Population, group: _Group) -> None:
         journals = _Journals(group, start, scope)
         label = f"{config.task} {config.method} x {len(group.members)}"
         for step in bar(range(start + 1, total + 1), total, start, label):
+            logged = step % config.log_every == 0 or step == total
+            measures = population.measure(own, state) if logged else {}
             state, metrics = population.step(own, state, place(_batch(group.jobs, step - 1)))
-            if step % config.log_every == 0 or step == total:
-                journals.train(step, metrics)
+            if logged:
+                journals.train(step, {**metrics, **measures})
             if step == total or (config.eval_every and step % config.eval_every == 0):
                 params = population.fold(own, state)
                 for i, (job, _) in enumerate(group.members):
@@ -209,7 +211,7 @@ class _Journals:
         fetched = jax.device_get(dict(metrics))
         for i, (job, _) in enumerate(self._members):
             values = {name: array[i] for name, array in fetched.items()}
-            if not math.isfinite(values["loss"]):
+            if not math.isfinite(total_loss(values)):
                 self.diverged.setdefault(i, step)
             if i not in self.diverged:
                 self._journals[i].train(step, {**values, **learning_rates(job, step - 1)})
