@@ -173,7 +173,7 @@ MOVE = re.compile(
 
 
 def travels(step, *args, folder):
-    """(kind, dtype, entries) of every collective of the program that the partitioner makes.
+    """(kind, dtype, entries, where) of every collective of the program that the partitioner makes.
 
     Read before the CPU compiler widens bfloat16, which it has no instructions for.
     """
@@ -184,7 +184,8 @@ def travels(step, *args, folder):
     for move in filter(None, map(MOVE.search, program.read_text().splitlines())):
         arrays = re.findall(r"(\w+)\[([\d,]*)\]", move[1])  # several in a tuple
         entries = sum(math.prod(int(n) for n in dims.split(",") if n) for _, dims in arrays)
-        moves.append((move[2], arrays[0][0], entries))
+        where = re.search(r'op_name="([^"]*)"', move.string)
+        moves.append((move[2], arrays[0][0], entries, where[1] if where else ""))
     return moves
 
 
@@ -207,12 +208,16 @@ def test_no_score_mask_or_key_leaves_its_device(name, where, structure, tmp_path
     batch = place_batch(make_batch(0), mesh)
     moves = travels(step, state, batch, folder=tmp_path)
     shard = 128 * 128 // 8  # of the smallest kernel: what is not smaller may be one
-    large = [(kind, dtype) for kind, dtype, size in moves if size >= shard]
+    large = [(kind, dtype) for kind, dtype, size, _ in moves if size >= shard]
     assert {dtype for kind, dtype in large if kind != "all-reduce"} == {"bf16"}
     assert sum(kind == "all-gather" for kind, _ in large) >= 6  # the kernels, masked
     # What is added up is gradients and activations, and the counts of a selection are few.
     assert all(dtype in ("bf16", "f32") for kind, dtype in large)
-    assert any(kind == "all-reduce" and size == 1 for kind, _, size in moves)
+    searched = [(kind, size) for kind, _, size, place in moves if "while" in place]
+    assert set(searched) == {("all-reduce", 1)}, searched
+    logged = travels(make_measure(RULES[name], where=KERNELS, structure=structure), state,
+                     folder=tmp_path / "log")  # fmt: skip
+    assert max(size for _, _, size, _ in logged) < shard
 
 
 def test_state_is_split_as_its_parameters_and_odd_sizes_stay_whole():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mpjax.pruning import ordered_keys, survivors, top_k_cuts, top_k_masks
-from mpjax.pruning.selection import count_true
+from mpjax.pruning.counts import count_true
 
 RNG = np.random.default_rng(0)
 TINY = np.finfo(np.float32).smallest_subnormal
@@ -77,6 +77,18 @@ def test_joint_ties_go_to_the_first_arrays():
             np.testing.assert_array_equal(mask, expected, err_msg=f"k={count}")
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_joint_tells_neighbouring_numbers_apart(dtype):
+    with jax.enable_x64(dtype is np.float64):
+        numbers = 1 + RNG.permutation(600).astype(dtype) * np.finfo(dtype).eps
+        arrays = [numbers[:200].reshape(10, 20), numbers[200:].reshape(20, 20)]
+        select = jax.jit(lambda xs, k: top_k_masks(xs, [k], joint=True))
+        for count in (1, 299, 300, 301):
+            masks = select([jnp.asarray(a) for a in arrays], count)
+            for mask, expected in zip(masks, oracle(arrays, count), strict=True):
+                np.testing.assert_array_equal(mask, expected)
+
+
 def test_many_matrices_share_a_loop_and_keep_their_own_counts():
     arrays = [a.astype(np.float32) for a in INPUTS.values()]
     counts = [a.size // 3 for a in arrays]
@@ -117,6 +129,16 @@ def test_under_vmap_with_a_density_per_member():
     masks = jax.vmap(lambda x, k: top_k_masks([x], [k])[0])(x, counts)
     for mask, row, count in zip(masks, np.asarray(x), counts, strict=True):
         np.testing.assert_array_equal(mask, oracle([row], int(count))[0])
+
+
+def test_what_is_no_number_comes_first():
+    # From 1.7e38 over infinity to the last bit pattern with a positive sign.
+    bits = RNG.integers(0x7F000000, 0x80000000, size=(64, 96)).astype(np.uint32)
+    x = bits.view(np.float32)
+    select = jax.jit(lambda x, k: top_k_masks([x], [k])[0])
+    for count in (0, 1, 10, 300, 3000, 6000, 6144):
+        mask = np.asarray(select(jnp.asarray(x), count))
+        np.testing.assert_array_equal(mask, oracle([bits.astype(np.float64)], count)[0])
 
 
 def test_counts_are_exact_where_float32_is_not():

@@ -4,9 +4,10 @@ from mpjax.pruning.counts import encoder_remaining, linear_density, mask_density
 from mpjax.pruning.estimators import straight_through
 from mpjax.pruning.fold import prune_params
 from mpjax.pruning.granularities import Block, Element, Granularity, NofM, Shared
+from mpjax.pruning.keys import ordered_keys
 from mpjax.pruning.rules import RULES, Rule, make_rule
 from mpjax.pruning.schedules import Schedule, cubic_schedule, linear_warmup_decay
-from mpjax.pruning.selection import ordered_keys, survivors, top_k_cuts, top_k_masks
+from mpjax.pruning.selection import survivors, top_k_cuts, top_k_masks
 from mpjax.pruning.structures import ELEMENT, Part, Structure
 from mpjax.pruning.trees import Tree, Where, flatten, matcher, merge, select, unflatten
 

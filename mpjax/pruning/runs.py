@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from mpjax.pruning.selection import ordered_keys
+from mpjax.pruning.keys import ordered_keys
 
 
 def largest_of_runs(values: jax.Array, count: int | jax.Array, length: int) -> jax.Array:

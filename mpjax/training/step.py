@@ -177,7 +177,7 @@ def _noise(rule: Rule | None, state: TrainState) -> dict[str, Any] | None:
 def apply_model(
     module: nn.Module, params: Tree, batch: Batch, dropout_key: jax.Array | None = None
 ) -> jax.Array:
-    """Logits of a batch, float32 or wider: a loss in bfloat16 would have two digits.
+    """Logits of a batch, float32 or wider whatever the module gives, for the loss and the scores.
 
     With a key in training mode, without one deterministic.
     """

@@ -8,11 +8,12 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
+from mpjax.pruning.counts import count_true
 from mpjax.pruning.estimators import straight_through
 from mpjax.pruning.granularities import NofM
 from mpjax.pruning.penalties import PENALTIES
 from mpjax.pruning.runs import largest_of_runs
-from mpjax.pruning.selection import count_true, survivors, top_k_cuts, top_k_masks
+from mpjax.pruning.selection import survivors, top_k_cuts, top_k_masks
 from mpjax.pruning.trees import Tree
 
 RULES: dict[str, type["Rule"]] = {}
