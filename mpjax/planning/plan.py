@@ -129,8 +129,8 @@ def plan_step(
     kinds = [config]
     if config.method != DENSE:
         kinds.append(_dense(config))
-    # A compilation keeps one core busy.
-    with ThreadPoolExecutor(min(len(kinds), os.cpu_count() or 1)) as pool:
+    # A compilation keeps more than one core busy: two at once on two cores are slower than in turn.
+    with ThreadPoolExecutor(len(kinds) if (os.cpu_count() or 1) > 2 else 1) as pool:
         costs = list(pool.map(lambda kind: _cost(kind, shape, mesh, full_effort), kinds))
     step, remedies = costs[0], ()
     made = StepPlan(
