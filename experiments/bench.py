@@ -4,6 +4,7 @@
     python -m experiments.bench step [--model base|small|tiny] [--batch 16] [--length 128]
                                      [--give-back-memory]
     python -m experiments.bench torch [--model base] [--rules dense,movement,soft_movement]
+                                      [--dtype bfloat16] [--peak-tflops 989]
     python -m experiments.bench compile [--model base]
     python -m experiments.bench shrink [--model base] [--density 0.25] [--batch 16] [--length 128]
     python -m experiments.bench plan [--rules movement,soft_movement] [--full-effort]
@@ -12,8 +13,9 @@
 ``selection`` times the exact mask by counting beside ``jnp.sort`` and ``lax.top_k``. ``step`` times
 the train step of every rule beside the dense one, alternating the two, and counts page faults, of
 which there are many where freed memory is not kept (``--give-back-memory``). ``torch`` times the
-steps beside those of the PyTorch trainer (extra ``[torch]``). ``compile`` times the
-compilation of a step in a fresh process, with an empty and then a filled persistent cache.
+steps beside those of the PyTorch trainer (extra ``[torch]``), on a GPU where both have one.
+``compile`` times the compilation of a step in a fresh process, with an empty and then a filled
+persistent cache.
 ``shrink`` times a model with random hybrid masks beside its dense and its shrunk form. ``pack``
 counts bytes instead: a random model, packed in every way, beside the information bound. ``plan``
 compiles BERT-base for a TPU slice and compares the bytes that pruned and dense steps move.
@@ -106,7 +108,9 @@ def bench_selection(shape: tuple[int, ...], density: float, rounds: int) -> dict
     return {"shape": shape, "count": count, "seconds": medians}
 
 
-def build(name: str, config: BertConfig, batch_size: int, length: int) -> tuple[Any, Any, Any]:
+def build(
+    name: str, config: BertConfig, batch_size: int, length: int, dtype: str = "float32"
+) -> tuple[Any, Any, Any]:
     """Compiled step, state and batch of a rule (or ``dense``), in the middle of its ramp."""
     rule: Rule | None = None
     if name != "dense":
@@ -116,7 +120,7 @@ def build(name: str, config: BertConfig, batch_size: int, length: int) -> tuple[
             options["final"] = 0.1
         rule = make_rule(name, **options)
     tx = make_optimizer(OptimizerConfig(warmup_steps=1, final_lambda=100.0), rule, 1000)
-    module = encoder(config, "classification")
+    module = encoder(config, "classification", jnp.dtype(dtype))
     ids = jax.random.randint(jax.random.key(1), (batch_size, length), 0, config.vocab_size)
     batch = {
         "input_ids": ids,
@@ -230,6 +234,13 @@ def main(argv: list[str] | None = None) -> int:
         "--rules", type=_words, help=f"(step, torch, compile: {RULES_TIMED}; plan: two of them)"
     )
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32",
+                        help="of products (torch)")  # fmt: skip
+    parser.add_argument(
+        "--peak-tflops",
+        type=float,
+        help="of the device in that type: prints the share used (torch)",
+    )
     parser.add_argument(
         "--give-back-memory", action="store_true", help="as glibc does, unlike the mpjax command"
     )
@@ -257,8 +268,9 @@ def main(argv: list[str] | None = None) -> int:
         from experiments import bench_torch
 
         result = bench_torch.run(
-            build, SIZES[args.model], args.batch, args.length, rules, args.rounds, seconds
-        )
+            build, SIZES[args.model], args.batch, args.length, rules, args.rounds, seconds,
+            dtype=args.dtype, peak=args.peak_tflops and 1e12 * args.peak_tflops,
+        )  # fmt: skip
     elif args.what == "shrink":
         density = args.density or 0.25
         result = bench_shrink.run(SIZES[args.model], density, args.batch, args.length)

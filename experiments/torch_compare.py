@@ -1,11 +1,13 @@
 """Trains the same run here and in PyTorch, step by step, and prints how far apart they are.
 
     python -m experiments.torch_compare --model DIR --task sst2 --data DIR --method movement \\
-        --density 0.1 --steps 100 [--float64] [--dropout] [--until 20] [--json FILE]
+        --density 0.1 --steps 100 [--float64] [--dropout] [--until 20] [--score]
+        [--torch-device cuda] [--json FILE]
 
 Takes the options of ``mpjax train``; nothing is written but the JSON. Batches, their order and the
 initial head are the same on both sides. Dropout is off unless asked for: the two draw different
 random numbers. Both sides start from the same schedule of ``--steps`` and stop after ``--until``.
+``--score`` scores both on the dev set at the end, folded into plain parameters and by one code.
 """
 
 from __future__ import annotations
@@ -31,10 +33,11 @@ from mpjax.errors import InputError
 from mpjax.optim import pruning_state
 from mpjax.pruning import flatten, prune_params, select
 from mpjax.training.config import as_dict, resolve
+from mpjax.training.evaluate import score_dev
 from mpjax.training.job import Job, prepare
 from mpjax.training.recipe import optimizer, training_loss
 from mpjax.training.state import TrainState, create_state
-from mpjax.training.step import make_measure, make_train_step
+from mpjax.training.step import fold, make_measure, make_predict, make_train_step
 
 
 @dataclasses.dataclass
@@ -69,6 +72,7 @@ class Ours:
         )  # fmt: skip
         self._measure = make_measure(job.rule, where=models.PRUNABLE, structure=job.structure)
         self._masks = jax.jit(self._make_masks)
+        self._predict = make_predict(module)
 
     def _noise(self, state: TrainState) -> Any:
         if self.job.rule is None:
@@ -116,8 +120,19 @@ class Ours:
         """The scores now, each as often as it is for a weight."""
         return self.named(self._by_kernel(self.state.scores))
 
+    def folded(self) -> dict[str, Any]:
+        """The plain parameters so far."""
+        return fold(self.state, self.job.rule, where=models.PRUNABLE, structure=self.job.structure)
 
-def theirs(job: Job, *, double: bool, dropout: bool) -> Any:
+    def dev_score(self, params: Mapping[str, Any]) -> dict[str, float]:
+        """The task's scores of plain parameters, and the share of the prunable ones not zero."""
+        kernels = flatten(select(params, models.PRUNABLE)).values()
+        kept = sum(int(np.count_nonzero(kernel)) for kernel in kernels)
+        found = score_dev(self._predict, params, self.job.dev, self.job.config.eval_batch_size)
+        return found | {"linear_density": kept / sum(kernel.size for kernel in kernels)}
+
+
+def theirs(job: Job, *, double: bool, dropout: bool, device: str = "cpu") -> Any:
     """The same run in PyTorch, from the same initial values."""
     import torch
 
@@ -135,15 +150,27 @@ def theirs(job: Job, *, double: bool, dropout: bool) -> Any:
         num_labels=model.config.num_labels,
         dtype=torch.float64 if double else torch.float32,
         dropout=dropout,
+        device=device,
     )
 
 
-def compare(job: Job, until: int, *, double: bool, dropout: bool) -> Iterator[dict[str, Any]]:
-    """One record a step: losses, thresholds, densities, differing mask entries, seconds."""
+def compare(
+    job: Job,
+    until: int,
+    *,
+    double: bool,
+    dropout: bool,
+    score: bool = False,
+    device: str = "cpu",
+) -> Iterator[dict[str, Any]]:
+    """One record a step: losses, thresholds, densities, differing mask entries, seconds.
+
+    After them one of the scores of the weights, and if asked one of those on the dev set.
+    """
     import torch
 
     ours = Ours(job, jnp.float64 if double else jnp.float32, dropout)
-    other = theirs(job, double=double, dropout=dropout)
+    other = theirs(job, double=double, dropout=dropout, device=device)
     for index in range(until):
         batch = job.batches.batch(index)
         masks, noise = ours.masks(), ours.noise()
@@ -165,13 +192,17 @@ def compare(job: Job, until: int, *, double: bool, dropout: bool) -> Iterator[di
             "threshold": here.get("threshold", 1.0),
             "threshold_difference": abs(here.get("threshold", 1.0) - there["threshold"]),
             "jax_density": here.get("density", 1.0),
-            "torch_density": there["density"],
+            "torch_density": other.density(),
             "masks_differing": differing,
             "jax_seconds": middle - start,
             "torch_seconds": end - middle,
         }
     if job.rule is not None and job.rule.has_scores:
         yield {"scores": score_differences(ours.scores(), other.scores())}
+    if score:
+        yield {"dev": {"jax": ours.dev_score(ours.folded()), "torch": ours.dev_score(
+            models.from_torch_names(other.folded(), job.model.config, job.model.head)
+        )}}  # fmt: skip
 
 
 def score_differences(
@@ -198,6 +229,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--float64", action="store_true", help="both sides in double precision")
     parser.add_argument("--dropout", action="store_true", help="train with dropout")
     parser.add_argument("--until", type=int, help="stop after this many steps of the run")
+    parser.add_argument("--score", action="store_true", help="score both on the dev set at the end")
+    parser.add_argument("--torch-device", default="cpu", help="cpu or cuda (default: %(default)s)")
     parser.add_argument("--json", help="write settings, every step and versions to this file")
     args, rest = parser.parse_known_args(argv)
     try:
@@ -213,7 +246,10 @@ def _run(job: Job, args: argparse.Namespace) -> int:
     until = min(args.until or job.plan.total_steps, job.plan.total_steps)
     records, every = [], max(1, until // 20)
     print(f"{'step':>6} {'loss, jax':>12} {'torch':>12} {'density':>9} {'masks differ':>13}")
-    for record in compare(job, until, double=args.float64, dropout=args.dropout):
+    for record in compare(
+        job, until,
+        double=args.float64, dropout=args.dropout, score=args.score, device=args.torch_device,
+    ):  # fmt: skip
         records.append(record)
         if "step" in record and (record["step"] % every == 0 or record["step"] == until):
             print(
@@ -231,6 +267,7 @@ def _run(job: Job, args: argparse.Namespace) -> int:
             "dropout": args.dropout,
             "versions": {name: version(name) for name in names},
             "machine": platform.machine(),
+            "devices": {"jax": jax.devices()[0].device_kind, "torch": args.torch_device},
         }
         with open(args.json, "w") as file:
             json.dump({**about, "summary": summary, "records": records}, file, indent=1)
@@ -253,7 +290,9 @@ def summarize(records: list[dict[str, Any]]) -> dict[str, Any]:
     if late:
         for side in ("jax", "torch"):
             summary[f"{side}_step_seconds"] = float(np.median([r[f"{side}_seconds"] for r in late]))
-    return summary | {k: v for r in records if "scores" in r for k, v in r["scores"].items()}
+    for record in records:
+        summary |= record.get("scores", {}) | ({"dev": record["dev"]} if "dev" in record else {})
+    return summary
 
 
 if __name__ == "__main__":

@@ -91,6 +91,7 @@ class TorchTrainer:
       tensors: every initial value by its Hugging Face name, the head's included.
       head: ``classification`` (one label = regression) or ``qa``. num_labels: of the classifier.
       dtype: of everything. dropout: False switches it off.
+      device: as torch names it. compute: type of products, by autocast, where it is not `dtype`.
     """
 
     def __init__(
@@ -104,6 +105,8 @@ class TorchTrainer:
         num_labels: int,
         dtype: torch.dtype = torch.float32,
         dropout: bool = True,
+        device: str = "cpu",
+        compute: torch.dtype | None = None,
     ) -> None:
         if config.method == "l0" and config.density is not None:
             raise InputError("the PyTorch trainer has the published l0 only; use --final-lambda")
@@ -113,6 +116,7 @@ class TorchTrainer:
             raise InputError("the PyTorch trainer starts scores constant; use --mask-init constant")
         torch.manual_seed(config.seed)
         self.config, self.plan, self.step_count = config, plan, 0
+        self.device, self.compute = torch.device(device), compute
         settings = {"num_labels": num_labels} if head == "classification" else {}
         shape = transformers.AutoConfig.from_pretrained(folder, **settings)
         if not dropout:
@@ -125,7 +129,7 @@ class TorchTrainer:
         )
         if missing or unknown:
             raise InputError(f"the PyTorch model wants {missing} and does not know {unknown}")
-        self.model.train()
+        self.model.to(self.device).train()
         self.masked = self._parametrize(dtype)
         self.optimizer = self._optimizer()
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._rate)
@@ -143,7 +147,8 @@ class TorchTrainer:
                 if lies.name not in shared:
                     values = None if scale is None else torch.full(lies.shape, scale, dtype=dtype)
                     shared[lies.name] = None if values is None else nn.Parameter(values)
-                mask = Masked(shared[lies.name], lies, dtype)
+                mask = Masked(shared[lies.name], lies, dtype).to(self.device)
+                mask.mask = mask.mask.to(self.device)
                 parametrize.register_parametrization(module, "weight", mask)
                 found[name] = module, mask
         return found
@@ -199,7 +204,7 @@ class TorchTrainer:
         method = self.config.method
         if method == "l0":
             for name, (_, m) in self.masked.items():
-                draw = torch.rand_like(m.scores) if noise is None else noise[name]
+                draw = torch.rand_like(m.scores) if noise is None else noise[name].to(self.device)
                 u = draw.clamp(1e-4, 1 - 1e-4)
                 gate = torch.sigmoid((u.log() - (1 - u).log() + m.scores) / BETA)
                 m.mask = (gate * (RIGHT - LEFT) + LEFT).clamp(0, 1)
@@ -251,15 +256,13 @@ class TorchTrainer:
     def step(
         self, batch: Mapping[str, np.ndarray], noise: Mapping[str, Tensor] | None = None
     ) -> dict[str, float]:
-        """One step; returns task loss, threshold and density."""
+        """One step; returns task loss and threshold."""
         c, threshold = self.config, 1.0
         if self.masked:
             threshold = self.threshold()
             self.set_masks(threshold, noise)
-        inputs = {name: torch.as_tensor(array).long() for name, array in batch.items()}
-        if batch.get("labels", np.zeros(0, int)).dtype.kind == "f":
-            inputs["labels"] = torch.as_tensor(batch["labels"]).to(self.model.dtype)
-        loss = self.model(**inputs).loss
+        with torch.autocast(self.device.type, self.compute, enabled=self.compute is not None):
+            loss = self.model(**self._inputs(batch)).loss
         total = loss
         if c.final_lambda and c.final_threshold:
             total = loss + c.final_lambda * threshold / c.final_threshold * self.penalty()
@@ -270,15 +273,45 @@ class TorchTrainer:
         self.schedule.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step_count += 1
+        return {"loss": float(loss.detach()), "threshold": threshold}
+
+    def _inputs(self, batch: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+        inputs = {name: torch.as_tensor(array).long() for name, array in batch.items()}
+        if batch.get("labels", np.zeros(0, int)).dtype.kind == "f":
+            inputs["labels"] = torch.as_tensor(batch["labels"]).to(self.model.dtype)
+        return {name: tensor.to(self.device) for name, tensor in inputs.items()}
+
+    def density(self) -> float:
+        """Share of the entries that the masks of the last step keep; 1 without masks."""
         masks = [torch.as_tensor(mask) for mask in self.masks().values()]
         kept = sum(float((mask != 0).sum()) for mask in masks)
-        size = sum(mask.numel() for mask in masks) or 1
-        return {"loss": float(loss.detach()), "threshold": threshold, "density": kept / size}
+        return kept / sum(mask.numel() for mask in masks) if masks else 1.0
 
     def masks(self) -> dict[str, np.ndarray]:
         """The masks of the last step by matrix, (out, in)."""
-        return {n: m.layout.spread(m.mask.detach()).numpy() for n, (_, m) in self.masked.items()}
+        return self._spread({name: m.mask for name, (_, m) in self.masked.items()})
 
     def scores(self) -> dict[str, np.ndarray]:
         """The scores by matrix, (out, in), each as often as it is for a weight."""
-        return {n: m.layout.spread(m.scores.detach()).numpy() for n, (_, m) in self.masked.items()}
+        return self._spread({name: m.scores for name, (_, m) in self.masked.items()})
+
+    def folded(self) -> dict[str, np.ndarray]:
+        """Every tensor by its Hugging Face name, weights masked, gates without noise."""
+        if self.config.method == "l0":
+            for _, m in self.masked.values():
+                m.mask = (torch.sigmoid(m.scores) * (RIGHT - LEFT) + LEFT).clamp(0, 1)
+        elif self.masked:
+            self.set_masks(self.threshold())
+        tensors = {f"{name}.weight": linear.weight for name, (linear, _) in self.masked.items()}
+        tensors |= {
+            name: tensor
+            for name, tensor in self.model.state_dict().items()
+            if "parametrizations" not in name
+        }
+        return {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
+
+    def _spread(self, tensors: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
+        return {
+            name: self.masked[name][1].layout.spread(tensor.detach()).cpu().numpy()
+            for name, tensor in tensors.items()
+        }
