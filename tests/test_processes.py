@@ -311,6 +311,19 @@ def test_what_differs_from_process_0_is_named(monkeypatch):
     agreement.check_same({})
 
 
+def test_a_checkpoint_that_one_process_does_not_see_is_said(root, monkeypatch):
+    config = tiny.config(root, output=str(root / "late"), steps=8, checkpoint_every=1)
+    train(config)
+    (root / "late" / "result.json").unlink()
+
+    def exchange(text):
+        return [text, text.replace('"last checkpoint": 8', '"last checkpoint": 7')]
+
+    monkeypatch.setattr(agreement, "exchange", exchange)
+    with pytest.raises(InputError, match="process 1 differs from process 0: last checkpoint 7, no"):
+        train(config)
+
+
 def test_an_output_that_is_not_shared_is_said(tmp_path):
     with pytest.raises(InputError, match=f"--output {tmp_path} .* all hosts share"):
         agreement.check_visible(tmp_path / "config.json", seconds=0.0)

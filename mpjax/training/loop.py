@@ -110,8 +110,9 @@ def _train(job: Job, run: RunDir) -> TrainState:
     with ExitStack() as stack:
         checkpoints = stack.enter_context(Checkpoints(run.checkpoints))
         stop = stack.enter_context(StopRequests())
-        state = checkpoints.restore(state)
         start = checkpoints.latest()
+        check_same({"last checkpoint": start})  # where a file system is late, one may miss it
+        state = checkpoints.restore(state)
         if start:
             log.warning("continuing %s from step %d of %d", run.path, start, total)
         if first():
