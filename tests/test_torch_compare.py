@@ -8,7 +8,7 @@ import tiny
 
 pytest.importorskip("torch")
 
-from experiments import torch_compare
+from experiments import bench, torch_compare
 from mpjax.training.config import resolve
 from mpjax.training.job import prepare
 
@@ -84,6 +84,36 @@ def test_command_prints_a_summary_and_writes_json(root, tmp_path, capsys):
     assert [r["step"] for r in written["records"] if "step" in r] == [1, 2, 3]
     assert written["config"]["density"] == 0.3 and written["versions"]["torch"]
     assert '"mask_entries_differing": 0' in capsys.readouterr().out
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("name", ["dense", "movement", "soft_movement", "l0"])
+def test_both_are_scored_folded_into_plain_parameters(name, root):
+    """After equal steps the two have equal scores, and as few weights."""
+    options = {"steps": 14, "warmup": 2, "learning_rate": 1e-3} | RUNS[name]
+    with jax.enable_x64(True):
+        job = prepare(resolve(tiny.config(root, **options)))
+        [*_, last] = torch_compare.compare(job, 14, double=True, dropout=False, score=True)
+    ours, theirs = last["dev"]["jax"], last["dev"]["torch"]
+    assert ours == theirs
+    assert 0 <= ours["accuracy"] <= 100
+    assert ours["linear_density"] == pytest.approx({"movement": 0.3}.get(name, 1.0), abs=0.01) or (
+        name in ("soft_movement", "l0") and ours["linear_density"] < 1
+    )
+
+
+def test_the_benchmark_times_both_in_bfloat16(capsys, tmp_path):
+    file = tmp_path / "bench.json"
+    words = ["torch", "--model", "tiny", "--batch", "2", "--length", "8", "--rounds", "1",
+             "--rules", "dense,movement", "--dtype", "bfloat16", "--peak-tflops", "0.001",
+             "--give-back-memory", "--json", str(file)]  # fmt: skip
+    assert bench.main(words) == 0
+    found = json.loads(file.read_text())["result"]
+    weights, attention = 2 * (4 * 64 * 64 + 2 * 64 * 128), 2 * 2 * 2 * 8 * 64  # of two layers
+    assert found["flops"] == 3 * 2 * 8 * (2 * weights + attention)
+    assert found["movement"]["ratio"] > 0 and len(found["dense"]["torch"]) == 1
+    header, _, dense, movement = capsys.readouterr().out.splitlines()
+    assert "bfloat16" in header and dense.startswith("dense") and movement.count("%") == 2
 
 
 def test_mistakes_are_named(root, capsys):
