@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import types
 from pathlib import Path
 
 import jax
@@ -28,7 +29,7 @@ from mpjax.training.loop import train
 from mpjax.training.masking import MaskedBatches
 from mpjax.training.mesh import choose_mesh
 from mpjax.training.rundir import read_lines
-from mpjax.training.watch import Watch, call, receive
+from mpjax.training.watch import Link, Watch, call, receive
 
 STEPS, BATCH = 12, 8
 # Split so that every process holds a part of every matrix.
@@ -54,6 +55,7 @@ batches.take = noted
 sys.exit(cli.main(words))
 """
 NOTHING = (0, 0)
+IPV6 = "[::1]" if socket.has_dualstack_ipv6() else None  # what that says is true of this host
 
 
 def free_port():
@@ -61,13 +63,13 @@ def free_port():
         return server.getsockname()[1]
 
 
-def run_two(root, name, words, signals=(NOTHING, NOTHING), slurm=False):
+def run_two(root, name, words, signals=(NOTHING, NOTHING), slurm=False, host="localhost"):
     """Runs a command in two processes of four devices; (status, stdout, stderr) of each.
 
     Args:
       name: of the session; the rows that process i reads are listed in the file NAME-i.
       signals: for each process, which of its reads it gets which signal at.
-      slurm: be found out by what SLURM says, instead of being told.
+      slurm: be found out by what SLURM says, instead of being told. host: of the coordinator.
     """
     port = free_port()
     paths = os.pathsep.join([str(Path(__file__).parent), str(Path(mpjax.__file__).parents[1])])
@@ -75,7 +77,7 @@ def run_two(root, name, words, signals=(NOTHING, NOTHING), slurm=False):
     env = {**os.environ, "PYTHONPATH": paths, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     running = []
     for i, (at, number) in enumerate(signals):
-        told = ["--coordinator", f"localhost:{port}", "--processes", "2", "--process-id", str(i)]
+        told = ["--coordinator", f"{host}:{port}", "--processes", "2", "--process-id", str(i)]
         variables = {
             "SLURM_JOB_ID": str(port), "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "2",
             "SLURM_PROCID": str(i), "SLURM_LOCALID": "0",
@@ -118,7 +120,9 @@ def together(root, alone):
     return {
         "killed": killed,
         "asked": asked,
-        "coordinator": run_two(root, "coordinator", words, ((1, signal.SIGKILL), NOTHING)),
+        "coordinator": run_two(
+            root, "coordinator", words, ((1, signal.SIGKILL), NOTHING), host=IPV6 or "localhost"
+        ),
         "finished": run_two(root, "finished", words, slurm=True),
     }
 
@@ -288,11 +292,43 @@ def test_a_watch_ends_when_all_have_come_to_its_end():
     assert heard.empty() and not any(thread.is_alive() for thread in leaving)
 
 
-def test_nobody_at_the_address_is_said(monkeypatch):
-    address = f"localhost:{free_port()}"
+@pytest.mark.parametrize("host", ["localhost", "[::1]"])
+def test_nobody_at_the_address_is_said(host, monkeypatch, caplog):
+    address = f"{host}:{free_port()}"
     monkeypatch.setattr(processes, "JOIN_SECONDS", 0.1)
-    with pytest.raises(InputError, match=f"process 0 does not answer at {address}"):
+    message = re.escape(f"process 0 does not answer at {address} ")
+    with caplog.at_level("INFO"), pytest.raises(InputError, match=message):
         processes.joined(address, 2, 1).__enter__()
+    assert f"process 1 of 2 calls process 0 at {address}" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(KeyboardInterrupt(), 130), (InputError("?"), 2), (OSError("disk"), 1)]
+)
+def test_a_process_that_fails_ends_with_the_status_of_its_error(error, status, monkeypatch):
+    told, at_exit = [], []
+    watch = types.SimpleNamespace(fail=told.append)
+    monkeypatch.setattr(processes, "_join", lambda *args: watch)
+    monkeypatch.setattr(processes.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(processes.atexit, "register", lambda *call: at_exit.append(call))
+    with pytest.raises(type(error)), processes.joined("localhost:1", 2, 0):
+        raise error
+    assert told == [str(error) or "KeyboardInterrupt"]
+    assert [call[1:] for call in at_exit] == [(status,)]
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_KEEPIDLE"), reason="Linux has it")
+def test_a_host_without_power_is_noticed():
+    with socket.create_server(("localhost", 0)) as server:
+        connection = socket.create_connection(server.getsockname())
+        link = Link(connection)
+        options = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE)] + [
+            (socket.IPPROTO_TCP, getattr(socket, f"TCP_KEEP{name}"))
+            for name in ("IDLE", "INTVL", "CNT")
+        ]
+        alive, idle, interval, count = (connection.getsockopt(*option) for option in options)
+        link.close()
+    assert alive and idle + interval * count <= 60
 
 
 def test_a_port_in_use_is_said():

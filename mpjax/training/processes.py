@@ -10,6 +10,7 @@ import importlib.util
 import json
 import logging
 import os
+import signal
 import socket
 import sys
 import time
@@ -23,7 +24,7 @@ from mpjax.errors import InputError
 from mpjax.training.agreement import exchange, first
 from mpjax.training.options import option
 from mpjax.training.progress import Interrupted, log
-from mpjax.training.watch import Watch, call, receive
+from mpjax.training.watch import Watch, address, call, receive
 
 JOIN_SECONDS = 300.0  # until the last has been started, by hand perhaps
 _WATCH_SECONDS = 30.0  # for a connection between processes that have found each other
@@ -60,7 +61,7 @@ def joined(
     except BaseException as error:
         time.sleep(1.0)  # if another one has failed and this is the echo, the watch says so better
         watch.fail(str(error) or type(error).__name__)
-        atexit.register(_leave, 2 if isinstance(error, InputError) else 1)
+        atexit.register(_leave, _status(error))
         raise
     watch.leave()
 
@@ -77,11 +78,11 @@ def check_address(given: Mapping[str, Any]) -> tuple[str, int, int, int]:
             f"{' and '.join(missing)} missing: --coordinator, --processes and --process-id go "
             "together"
         )
-    address, count, number = given.values()
-    host, _, port = address.rpartition(":")
+    place, count, number = given.values()
+    host, _, port = place.rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
         raise InputError(
-            f"--coordinator is {address!r}; give HOST:PORT, where process 0 runs and a port that "
+            f"--coordinator is {place!r}; give HOST:PORT, where process 0 runs and a port that "
             "is free there"
         )
     if count < 1:
@@ -94,6 +95,8 @@ def check_address(given: Mapping[str, Any]) -> tuple[str, int, int, int]:
 
 
 def _join(host: str, port: int, count: int, number: int) -> Watch:
+    does = "waits for the others" if number == 0 else "calls process 0"
+    log.info("process %d of %d %s at %s", number, count, does, address(host, port))
     if number == 0:
         with _listen(port) as server:
             service = _free_port()
@@ -103,7 +106,7 @@ def _join(host: str, port: int, count: int, number: int) -> Watch:
         links, service = {0: link}, told["port"]
     watch = Watch(number, links)
     _initialize(
-        coordinator_address=f"{host}:{service}",
+        coordinator_address=address(host, service),
         num_processes=count,
         process_id=number,
         cluster_detection_method="deactivate",  # all is known
@@ -165,6 +168,8 @@ def _initialize(**options: Any) -> None:
 
 def _listen(port: int) -> socket.socket:
     try:
+        if socket.has_dualstack_ipv6():
+            return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
         return socket.create_server(("", port))
     except OSError as error:
         raise InputError(
@@ -186,6 +191,13 @@ def _own_address() -> str:
             return probe.getsockname()[0]
         except OSError:
             return socket.gethostname()
+
+
+def _status(error: BaseException) -> int:
+    """What the command would return for an error, which it no longer has the time to do."""
+    if isinstance(error, KeyboardInterrupt):
+        return 128 + signal.SIGINT
+    return 2 if isinstance(error, InputError) else 1
 
 
 def _leave(status: int) -> None:

@@ -20,13 +20,29 @@ from typing import Any, TextIO
 from mpjax.errors import InputError
 
 Line = Mapping[str, Any]
+# A host without power or network closes nothing: after 20 s of silence it is asked, and given up
+# 30 s later (macOS has no TCP_KEEPIDLE and asks after hours).
+_KEEPALIVE = {"TCP_KEEPIDLE": 20, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 6}
 HOW = "Start the same command on every host, each with its own --process-id"
+
+
+def address(host: str, port: int) -> str:
+    """HOST:PORT as it is written.
+
+    >>> address("node0", 99), address("::1", 99)
+    ('node0:99', '[::1]:99')
+    """
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class Link:
     """One connection, as lines of JSON both ways."""
 
     def __init__(self, connection: socket.socket) -> None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in _KEEPALIVE.items():
+            if hasattr(socket, name):
+                connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
         self._connection = connection
         self._lines: TextIO = connection.makefile("r", encoding="utf-8")
 
@@ -116,8 +132,8 @@ def call(host: str, port: int, number: int, count: int, seconds: float) -> tuple
         except OSError as error:
             if time.monotonic() > until:
                 raise InputError(
-                    f"process 0 does not answer at {host}:{port} within {seconds:g} s ({error}); "
-                    f"it must run on that host. {HOW}"
+                    f"process 0 does not answer at {address(host, port)} within {seconds:g} s "
+                    f"({error}); it must run on that host. {HOW}"
                 ) from error
             time.sleep(0.2)
     link = Link(connection)
@@ -125,7 +141,8 @@ def call(host: str, port: int, number: int, count: int, seconds: float) -> tuple
     told = link.read(seconds)
     if not isinstance(told, dict) or "refused" in told:
         link.close()
-        raise InputError(told["refused"] if told else f"process 0 at {host}:{port} has gone")
+        gone = f"process 0 at {address(host, port)} has gone"
+        raise InputError(told["refused"] if told else gone)
     return link, told
 
 
