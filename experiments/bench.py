@@ -40,7 +40,7 @@ import numpy as np
 from experiments import bench_shrink
 from mpjax.hostmemory import keep_freed_memory
 from mpjax.models import PRUNABLE, BertConfig, encoder
-from mpjax.optim import OptimizerConfig, make_optimizer
+from mpjax.optim.make import OptimizerConfig, make_optimizer
 from mpjax.pruning import RULES, Rule, make_rule, top_k_masks
 from mpjax.training.losses import task_loss
 from mpjax.training.state import create_state

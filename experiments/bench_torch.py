@@ -18,7 +18,9 @@ import torch
 
 from experiments.torch_trainer import TorchTrainer
 from mpjax import models
-from mpjax.training.config import Plan, TrainConfig, resolve
+from mpjax.config.length import Plan
+from mpjax.config.resolve import resolve
+from mpjax.config.train import TrainConfig
 
 Build = Callable[..., tuple[Any, Any, Any]]
 

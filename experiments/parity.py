@@ -23,14 +23,9 @@ import optax
 
 from mpjax.errors import InputError
 from mpjax.models import PRUNABLE, BertConfig, encoder, from_torch_names, to_torch_names
-from mpjax.models.weights import torch_names
-from mpjax.optim import (
-    OptimizerConfig,
-    add_score_penalty,
-    make_optimizer,
-    pruning_state,
-    schedules,
-)
+from mpjax.models.hf.weights import torch_names
+from mpjax.optim.make import OptimizerConfig, make_optimizer, schedules
+from mpjax.optim.transforms import add_score_penalty, pruning_state
 from mpjax.pruning import Rule, Tree, flatten, make_rule, unflatten
 from mpjax.pruning.published import published_masks
 from mpjax.training.losses import distillation_loss, task_loss

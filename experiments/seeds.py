@@ -20,10 +20,12 @@ import numpy as np
 
 from experiments.torch_compare import score_differences
 from mpjax import models
+from mpjax.config.recorded import is_run
 from mpjax.errors import InputError
+from mpjax.files import read_object
 from mpjax.pruning import flatten, select
-from mpjax.training.checkpoints import read_latest
-from mpjax.training.rundir import RunDir, is_run, read_json
+from mpjax.runs.checkpoints import read_latest
+from mpjax.runs.folder import RunDir
 
 
 def read(folder: str) -> dict[str, Any]:
@@ -39,7 +41,7 @@ def read(folder: str) -> dict[str, Any]:
     model = models.load_model(run.model, models.stored_head(run.model))
     kernels = flatten(select(model.params, models.PRUNABLE))
     return {
-        "options": read_json(run.config),
+        "options": read_object(run.config),
         "result": result,
         "kept": {name: np.asarray(kernel) != 0 for name, kernel in kernels.items()},
         "scores": flatten(read_latest(run.checkpoints)["scores"] or {}),

@@ -25,17 +25,19 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from mpjax.training.optimizer import optimizer, training_loss
 
 from mpjax import models
-from mpjax.arguments import run_config
 from mpjax.cli import parse
+from mpjax.cli.arguments import run_config
+from mpjax.config.recorded import as_dict
+from mpjax.config.resolve import resolve
 from mpjax.errors import InputError
-from mpjax.optim import pruning_state
+from mpjax.optim.transforms import pruning_state
 from mpjax.pruning import flatten, prune_params, select
-from mpjax.training.config import as_dict, resolve
 from mpjax.training.evaluate import score_dev
-from mpjax.training.job import Job, prepare
-from mpjax.training.recipe import optimizer, training_loss
+from mpjax.training.job import Job
+from mpjax.training.prepare import prepare
 from mpjax.training.state import TrainState, create_state
 from mpjax.training.step import fold, make_measure, make_predict, make_train_step
 

@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from experiments.torch_scores import Layout, layout
+from mpjax.config.checks import DENSE
+from mpjax.config.length import Plan
+from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError
-from mpjax.training.config import Plan, TrainConfig
-from mpjax.training.options import DENSE
 
 CLASSES = {
     "classification": transformers.AutoModelForSequenceClassification,

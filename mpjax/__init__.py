@@ -1,63 +1,90 @@
 """Movement pruning of pretrained transformers in JAX and Flax.
 
-The names a user needs, loaded when first used, so that ``import mpjax`` and ``mpjax --help`` stay
-instant:
+Names are loaded when first used, so that ``import mpjax`` and ``mpjax --help`` stay instant:
 
-* rules: :func:`make_rule`, ``RULES``, :func:`prune_params`, :func:`select`,
-  :func:`straight_through`, :func:`top_k_masks`, :func:`cubic_schedule`
+* what is pruned and how: :class:`Pruning`, :func:`make_rule`, ``RULES``, :class:`Structure`,
+  :func:`select`, :func:`straight_through`, :func:`top_k_masks`, :func:`cubic_schedule`
 * any Linen module with a ``scores`` collection: :class:`Pruned`
-* the optax chain: :class:`OptimizerConfig`, :func:`make_optimizer`
+* the optax chain: :class:`OptimizerConfig`, :func:`make_optimizer`, :func:`pruning_state`
 * models: :func:`load_model`, :func:`save_model`
-* the jitted step: :func:`create_state`, :func:`make_train_step`, :func:`make_measure`, :func:`fold`
+* the jitted step: :func:`create_state`, :func:`make_train_step`, :func:`make_measure`,
+  :func:`finalize`
+* whole runs: :class:`TrainConfig`, :func:`train`
 * on the CPU, memory kept between steps: :func:`keep_freed_memory`
 * mistakes in what a user gave: :class:`InputError`
+
+and the submodules, such as ``mpjax.optim`` and ``mpjax.pruning``.
 
 >>> import mpjax
 >>> mpjax.make_rule("movement", final=0.1).name
 'movement'
+>>> mpjax.optim.sparsity_schedule.__name__
+'sparsity_schedule'
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mpjax import export as export
+    from mpjax import models as models
+    from mpjax import optim as optim
+    from mpjax import parallel as parallel
+    from mpjax import planning as planning
+    from mpjax import pruning as pruning
+    from mpjax import report as report
+    from mpjax import runs as runs
+    from mpjax import sweep as sweep
+    from mpjax import tasks as tasks
+    from mpjax import training as training
+    from mpjax.config.train import TrainConfig
     from mpjax.errors import InputError
     from mpjax.hostmemory import keep_freed_memory
     from mpjax.linen import Pruned
     from mpjax.models import load_model, save_model
-    from mpjax.optim import OptimizerConfig, make_optimizer
+    from mpjax.optim import OptimizerConfig, make_optimizer, pruning_state
     from mpjax.pruning import (
         RULES,
+        Pruning,
+        Structure,
         cubic_schedule,
         make_rule,
-        prune_params,
         select,
         straight_through,
         top_k_masks,
     )
     from mpjax.training.state import create_state
-    from mpjax.training.step import fold, make_measure, make_train_step
+    from mpjax.training.step import finalize, make_measure, make_train_step
+    from mpjax.training.train import train
 
 _HOMES = {
     "InputError": "mpjax.errors",
     "OptimizerConfig": "mpjax.optim",
     "Pruned": "mpjax.linen",
+    "Pruning": "mpjax.pruning",
     "RULES": "mpjax.pruning",
+    "Structure": "mpjax.pruning",
+    "TrainConfig": "mpjax.config.train",
     "create_state": "mpjax.training.state",
     "cubic_schedule": "mpjax.pruning",
-    "fold": "mpjax.training.step",
+    "finalize": "mpjax.training.step",
     "keep_freed_memory": "mpjax.hostmemory",
     "load_model": "mpjax.models",
     "make_measure": "mpjax.training.step",
     "make_optimizer": "mpjax.optim",
     "make_rule": "mpjax.pruning",
     "make_train_step": "mpjax.training.step",
-    "prune_params": "mpjax.pruning",
+    "pruning_state": "mpjax.optim",
     "save_model": "mpjax.models",
     "select": "mpjax.pruning",
     "straight_through": "mpjax.pruning",
     "top_k_masks": "mpjax.pruning",
+    "train": "mpjax.training.train",
 }
+_SUBMODULES = (
+    "cli", "config", "export", "models", "optim", "parallel", "planning", "pruning", "report",
+    "runs", "sweep", "tasks", "training",
+)  # fmt: skip
 
 __version__ = "0.1.0"
 __all__ = [
@@ -65,28 +92,34 @@ __all__ = [
     "InputError",
     "OptimizerConfig",
     "Pruned",
+    "Pruning",
+    "Structure",
+    "TrainConfig",
     "create_state",
     "cubic_schedule",
-    "fold",
+    "finalize",
     "keep_freed_memory",
     "load_model",
     "make_measure",
     "make_optimizer",
     "make_rule",
     "make_train_step",
-    "prune_params",
+    "pruning_state",
     "save_model",
     "select",
     "straight_through",
     "top_k_masks",
+    "train",
 ]
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
+    if name in _SUBMODULES:
+        return importlib.import_module(f"mpjax.{name}")
     raise AttributeError(f"module 'mpjax' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOMES])
+    return sorted([*globals(), *_HOMES, *_SUBMODULES])

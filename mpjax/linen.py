@@ -6,7 +6,7 @@ import jax
 from flax import linen as nn
 from flax.core import unfreeze
 
-from mpjax.pruning import ELEMENT, Rule, Structure, Where, prune_params, select
+from mpjax.pruning import Pruning
 
 
 class Pruned(nn.Module):
@@ -20,13 +20,11 @@ class Pruned(nn.Module):
 
     Attributes:
       module: any Linen module.
-      rule: pruning rule.
-      where: picks the kernels by path, as in ``mpjax.pruning.select``.
-      structure: what one score decides about; by default one weight.
+      pruning: rule, kernels and structure.
 
     >>> import jax, jax.numpy as jnp
     >>> from mpjax.pruning import make_rule
-    >>> model = Pruned(nn.Dense(2), make_rule("movement", final=0.5), where="kernel")
+    >>> model = Pruned(nn.Dense(2), Pruning(make_rule("movement", final=0.5)))
     >>> variables = model.init(jax.random.key(0), jnp.ones((1, 3)))
     >>> jax.tree.map(jnp.shape, variables["scores"])
     {'kernel': (3, 2)}
@@ -35,9 +33,7 @@ class Pruned(nn.Module):
     """
 
     module: nn.Module
-    rule: Rule
-    where: Where = r".*kernel"
-    structure: Structure = ELEMENT
+    pruning: Pruning
 
     def init(self, rngs: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Variables of the wrapped module plus the ``scores`` collection.
@@ -49,8 +45,7 @@ class Pruned(nn.Module):
         kwargs.pop("threshold", None)
         variables = unfreeze(self.module.init(rngs, *args, **kwargs))
         key = rngs.get("scores", rngs["params"]) if isinstance(rngs, dict) else rngs
-        kernels = select(variables["params"], self.where)
-        scores = self.rule.init_scores(self.structure.like_scores(kernels), key=key)
+        scores = self.pruning.init_scores(variables["params"], key)
         return {**variables, "scores": scores}
 
     def apply(
@@ -67,8 +62,6 @@ class Pruned(nn.Module):
             scores, noise = variables.get("scores", {}), None
             if isinstance(rngs, dict) and "gates" in rngs:
                 rngs = dict(rngs)
-                noise = self.rule.sample_noise(rngs.pop("gates"), scores)
-            inner["params"], _ = prune_params(
-                self.rule, inner["params"], scores, threshold, self.where, noise, self.structure
-            )
+                noise = self.pruning.sample_noise(rngs.pop("gates"), scores)
+            inner["params"], _ = self.pruning.prune(inner["params"], scores, threshold, noise)
         return self.module.apply(inner, *args, rngs=rngs, **kwargs)

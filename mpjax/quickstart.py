@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError
 from mpjax.report.table import percent, render
-from mpjax.training.config import TrainConfig
 
 MARK = "quickstart.json"
 
@@ -74,7 +74,7 @@ def quickstart(
     """
     folder = Path(output).expanduser().absolute()
     _claim(folder, scale)
-    from mpjax.training.loop import train
+    from mpjax.training.train import train
 
     show(f"{NOTICE}\n")
     runs = plan_runs(folder, scale, cache)
@@ -172,14 +172,14 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 def _claim(folder: Path, scale: Scale) -> None:
     """Takes an empty folder, or one of an earlier quickstart of the same scale."""
-    from mpjax.training.rundir import read_json, write_json
+    from mpjax.files import read_object, write_json
 
     # By way of JSON, in which a tuple comes back as a list.
     sizes = json.loads(json.dumps(dataclasses.asdict(scale)))
     if folder.is_file():
         raise InputError(f"--output {folder} is a file; give a folder")
     if folder.is_dir() and any(folder.iterdir()):
-        if not (folder / MARK).is_file() or read_json(folder / MARK) != sizes:
+        if not (folder / MARK).is_file() or read_object(folder / MARK) != sizes:
             raise InputError(
                 f"--output {folder} is not empty and not of this quickstart; give another folder"
             )

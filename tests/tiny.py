@@ -11,10 +11,10 @@ import jax
 from jax.experimental.compilation_cache import compilation_cache
 
 from mpjax import models
+from mpjax.config.train import TrainConfig
+from mpjax.runs.cache import use_compiled_programs
 from mpjax.tasks import demo
 from mpjax.tasks.seeds import Dice
-from mpjax.training.cache import use_compiled_programs
-from mpjax.training.config import TrainConfig
 
 STEPS = 6
 ROWS = {"train": 40, "dev": 16}

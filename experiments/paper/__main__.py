@@ -13,8 +13,8 @@ from typing import NoReturn
 
 import experiments.paper as package
 from experiments.paper import listing, published, recipe
+from mpjax.config.checks import DENSE
 from mpjax.errors import InputError
-from mpjax.training.options import DENSE
 
 
 class _Parser(argparse.ArgumentParser):

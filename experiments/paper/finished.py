@@ -10,8 +10,10 @@ from typing import Any
 
 from experiments.paper.published import SCORES, scope_of
 from experiments.paper.receipt import MARK
+from mpjax.config.recorded import is_run
 from mpjax.errors import InputError
-from mpjax.training.rundir import RunDir, is_run, read_json
+from mpjax.files import read_object
+from mpjax.runs.folder import RunDir
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +81,7 @@ def _below(folder: Path) -> Iterator[FinishedRun]:
         run = RunDir(folder)
         result = run.read_result()
         if result is not None:
-            yield from_json(folder.resolve().name, read_json(run.config), result, folder)
+            yield from_json(folder.resolve().name, read_object(run.config), result, folder)
         return
     for path in sorted(folder.iterdir()):
         if path.is_dir():

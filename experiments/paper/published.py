@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+from mpjax.config.checks import DENSE
 from mpjax.errors import InputError
-from mpjax.training.options import DENSE
 
 TABLE = Path(__file__).with_name("runs.csv")
 TASKS = ("mnli", "qqp", "squad")

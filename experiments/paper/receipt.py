@@ -6,8 +6,10 @@ import re
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
+from mpjax.config.recorded import is_run
 from mpjax.errors import InputError
-from mpjax.training.rundir import RunDir, is_run, read_json, write_json
+from mpjax.files import read_object, write_json
+from mpjax.runs.folder import RunDir
 
 MARK = "receipt"  # key that tells a receipt from other JSON files; its value is the form's number
 FORM = 1
@@ -27,7 +29,7 @@ def write(folder: Path, output: Path) -> Path:
     receipt = make(RunDir(folder))
     if output.suffix != ".json" or output.is_dir():
         raise InputError(f"--output {output}: a receipt is a .json file; name one")
-    if output.exists() and MARK not in read_json(output):
+    if output.exists() and MARK not in read_object(output):
         raise InputError(f"--output {output} is there and no receipt; choose another name")
     output.parent.mkdir(parents=True, exist_ok=True)
     write_json(output, receipt)
@@ -41,11 +43,11 @@ def make(run: RunDir) -> dict[str, Any]:
         raise InputError(
             f"the run in {run.path} is not finished; give its command again to finish it"
         )
-    config = read_json(run.config)
+    config = read_object(run.config)
     return {
         MARK: FORM,
         **without_paths(
-            {"result": result, "config": config, "provenance": read_json(run.provenance)}
+            {"result": result, "config": config, "provenance": read_object(run.provenance)}
         ),
     }
 

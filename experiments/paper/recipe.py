@@ -8,9 +8,9 @@ import shlex
 from typing import Any
 
 from experiments.paper.published import RANKED, PublishedRun
+from mpjax.config.checks import DENSE, option
+from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError
-from mpjax.training.config import TrainConfig
-from mpjax.training.options import DENSE, option
 
 MODEL = "google-bert/bert-base-uncased"
 TEMPERATURE = 2.0  # of every published distillation

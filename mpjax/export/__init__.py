@@ -1,12 +1,12 @@
 """Finished runs as folders for other programs, as smaller models, and as one compact file."""
 
-from mpjax.export.checkpoint import export_with_scores
 from mpjax.export.folder import export_model
 from mpjax.export.inspect import inspect_model
 from mpjax.export.latency import measure_latency
 from mpjax.export.pack import EMBEDDINGS, pack_model, unpack_model
 from mpjax.export.shrinking import shrink_model
 from mpjax.export.sizes import Part, Sizes, measure_packed
+from mpjax.export.with_scores import export_with_scores
 
 __all__ = [
     "EMBEDDINGS",

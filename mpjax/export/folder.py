@@ -11,8 +11,8 @@ from pathlib import Path
 from mpjax.errors import InputError
 from mpjax.export.dense import densified, is_dense
 from mpjax.export.source import load_stored, tokenizer_of
-from mpjax.training.job import model_folder
-from mpjax.training.progress import log
+from mpjax.log import log
+from mpjax.runs.opening import model_folder
 
 
 def export_model(run: str | Path, output: str | Path, *, threshold: float | None = None) -> Path:

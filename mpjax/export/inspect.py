@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mpjax.export.source import load_stored
 from mpjax.report import Density, measure
-from mpjax.training.job import model_folder
+from mpjax.runs.opening import model_folder
 
 
 def inspect_model(name: str | Path, threshold: float | None = None) -> Density:
@@ -16,7 +16,7 @@ def inspect_model(name: str | Path, threshold: float | None = None) -> Density:
       threshold: of the masks of a training checkpoint, see `plain.load_plain`.
     """
     from mpjax import models
-    from mpjax.models.tensors import read_tensors
+    from mpjax.models.hf.tensors import read_tensors
 
     folder = model_folder(name)
     full = models.dense_shapes(models.read_config(folder))

@@ -101,7 +101,7 @@ def measure_latency(masked: Model, shrunk: Model, batch_size: int, length: int) 
     import jax
 
     from mpjax import models
-    from mpjax.training.step import make_predict
+    from mpjax.training.predict import make_predict
 
     whole = models.new_model(dense_config(masked.config), masked.head)
     forms = dict(zip(FORMS, (whole, masked, shrunk), strict=True))

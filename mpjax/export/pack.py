@@ -11,9 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from mpjax.errors import InputError
-from mpjax.models.coding import compress, encode
-from mpjax.models.folder import CONFIG
-from mpjax.models.packed import (
+from mpjax.models.hf.folder import CONFIG
+from mpjax.models.hf.saving import write_folder
+from mpjax.models.hf.tensors import read_tensors
+from mpjax.models.hf.tokenizer import TOKENIZER_FILES
+from mpjax.models.packed.coding import compress, encode
+from mpjax.models.packed.file import (
     SUFFIX,
     Packed,
     Stored,
@@ -22,11 +25,8 @@ from mpjax.models.packed import (
     small_files,
     write_packed,
 )
-from mpjax.models.quantize import to_int8
-from mpjax.models.saving import write_folder
-from mpjax.models.tensors import read_tensors
-from mpjax.models.tokenizer import TOKENIZER_FILES
-from mpjax.training.job import model_folder
+from mpjax.models.packed.quantize import to_int8
+from mpjax.runs.opening import model_folder
 
 FILES = (CONFIG, *TOKENIZER_FILES)
 EMBEDDINGS = ("float32", "float16", "int8")  # float32: as they are

@@ -20,9 +20,8 @@ import numpy as np
 
 from mpjax.models import FAMILIES, EncoderConfig
 from mpjax.models.activations import ACTIVATIONS
+from mpjax.models.live import LayerParams, live_heads, live_units
 from mpjax.pruning import flatten, unflatten
-
-Layer = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -71,19 +70,7 @@ def shrink(params: dict[str, Any], config: EncoderConfig) -> Shrunk:
     )
 
 
-def live_heads(layer: Layer, head_size: int) -> np.ndarray:
-    """(heads,) bool: which heads have a feature that carries something from token to token."""
-    value, output = layer["attention/value/kernel"], layer["attention/output/kernel"]
-    live = (value != 0).any(axis=0) & (output != 0).any(axis=1)
-    return live.reshape(-1, head_size).any(axis=1)
-
-
-def live_units(layer: Layer) -> np.ndarray:
-    """(units,) bool: which FFN units add something that hangs on the token."""
-    return (layer["ffn/in/kernel"] != 0).any(axis=0) & (layer["ffn/out/kernel"] != 0).any(axis=1)
-
-
-def without_heads(layer: Layer, keep: np.ndarray) -> Layer:
+def without_heads(layer: LayerParams, keep: np.ndarray) -> LayerParams:
     """The layer without the features of heads that ``keep``, (features,) bool, leaves out."""
     changed = dict(layer)
     for name in ("query", "key", "value"):
@@ -98,7 +85,7 @@ def without_heads(layer: Layer, keep: np.ndarray) -> Layer:
     return changed
 
 
-def without_units(layer: Layer, keep: np.ndarray, activation: str) -> Layer:
+def without_units(layer: LayerParams, keep: np.ndarray, activation: str) -> LayerParams:
     """The layer without the FFN units that ``keep``, (units,) bool, leaves out."""
     changed = dict(layer)
     changed["ffn/in/kernel"] = layer["ffn/in/kernel"][:, keep]

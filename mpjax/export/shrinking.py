@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from mpjax.errors import InputError
 from mpjax.export.shrink import shrink
 from mpjax.export.source import free_output, load_stored, tokenizer_of
+from mpjax.log import log
 from mpjax.report import percent, render
-from mpjax.training.progress import log
 
 if TYPE_CHECKING:
     from mpjax.models import EncoderConfig, Model

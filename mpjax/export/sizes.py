@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from mpjax.models.coding import Coded
-from mpjax.models.packed import Packed, Stored
+from mpjax.models.packed.coding import Coded
+from mpjax.models.packed.file import Packed, Stored
 from mpjax.report.table import percent, render
 
 _EMBEDDING = re.compile(r"(^|\.)embeddings\.")

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mpjax.errors import InputError
-from mpjax.training.job import model_folder
-from mpjax.training.plain import load_plain
-from mpjax.training.progress import log
+from mpjax.log import log
+from mpjax.models import load_plain
+from mpjax.runs.opening import model_folder
 
 if TYPE_CHECKING:
     from mpjax.models import Model

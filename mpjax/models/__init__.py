@@ -1,10 +1,13 @@
 """Pretrained encoders in Linen, and the Hugging Face folders they come from and go to."""
 
 from mpjax.models.blocks import HEADS
-from mpjax.models.config import BertConfig, EncoderConfig
-from mpjax.models.distilbert import DistilBertConfig
-from mpjax.models.family import FAMILIES, Family, encoder
-from mpjax.models.folder import (
+from mpjax.models.config import EncoderConfig
+from mpjax.models.families import FAMILIES, encoder
+from mpjax.models.families.bert import BertConfig
+from mpjax.models.families.distilbert import DistilBertConfig
+from mpjax.models.families.roberta import RobertaConfig
+from mpjax.models.family import Family
+from mpjax.models.hf.folder import (
     Model,
     is_training_checkpoint,
     load_model,
@@ -12,14 +15,14 @@ from mpjax.models.folder import (
     read_config,
     stored_head,
 )
-from mpjax.models.hub import resolve
+from mpjax.models.hf.hub import local_folder
+from mpjax.models.hf.plain import load_plain
+from mpjax.models.hf.saving import save_model
+from mpjax.models.hf.scores import Scored
+from mpjax.models.hf.tokenizer import load_tokenizer, tokenizer_files
+from mpjax.models.hf.weights import dense_shapes, from_torch_names, to_torch_names, torch_names
 from mpjax.models.paths import FROZEN, PRUNABLE
-from mpjax.models.roberta import RobertaConfig
-from mpjax.models.saving import save_model
-from mpjax.models.scores import Scored
-from mpjax.models.structure import make_structure
-from mpjax.models.tokenizer import load_tokenizer, tokenizer_files
-from mpjax.models.weights import dense_shapes, from_torch_names, to_torch_names, torch_names
+from mpjax.models.structure import parse_structure
 
 __all__ = [
     "FAMILIES",
@@ -38,11 +41,12 @@ __all__ = [
     "from_torch_names",
     "is_training_checkpoint",
     "load_model",
+    "load_plain",
     "load_tokenizer",
-    "make_structure",
+    "local_folder",
     "new_model",
+    "parse_structure",
     "read_config",
-    "resolve",
     "save_model",
     "stored_head",
     "to_torch_names",

@@ -180,6 +180,7 @@ class EncoderConfig:
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Read the JSON form. Absent keys take the family's defaults, unknown ones go to ``extra``.
 
+        >>> from mpjax.models import BertConfig
         >>> BertConfig.from_dict({"id2label": {"0": "no", "1": "yes"}}).id2label
         ('no', 'yes')
         """
@@ -216,37 +217,6 @@ class EncoderConfig:
             # The inverse cannot hold a repeated name twice, which is why it is never read.
             data["label2id"] = {name: i for i, name in enumerate(labels)}
         return {**extra, **data, **self.size_keys(), "model_type": self.model_type}
-
-
-@dataclass(frozen=True)
-class BertConfig(EncoderConfig):
-    """Sizes and constants of a BERT encoder. Defaults are those of BERT-base, as in the original.
-
-    Fields and errors as in `EncoderConfig`.
-
-    >>> BertConfig(hidden_size=64, num_attention_heads=4).head_size
-    16
-    """
-
-    type_vocab_size: int = 2
-    layer_norm_eps: float = 1e-12
-    classifier_dropout: float | None = None  # None: hidden_dropout_prob
-
-    model_type: ClassVar[str] = "bert"
-
-    @property
-    def token_types(self) -> int:
-        return self.type_vocab_size
-
-    @property
-    def norm_epsilon(self) -> float:
-        return self.layer_norm_eps
-
-    @property
-    def head_dropout(self) -> float:
-        if self.classifier_dropout is None:
-            return self.hidden_dropout_prob
-        return self.classifier_dropout
 
 
 _SIZES = (

@@ -19,7 +19,7 @@ GRAMMAR = (
 )
 
 
-def make_structure(
+def parse_structure(
     text: str, head_size: int, *, lambda_attention: float = 1.0, lambda_ffn: float = 1.0
 ) -> Structure:
     """The structure that a name stands for, the same in every family.
@@ -44,7 +44,7 @@ def make_structure(
     Raises:
       InputError: another name.
 
-    >>> make_structure("attention=2:4,ffn=units", head_size=64).parts[0].granularity
+    >>> parse_structure("attention=2:4,ffn=units", head_size=64).parts[0].granularity
     NofM(n=2, m=4)
     """
     names = _names(text)

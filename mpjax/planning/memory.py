@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mpjax.planning.chips import GIB
 
 if TYPE_CHECKING:
-    from mpjax.training.config import TrainConfig
+    from mpjax.config.train import TrainConfig
 
 # What libtpu says when a program does not fit.
 _TEMPORARIES = re.compile(r"HLO temporaries \(([\d.]+)([KMG])\) exceeds .*\(([\d.]+)([KMG])\)")

@@ -9,6 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mpjax.config.checks import DENSE
+from mpjax.config.resolve import resolve
+from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError
 from mpjax.planning.chips import Chip
 from mpjax.planning.collectives import Traffic, collectives
@@ -18,7 +21,6 @@ from mpjax.planning.roofline import Roofline, roofline
 from mpjax.planning.shape import read_shape
 from mpjax.planning.topology import parse_topology, topology_devices
 from mpjax.planning.traffic import hbm_bytes
-from mpjax.training.config import DENSE, TrainConfig, resolve
 
 if TYPE_CHECKING:
     from mpjax.models import EncoderConfig
@@ -121,9 +123,9 @@ def plan_step(
     config = planned(options)
     shape = read_shape(config.model)
     found = topology_devices(topology) if devices is None else devices
+    from mpjax.parallel.mesh import batch_parts, choose_mesh
+    from mpjax.parallel.sharding import make_mesh
     from mpjax.planning.program import make_step, state_bytes
-    from mpjax.training.mesh import batch_parts, choose_mesh
-    from mpjax.training.sharding import make_mesh
 
     mesh = choose_mesh(config, found)
     kinds = [config]

@@ -9,19 +9,18 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
-from mpjax import models, tasks
+from mpjax import tasks
+from mpjax.config.length import run_length
+from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError
-from mpjax.optim import make_optimizer
+from mpjax.parallel.sharding import shardings
 from mpjax.planning.shape import blank_model
 from mpjax.pruning import select
-from mpjax.training.config import TrainConfig, make_rule, plan
-from mpjax.training.job import check_trainable, run_as_asked
+from mpjax.training.build import make_optimizers, make_pruning
 from mpjax.training.losses import task_loss
-from mpjax.training.recipe import optimizer_config
-from mpjax.training.sharding import shardings
+from mpjax.training.prepare import as_computed, check_trainable
 from mpjax.training.state import create_state
 from mpjax.training.step import make_train_step
-from mpjax.training.structured import make_structure
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh
@@ -52,26 +51,21 @@ def make_step(config: TrainConfig, shape: EncoderConfig, mesh: Mesh | None) -> S
       InputError: sizes of the model, the batch and the structure that do not go together.
     """
     task = tasks.get(config.task)
-    model = run_as_asked(blank_model(shape, task, config.dtype), config)
+    model = as_computed(blank_model(shape, task, config.dtype), config)
     check_trainable(model)
     if config.max_length > shape.max_length:
         raise InputError(
             f"--max-length {config.max_length} is more than the {shape.max_length} positions of "
             "the model; lower it"
         )
-    structure = make_structure(config, shape.head_size)
-    structure.groups(select(model.params, models.PRUNABLE))  # refuses what cannot divide
-    rule, sizes = make_rule(config), plan(config, _STEPS_PER_EPOCH)
-    tx = make_optimizer(optimizer_config(config, sizes), rule, sizes.total_steps, structure)
-
-    def create(params: Any) -> TrainState:
-        return create_state(params, rule, tx, where=models.PRUNABLE, structure=structure)
-
-    state = jax.eval_shape(create, model.params)
+    pruning, sizes = make_pruning(config, shape.head_size), run_length(config, _STEPS_PER_EPOCH)
+    if pruning is not None:
+        pruning.structure.groups(select(model.params, pruning.where))  # refuses what cannot divide
+    tx = make_optimizers(config, pruning, sizes)(None)
+    state = jax.eval_shape(lambda params: create_state(params, pruning, tx), model.params)
     step = make_train_step(
-        model.module, rule, tx, task_loss(task.head),
-        where=models.PRUNABLE, structure=structure, accumulate=config.accumulate,
-        shardings=None if mesh is None else shardings(state, mesh),
+        model.module, pruning, tx, task_loss(task.head),
+        accumulate=config.accumulate, shardings=None if mesh is None else shardings(state, mesh),
     )  # fmt: skip
     return Step(step, state, _batch(task.head, config))
 

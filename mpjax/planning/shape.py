@@ -56,7 +56,7 @@ def read_shape(name: str) -> EncoderConfig:
 
 
 def _config(family: str, data: dict[str, Any]) -> EncoderConfig:
-    from mpjax.models.family import family_of
+    from mpjax.models.families import family_of
 
     return family_of(family).config(data)
 
@@ -68,8 +68,8 @@ def blank_model(config: EncoderConfig, task: Task, dtype: str) -> Model:
     from flax.traverse_util import unflatten_dict
 
     from mpjax import models
-    from mpjax.models.weights import shapes
-    from mpjax.training.job import MODEL_HEADS
+    from mpjax.models.hf.weights import shapes
+    from mpjax.runs.opening import MODEL_HEADS
 
     head = MODEL_HEADS[task.head]
     labels = ("LABEL_0",) if task.head == "regression" else task.labels

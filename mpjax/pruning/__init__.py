@@ -1,14 +1,15 @@
-"""The idea itself: pure functions over nested dicts of arrays, knowing nothing of Flax or BERT."""
+"""The method: pure functions over nested dicts of arrays, independent of Flax and of any model."""
 
-from mpjax.pruning.counts import encoder_remaining, linear_density, mask_density, overall
+from mpjax.pruning.density import encoder_remaining, linear_density, mask_density, overall
 from mpjax.pruning.estimators import straight_through
-from mpjax.pruning.fold import prune_params
 from mpjax.pruning.granularities import Block, Element, Granularity, NofM, Shared
-from mpjax.pruning.keys import ordered_keys
+from mpjax.pruning.pruning import Pruning
 from mpjax.pruning.rules import RULES, Rule, make_rule
 from mpjax.pruning.schedules import Schedule, cubic_schedule, linear_warmup_decay
-from mpjax.pruning.selection import survivors, top_k_cuts, top_k_masks
 from mpjax.pruning.structures import ELEMENT, Part, Structure
+from mpjax.pruning.topk.keys import ordered_keys
+from mpjax.pruning.topk.masks import top_k_cuts, top_k_masks
+from mpjax.pruning.topk.num_kept import TracedDensity, num_kept
 from mpjax.pruning.trees import Tree, Where, flatten, matcher, merge, select, unflatten
 
 __all__ = [
@@ -19,10 +20,12 @@ __all__ = [
     "Granularity",
     "NofM",
     "Part",
+    "Pruning",
     "Rule",
     "Schedule",
     "Shared",
     "Structure",
+    "TracedDensity",
     "Tree",
     "Where",
     "cubic_schedule",
@@ -34,12 +37,11 @@ __all__ = [
     "mask_density",
     "matcher",
     "merge",
+    "num_kept",
     "ordered_keys",
     "overall",
-    "prune_params",
     "select",
     "straight_through",
-    "survivors",
     "top_k_cuts",
     "top_k_masks",
     "unflatten",

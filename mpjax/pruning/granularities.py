@@ -36,6 +36,11 @@ class Group:
     runs: NofM | None = None
 
     @property
+    def size(self) -> int:
+        """Number of scores."""
+        return math.prod(self.shape)
+
+    @property
     def covers(self) -> int:
         """Weights that one score of the group decides about."""
         return sum(math.prod(shape) for _, shape, _ in self.kernels) // math.prod(self.shape)

@@ -135,10 +135,6 @@ class Structure:
             }
         )
 
-    def covers(self, kernels: Tree) -> dict[str, Any]:
-        """How many weights each score of an array decides about, a number per array."""
-        return unflatten({group.path: group.covers for group in self.groups(kernels)})
-
     def penalty(self, rule: Rule, scores: Tree) -> jax.Array:
         """R(S) = mean over arrays of scores of (the part's multiplier · the array's own mean)."""
         shares: dict[float, dict[str, Any]] = {}

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mpjax.files import write_atomically
 from mpjax.tasks.base import Encoded, Row, Task
 
 if TYPE_CHECKING:
@@ -81,13 +80,7 @@ def _load(path: Path) -> Encoded | None:
 
 
 def _save(path: Path, encoded: Encoded) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     content = {f"a/{name}": array for name, array in encoded.arrays.items()}
     content |= {f"x/{name}": array for name, array in encoded.extra.items()}
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
-        try:
-            np.savez(file, lengths=encoded.lengths, **content)  # pyright: ignore[reportArgumentType]
-        except BaseException:
-            os.unlink(file.name)
-            raise
-    os.replace(file.name, path)  # whole or not at all, also when two runs write it together
+    arrays: dict[str, Any] = {"lengths": encoded.lengths, **content}
+    write_atomically(path, lambda file: np.savez(file, **arrays))  # also when two runs write it

@@ -3,49 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import jax
 import numpy as np
+from jax.sharding import Mesh
 
-from mpjax import tasks
+from mpjax import models, tasks
+from mpjax.config.evaluate import EvaluateConfig
+from mpjax.config.recorded import is_run
+from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError
+from mpjax.files import read_object
+from mpjax.parallel.sharding import fetch, own_rows, place_batch
+from mpjax.runs.folder import RunDir
+from mpjax.runs.opening import load_for_task, model_folder
 from mpjax.tasks.batches import ALL, collect, eval_batches
 from mpjax.tasks.scoring import check_destination, predicting
-from mpjax.training.config import TrainConfig
-from mpjax.training.job import DevSet, check_fits, encode, load, model_folder
-from mpjax.training.rundir import RunDir, is_run, read_json
+from mpjax.training.job import DevSet
+from mpjax.training.predict import make_predict
+from mpjax.training.prepare import check_fits, encode
 
-if TYPE_CHECKING:
-    import jax
-    from jax.sharding import Mesh
-
-    Predict = Callable[[Mapping[str, Any], Mapping[str, Any]], jax.Array]
+Predict = Callable[[Mapping[str, Any], Mapping[str, Any]], jax.Array]
 
 
-def evaluate(
-    model: str | Path,
-    task: str | None = None,
-    data: str | None = None,
-    *,
-    batch_size: int = 64,
-    max_length: int | None = None,
-    limit: int | None = None,
-    dtype: str = "float32",
-    cache: str | None = None,
-    predictions: str | Path | None = None,
-    threshold: float | None = None,
-) -> dict[str, Any]:
+def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     """Scores a run or a model folder, in percent.
-
-    Args:
-      model: run folder, model folder or hub name. A run knows its task, data and length, which
-        then need not be given.
-      task, data: as in `TrainConfig`; max_length: tokens per row, 128 unless a run says otherwise.
-      limit: first rows of the dev file only.
-      predictions: file to write the predictions to, in the form that `mpjax score` reads; of
-        questions, the n best answers go beside it.
-      threshold: of the masks of a training checkpoint with scores, see `plain.load_plain`.
 
     Returns:
       JSON values: ``model``, ``task``, ``rows``, ``max_length``, ``metric`` (the primary one) and
@@ -54,53 +39,54 @@ def evaluate(
     Raises:
       InputError: an unfinished run, a model without a trained head for the task, bad data.
     """
-    import jax
-
-    from mpjax import models
-    from mpjax.training.step import make_predict
-
-    name = model
-    if is_run(model):
-        recorded = read_json(RunDir(Path(model)).config)
-        data = recorded["data"] if task is None and data is None else data
-        task = task or recorded["task"]
-        max_length = max_length or recorded["max_length"]
-    if not task:
+    config = _completed(config)
+    if not config.task:
         raise InputError("--task is missing: a model folder does not say what to score it on")
-    for option, value in (("--batch-size", batch_size), ("--limit", limit)):
-        if value is not None and value < 1:
-            raise InputError(f"{option} is {value}; it must be at least 1")
-    chosen = tasks.get(task)
-    if predictions is not None:
-        check_destination(predicting(chosen), Path(predictions))
-    folder = model_folder(name)
-    rows = chosen.read(data, "dev")[:limit]
-    width = max_length or TrainConfig.max_length
-    encoded = encode(chosen, rows, models.load_tokenizer(folder), width, cache)
-    loaded = load(folder, chosen, dtype, seed=0, threshold=threshold)
+    task = tasks.get(config.task)
+    if config.predictions is not None:
+        check_destination(predicting(task), Path(config.predictions))
+    folder = model_folder(config.model)
+    rows = task.read(config.data, "dev")[: config.limit]
+    width = config.max_length or TrainConfig.max_length
+    encoded = encode(task, rows, models.load_tokenizer(folder), width, config.cache)
+    loaded = load_for_task(folder, task, config.dtype, seed=0, threshold=config.threshold)
     if loaded.fresh:
         raise InputError(
-            f"{folder} has no trained head for {task} (missing: {', '.join(loaded.fresh)}); "
+            f"{folder} has no trained head for {config.task} (missing: {', '.join(loaded.fresh)}); "
             "fine-tune it first with: mpjax train"
         )
     check_fits(loaded, encoded)
-    dev = DevSet(chosen, rows, encoded)
+    dev = DevSet(task, rows, encoded)
     params = jax.device_put(loaded.params)
-    logits = dev_logits(make_predict(loaded.module), params, dev, batch_size)
-    if predictions is None:
-        score = chosen.score(rows, encoded, logits)
+    logits = dev_logits(make_predict(loaded.module), params, dev, config.batch_size)
+    if config.predictions is None:
+        score = task.score(rows, encoded, logits)
     else:
-        able = predicting(chosen)
-        answers = able.write_predictions(Path(predictions), rows, encoded, logits)
+        able = predicting(task)
+        answers = able.write_predictions(Path(config.predictions), rows, encoded, logits)
         score = able.score_predictions(rows, answers)
     return {
-        "model": str(name),
-        "task": task,
+        "model": config.model,
+        "task": config.task,
         "rows": len(rows),
         "max_length": width,
-        "metric": chosen.metric,
+        "metric": task.metric,
         "score": score,
     }
+
+
+def _completed(config: EvaluateConfig) -> EvaluateConfig:
+    """The config with the task, data and length that a run knows, where none are given."""
+    if not is_run(config.model):
+        return config
+    recorded = read_object(RunDir(Path(config.model)).config)
+    no_data = config.task is None and config.data is None
+    return replace(
+        config,
+        task=config.task or recorded["task"],
+        data=recorded["data"] if no_data else config.data,
+        max_length=config.max_length or recorded["max_length"],
+    )
 
 
 def score_dev(
@@ -127,8 +113,6 @@ def dev_logits(
       predict: from `step.make_predict`. params: without scores, masks applied.
       mesh: that the parameters are on, and the batches go to; None = the default device.
     """
-    from mpjax.training.sharding import fetch, own_rows, place_batch
-
     part = ALL if mesh is None else own_rows(mesh, batch_size)
 
     def outputs() -> Iterator[tuple[np.ndarray, np.ndarray]]:

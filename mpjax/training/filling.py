@@ -16,15 +16,17 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from mpjax.errors import InputError
-from mpjax.training.progress import log
-
-if TYPE_CHECKING:
-    from mpjax.models import Model
+from mpjax.log import log
+from mpjax.models import Model
+from mpjax.models.live import live_heads, live_units
+from mpjax.pruning import flatten, unflatten
+from mpjax.runs.checkpoints import read_latest
+from mpjax.runs.folder import RunDir
 
 Masks = dict[str, Any]
 
@@ -42,10 +44,6 @@ def fill(run: Path, model: Model) -> tuple[Model, Masks]:
     Raises:
       InputError: no checkpoint, or no head and no unit that is gone.
     """
-    from mpjax.pruning import flatten, unflatten
-    from mpjax.training.checkpoints import read_latest
-    from mpjax.training.rundir import RunDir
-
     flat = {path: np.asarray(leaf) for path, leaf in flatten(model.params).items()}
     masks = live_masks(flat, model.config.head_size)
     if all(mask.all() for mask in masks.values()):
@@ -73,8 +71,6 @@ def live_masks(params: dict[str, np.ndarray], head_size: int) -> dict[str, np.nd
     >>> masks["attention/query/kernel"].tolist(), masks["ffn/out/kernel"].tolist()
     ([[True, True, False, False]], [[True], [False]])
     """
-    from mpjax.export.shrink import live_heads, live_units
-
     masks: dict[str, np.ndarray] = {}
     for path in params:
         layer, found, _ = path.rpartition("attention/output/kernel")

@@ -1,5 +1,6 @@
 """Everything that changes during training, as one pytree."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import flax.struct
@@ -8,8 +9,16 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
-from mpjax.pruning import ELEMENT, Rule, Structure, Tree, Where, select
-from mpjax.training import sharding
+from mpjax.parallel import sharding
+from mpjax.pruning import Pruning, Tree
+
+
+@dataclass(frozen=True)
+class ScoreInit:
+    """Initial scores: their distribution and its value or half-width, see `Rule.init_scores`."""
+
+    init: str = "constant"
+    scale: float | None = None
 
 
 @flax.struct.dataclass
@@ -35,46 +44,41 @@ class TrainState:
 
 def create_state(
     params: dict[str, Any],
-    rule: Rule | None,
+    pruning: Pruning | None,
     tx: optax.GradientTransformation,
     *,
-    where: Where,
-    structure: Structure = ELEMENT,
-    seed: int = 0,
-    score_init: str = "constant",
-    score_scale: float | None = None,
+    seed: Any = 0,
+    score_init: ScoreInit = ScoreInit(),
     scores: Tree | None = None,
 ) -> TrainState:
     """The state before the first step.
 
     Args:
       params: pretrained parameters, a nested dict.
-      rule: pruning rule, or None for plain fine-tuning.
+      pruning: what is pruned and how, or None for plain fine-tuning.
       tx: optimiser over both collections, from ``optim.make_optimizer``.
-      where: picks the kernels to prune. structure: what one score decides about.
       seed: of dropout, gate noise and random scores.
-      score_init, score_scale: see ``Rule.init_scores``.
+      score_init: initial scores.
       scores: to start from instead, of a training checkpoint.
 
     Raises:
       ValueError: ``where`` picks nothing, or an unknown ``score_init``.
     """
     rng = jax.random.key(seed)
-    own: dict[str, Any] = {}
+    initial: dict[str, Any] = {}
     if scores is not None:
-        own = jax.tree.map(jnp.array, dict(scores))
-    elif rule is not None:
-        kernels = structure.like_scores(select(params, where))
+        initial = jax.tree.map(jnp.array, dict(scores))
+    elif pruning is not None:
         key = jax.random.fold_in(rng, 2**31 - 1)  # a step that training never reaches
-        own = rule.init_scores(kernels, init=score_init, scale=score_scale, key=key)
+        initial = pruning.init_scores(params, key, init=score_init.init, scale=score_init.scale)
     params = jax.tree.map(jnp.array, params)
-    opt_state = tx.init({"params": params, "scores": own})
-    return TrainState(jnp.zeros((), jnp.int32), params, own, opt_state, rng)
+    opt_state = tx.init({"params": params, "scores": initial})
+    return TrainState(jnp.zeros((), jnp.int32), params, initial, opt_state, rng)
 
 
 def create_sharded_state(
     params: Any,
-    rule: Rule | None,
+    pruning: Pruning | None,
     tx: optax.GradientTransformation,
     mesh: Mesh,
     *,
@@ -88,10 +92,10 @@ def create_sharded_state(
     """
 
     def create(params: Any, scores: Tree | None) -> TrainState:
-        return create_state(params, rule, tx, scores=scores, **options)
+        return create_state(params, pruning, tx, scores=scores, **options)
 
     shardings = sharding.shardings(jax.eval_shape(create, params, scores), mesh)
-    own = sharding.put(params, shardings.params)
+    placed = sharding.put(params, shardings.params)
     starting = None if scores is None else sharding.put(scores, shardings.scores)
     program = jax.jit(create, out_shardings=shardings, donate_argnums=(0, 1))
-    return program(own, starting), shardings
+    return program(placed, starting), shardings

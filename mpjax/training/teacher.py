@@ -8,25 +8,29 @@ cache.
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from mpjax.errors import InputError
+from mpjax.files import write_atomically
+from mpjax.log import log
+from mpjax.models import Model
+from mpjax.parallel.consensus import everywhere
+from mpjax.parallel.sharding import fetch, make_mesh, own_rows, place, place_batch
+from mpjax.runs.progress import bar
 from mpjax.tasks import cache as data_cache
-from mpjax.tasks.batches import collect, eval_batches
-from mpjax.training.progress import bar, log
+from mpjax.tasks.base import Encoded, Row, Task
+from mpjax.tasks.batches import Batches, collect, eval_batches
+from mpjax.training.predict import INPUTS, make_predict
 
 if TYPE_CHECKING:
-    from jax.sharding import Mesh
-
-    from mpjax.models import Model
-    from mpjax.tasks.base import Encoded, Row, Task, Tokenizer
+    from mpjax.tasks.base import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -83,8 +87,6 @@ def teacher_logits(
       mesh: devices to compute on, which must split `batch_size`; None = the default device.
       cache: folder to keep them in, under a name that hangs on the teacher's weights and the data.
     """
-    from mpjax.training.agreement import everywhere
-
     path = None
     if cache is not None:
         path = cache / f"teacher-{_weights(teacher.model)}-{teacher.key}.npy"
@@ -98,12 +100,15 @@ def teacher_logits(
     return logits
 
 
+def with_teacher_logits(
+    batches: Batches, teacher: Teacher, batch_size: int, cache: Path | None, mesh: Mesh
+) -> Batches:
+    """Batches with ``teacher_logits`` among their arrays; arguments as of `teacher_logits`."""
+    logits = teacher_logits(teacher, batch_size, cache and cache / "teacher", mesh)
+    return batches.with_array("teacher_logits", logits)
+
+
 def _predict(teacher: Teacher, batch_size: int, mesh: Mesh | None) -> np.ndarray:
-    import jax
-
-    from mpjax.training.sharding import fetch, make_mesh, own_rows, place, place_batch
-    from mpjax.training.step import make_predict
-
     mesh = make_mesh({"data": 1}, jax.devices()[:1]) if mesh is None else mesh
     params = place(teacher.model.params, mesh)
     encoded, predict = teacher.encoded, make_predict(teacher.model.module)
@@ -121,15 +126,11 @@ def _predict(teacher: Teacher, batch_size: int, mesh: Mesh | None) -> np.ndarray
 
 
 def _inputs(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    from mpjax.training.step import INPUTS
-
     return {name: batch[name] for name in INPUTS if name in batch}
 
 
 def _weights(model: Model) -> str:
     """Hash of every parameter, 32 hex digits."""
-    import jax
-
     digest = hashlib.sha256(repr(model.config).encode())
     for path, leaf in jax.tree_util.tree_leaves_with_path(model.params):
         digest.update(jax.tree_util.keystr(path).encode())
@@ -145,11 +146,4 @@ def _load(path: Path) -> np.ndarray | None:
 
 
 def _save(path: Path, logits: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
-        try:
-            np.save(file, logits)
-        except BaseException:
-            os.unlink(file.name)
-            raise
-    os.replace(file.name, path)
+    write_atomically(path, lambda file: np.save(file, logits))

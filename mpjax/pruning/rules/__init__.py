@@ -1,5 +1,6 @@
 """Every module of this folder holds one rule; importing the folder registers them all."""
 
+import dataclasses
 import importlib
 import pkgutil
 
@@ -23,10 +24,10 @@ def make_rule(name: str, **options: object) -> Rule:
     if name not in RULES:
         raise ValueError(f"pruning rule is {name!r}; it must be one of {', '.join(sorted(RULES))}")
     rule = RULES[name]
-    unknown = options.keys() - rule.__dataclass_fields__.keys()
+    known = [field.name for field in dataclasses.fields(rule)]  # class variables are no options
+    unknown = options.keys() - set(known)
     if unknown:
         raise ValueError(
-            f"{name} has no option {', '.join(sorted(unknown))};"
-            f" it has {', '.join(rule.__dataclass_fields__)}"
+            f"{name} has no option {', '.join(sorted(unknown))}; it has {', '.join(known)}"
         )
     return rule(**options)  # pyright: ignore[reportArgumentType]

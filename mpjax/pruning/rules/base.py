@@ -2,18 +2,18 @@
 
 import abc
 import dataclasses
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 
-from mpjax.pruning.counts import count_true
 from mpjax.pruning.estimators import straight_through
 from mpjax.pruning.granularities import NofM
 from mpjax.pruning.penalties import PENALTIES
-from mpjax.pruning.runs import largest_of_runs
-from mpjax.pruning.selection import survivors, top_k_cuts, top_k_masks
+from mpjax.pruning.topk.counting import count_true
+from mpjax.pruning.topk.masks import top_k_cuts, top_k_masks
+from mpjax.pruning.topk.n_of_m import largest_of_runs
+from mpjax.pruning.topk.num_kept import Density, density_value, is_final, num_kept
 from mpjax.pruning.trees import Tree
 
 RULES: dict[str, type["Rule"]] = {}
@@ -33,7 +33,6 @@ class Rule(abc.ABC):
       initial: threshold at the start of training.
       final: threshold at its end.
       regularization: the penalty R on the scores, a key of ``PENALTIES``: "none", "l1" or "l0".
-      final_counts: where ``final`` is traced: by number of entries, how many survive at the end.
     """
 
     name: ClassVar[str] = ""
@@ -47,9 +46,6 @@ class Rule(abc.ABC):
     initial: float = 1.0
     final: float = 0.1
     regularization: str = "none"
-    final_counts: Mapping[int, Any] | None = dataclasses.field(
-        default=None, repr=False, kw_only=True
-    )
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -71,7 +67,7 @@ class Rule(abc.ABC):
         if self.is_density:
             for field in ("initial", "final"):
                 value = getattr(self, field)
-                if not isinstance(value, jax.Array) and not 0 < value <= 1:
+                if not 0 < value <= 1:
                     raise ValueError(f"{self.name}: {field} density is {value}, not in (0, 1]")
 
     @abc.abstractmethod
@@ -87,14 +83,13 @@ class Rule(abc.ABC):
           noise: uniform draws in (0, 1) like ``scores`` for stochastic rules; None = deterministic.
         """
 
-    def learnable(self, scores: Tree, masks: Tree) -> dict[str, Any]:
+    def straight_through_masks(self, scores: Tree, masks: Tree) -> dict[str, Any]:
         """The masks, with the gradient that the scores learn from: :func:`straight_through`."""
         return jax.tree.map(straight_through, scores, masks)
 
-    def survivors(self, density: Any, size: int) -> int | jax.Array:
-        """Entries of ``size`` that a density keeps; in the end exactly ``int(final · size)``."""
-        count = None if self.final_counts is None else self.final_counts[size]
-        return survivors(density, size, final=self.final, final_count=count)
+    def num_kept(self, density: Density, size: int) -> int | jax.Array:
+        """Entries of ``size`` that a density keeps; in the end exactly ``int(final * size)``."""
+        return num_kept(density, size, final=self.final)
 
     @property
     def has_penalty(self) -> bool:
@@ -105,9 +100,9 @@ class Rule(abc.ABC):
         """R(S) ≥ 0, the term that λ multiplies; a scalar, 0 without ``regularization``."""
         return PENALTIES[self.regularization if self.has_scores else "none"](scores)
 
-    def penalty_scale(self, threshold: Any) -> Any:
+    def penalty_scale(self, threshold: Any, final: Any) -> Any:
         """λ(t) / λ_final as a function of the threshold: τ(t)/τ_final in the published code."""
-        return threshold / self.final
+        return threshold / final
 
     def sample_noise(self, key: jax.Array, scores: Tree) -> dict[str, Any] | None:
         """Draws for the ``noise`` argument of a training step; None for deterministic rules."""
@@ -180,7 +175,7 @@ def floored(cuts: list[Any], scores: list[jax.Array], floor: float) -> list[jax.
 
 
 def top_v(
-    importance: Tree, density: Any, rule: Rule, *, published_cut: bool = False
+    importance: Tree, density: Density, rule: Rule, *, published_cut: bool = False
 ) -> dict[str, Any]:
     """Masks of the ``int(density · n)`` largest entries, per matrix, over all of them or in runs.
 
@@ -197,18 +192,18 @@ def top_v(
         n, m = rule.scope.n, rule.scope.m
         # However low a density is asked of the others, runs end at n; they come down to it with it.
         count = jnp.where(
-            density == jnp.asarray(rule.final, jnp.result_type(density)),
+            is_final(density, rule.final),
             n,
-            jnp.clip(survivors(density, m), n, m),
+            jnp.clip(num_kept(density_value(density), m), n, m),
         )
         return jax.tree.unflatten(treedef, [largest_of_runs(x, count, m) for x in leaves])
     total = sum(leaf.size for leaf in leaves)
     if rule.scope == "local":
-        counts = [rule.survivors(density, leaf.size) for leaf in leaves]
+        counts = [rule.num_kept(density, leaf.size) for leaf in leaves]
         return jax.tree.unflatten(treedef, top_k_masks(leaves, counts))
-    count = rule.survivors(density, total)
+    count = rule.num_kept(density, total)
     if not published_cut:
         return jax.tree.unflatten(treedef, top_k_masks(leaves, [count], joint=True))
-    count = jnp.where(density >= 1, total, jnp.minimum(count + 1, total - 1))
+    count = jnp.where(density_value(density) >= 1, total, jnp.minimum(count + 1, total - 1))
     cuts = floored(top_k_cuts(leaves, [count], joint=True), leaves, PUBLISHED_FLOOR)
     return jax.tree.unflatten(treedef, [x > cut for x, cut in zip(leaves, cuts, strict=True)])

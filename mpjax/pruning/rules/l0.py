@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from mpjax.pruning.estimators import straight_through
 from mpjax.pruning.penalties import LEFT, RIGHT, TEMPERATURE
 from mpjax.pruning.rules.base import Rule, top_v
+from mpjax.pruning.topk.num_kept import TracedDensity
 from mpjax.pruning.trees import Tree
 
 NOISE_MARGIN = 1e-4  # uniform draws are clamped to [margin, 1 - margin]
@@ -63,18 +64,18 @@ class L0(Rule):
         del kernels
         gates = self.gates(scores, noise)
         within_matrices = isinstance(self.scope, str)
-        everything = self.final_counts is None and self.initial == self.final == 1
+        everything = not isinstance(threshold, TracedDensity) and self.initial == self.final == 1
         if within_matrices and (not self.cut or everything):
             return gates
         kept = top_v(scores, threshold, self)
         return jax.tree.map(lambda g, k: straight_through(g, jnp.where(k, g, 0)), gates, kept)
 
-    def learnable(self, scores: Tree, masks: Tree) -> dict[str, Any]:
+    def straight_through_masks(self, scores: Tree, masks: Tree) -> dict[str, Any]:
         del scores  # the gates carry their own gradient
         return dict(masks)
 
-    def penalty_scale(self, threshold: Any) -> Any:
-        return jnp.ones_like(threshold) if self.cut else threshold / self.final
+    def penalty_scale(self, threshold: Any, final: Any) -> Any:
+        return jnp.ones_like(threshold) if self.cut else threshold / final
 
     def sample_noise(self, key: jax.Array, scores: Tree) -> dict[str, Any]:
         leaves, treedef = jax.tree.flatten(scores)

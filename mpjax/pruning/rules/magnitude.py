@@ -41,6 +41,6 @@ class Magnitude(Rule):
             jax.tree.map(jnp.abs, kernels), threshold, self, published_cut=self.published_cut
         )
 
-    def learnable(self, scores: Tree, masks: Tree) -> dict[str, Any]:
+    def straight_through_masks(self, scores: Tree, masks: Tree) -> dict[str, Any]:
         del scores
         return dict(masks)

@@ -1,6 +1,6 @@
 """CoLA: is the sentence acceptable English?"""
 
-from mpjax.tasks.glue import GlueTask
+from mpjax.tasks.glue.task import GlueTask
 
 TASK = GlueTask(
     "cola",

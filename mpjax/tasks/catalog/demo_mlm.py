@@ -1,5 +1,5 @@
 """Masked language modelling of the toy language: what the quickstart pretrains on."""
 
-from mpjax.tasks.demo import DemoMaskedLM
+from mpjax.tasks.demo.task import DemoMaskedLM
 
 TASK = DemoMaskedLM("demo_mlm", "mlm")

@@ -1,5 +1,5 @@
 """Toy questions, each answered by a span of a story about gifts."""
 
-from mpjax.tasks.demo import DemoQuestions
+from mpjax.tasks.demo.task import DemoQuestions
 
 TASK = DemoQuestions("demo_questions", "qa", metric="f1", stream=3)

@@ -1,6 +1,6 @@
 """Toy sentences: does the whole of it praise or blame?"""
 
-from mpjax.tasks.demo import DemoClassification, sentiment
+from mpjax.tasks.demo.task import DemoClassification, sentiment
 
 TASK = DemoClassification(
     "demo_sentiment", "classification", ("negative", "positive"), stream=1, make=sentiment

@@ -1,6 +1,6 @@
 """MNLI: does the premise entail the hypothesis? Dev sets of matched and mismatched genres."""
 
-from mpjax.tasks.glue import GlueTask
+from mpjax.tasks.glue.task import GlueTask
 
 TASK = GlueTask(
     "mnli",

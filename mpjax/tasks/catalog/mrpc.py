@@ -1,6 +1,6 @@
 """MRPC: is one sentence a paraphrase of the other?"""
 
-from mpjax.tasks.glue import GlueTask
+from mpjax.tasks.glue.task import GlueTask
 
 TASK = GlueTask(
     "mrpc",

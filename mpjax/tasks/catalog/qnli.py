@@ -1,6 +1,6 @@
 """QNLI: does the sentence answer the question?"""
 
-from mpjax.tasks.glue import GlueTask
+from mpjax.tasks.glue.task import GlueTask
 
 TASK = GlueTask(
     "qnli",

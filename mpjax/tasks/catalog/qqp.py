@@ -1,6 +1,6 @@
 """QQP: do two questions ask the same?"""
 
-from mpjax.tasks.glue import GlueTask
+from mpjax.tasks.glue.task import GlueTask
 
 TASK = GlueTask(
     "qqp",

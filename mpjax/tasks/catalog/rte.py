@@ -1,6 +1,6 @@
 """RTE: does the first sentence entail the second?"""
 
-from mpjax.tasks.glue import GlueTask
+from mpjax.tasks.glue.task import GlueTask
 
 TASK = GlueTask(
     "rte",

@@ -1,5 +1,5 @@
 """SQuAD v1.1: questions on Wikipedia passages, each answered by a span."""
 
-from mpjax.tasks.squad import SquadTask
+from mpjax.tasks.squad.task import SquadTask
 
 TASK = SquadTask("squad", "qa", metric="f1")

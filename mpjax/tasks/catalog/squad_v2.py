@@ -1,6 +1,6 @@
 """SQuAD v2.0: as v1.1, with questions that the passage does not answer."""
 
-from mpjax.tasks.squad import SquadTask
+from mpjax.tasks.squad.task import SquadTask
 
 TASK = SquadTask(
     "squad_v2",

@@ -1,6 +1,6 @@
 """STS-B: how alike are two sentences, from 0 to 5?"""
 
-from mpjax.tasks.glue import GlueTask
+from mpjax.tasks.glue.task import GlueTask
 
 TASK = GlueTask(
     "stsb",

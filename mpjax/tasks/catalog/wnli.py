@@ -1,6 +1,6 @@
 """WNLI: does the second sentence follow, its pronoun resolved?"""
 
-from mpjax.tasks.glue import GlueTask
+from mpjax.tasks.glue.task import GlueTask
 
 TASK = GlueTask(
     "wnli",

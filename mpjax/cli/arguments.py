@@ -1,0 +1,56 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import typing
+from typing import Any
+
+from mpjax.config.checks import methods, option
+from mpjax.config.train import TrainConfig
+from mpjax.errors import InputError
+from mpjax.runs.cache import cache_folder, use_compiled_programs
+
+FIELDS = {field.name: field for field in dataclasses.fields(TrainConfig)}
+
+
+def add_field(parser: argparse.ArgumentParser, field: dataclasses.Field[Any]) -> None:
+    """One option from a field of TrainConfig: its type, default and help."""
+    flag, text = option(field.name), field.metadata["help"]
+    kind: Any = typing.get_type_hints(TrainConfig)[field.name]
+    if kind is bool:
+        parser.add_argument(flag, action="store_true", help=text)
+        return
+    kind = next((part for part in typing.get_args(kind) if part is not type(None)), kind)
+    choices = methods() if field.name == "method" else field.metadata.get("choices")
+    if field.default not in (None, ""):
+        text += (
+            f" (default: {field.default:g})" if kind is float else f" (default: {field.default})"
+        )
+    metavar = (
+        None if choices else field.name.upper() if kind is str else "N" if kind is int else "X"
+    )
+    parser.add_argument(
+        flag, type=kind, default=field.default, choices=choices, metavar=metavar, help=text
+    )
+
+
+def add_threshold(parser: argparse.ArgumentParser) -> None:
+    """The option of every command that can read a training checkpoint."""
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        help="of the masks of a training checkpoint with scores whose folder does not say it",
+    )
+
+
+def use_cache(choice: str | None) -> None:
+    """Keeps compiled programs in the cache folder for the rest of this process."""
+    use_compiled_programs(cache_folder(choice))
+
+
+def require(value: object, flag: str, command: str) -> None:
+    """`InputError` for an option that is needed and was not given."""
+    if not value:
+        raise InputError(f"{flag} is missing (see: mpjax {command} --help)")

@@ -1,0 +1,46 @@
+"""`mpjax evaluate`: score a run or a model."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+
+from mpjax.cli.arguments import FIELDS, add_field, add_threshold, require, use_cache
+from mpjax.config.evaluate import EvaluateConfig
+
+HELP = "score a run or a model folder; JSON on stdout"
+EXAMPLE = "mpjax evaluate --model runs/sst2-movement-10 --task sst2 --data glue/SST-2"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of evaluate."""
+    parser.add_argument(
+        "--model", help="run folder, model folder, packed model or hub name (required)"
+    )
+    parser.add_argument("--task", help="what to score it on (default: the run's own task)")
+    parser.add_argument("--data", help="folder or file of the task's data (default: the run's)")
+    parser.add_argument("--batch-size", type=int, default=64, help="(default: %(default)s)")
+    parser.add_argument(
+        "--max-length", type=int, help="tokens per row (default: the run's, else 128)"
+    )
+    parser.add_argument("--limit", type=int, help="score the first N rows of the dev file only")
+    parser.add_argument(
+        "--dtype", default="float32", choices=("float32", "bfloat16"), help="(default: %(default)s)"
+    )
+    parser.add_argument(
+        "--predictions", metavar="FILE", help="also write the predictions, for mpjax score"
+    )
+    add_threshold(parser)
+    add_field(parser, FIELDS["cache"])
+
+
+def run(args: argparse.Namespace) -> None:
+    """Scores, and prints the scores as JSON."""
+    require(args.model, "--model", "evaluate")
+    names = [field.name for field in dataclasses.fields(EvaluateConfig)]
+    config = EvaluateConfig(**{name: getattr(args, name) for name in names})
+    from mpjax.training.evaluate import evaluate
+
+    use_cache(args.cache)
+    print(json.dumps(evaluate(config), indent=2))

@@ -1,0 +1,35 @@
+"""`mpjax export`: a plain Hugging Face folder."""
+
+from __future__ import annotations
+
+import argparse
+
+from mpjax.cli.arguments import add_threshold, require
+from mpjax.errors import InputError
+
+HELP = "write a run's model as a plain Hugging Face folder"
+EXAMPLE = "mpjax export runs/sst2-movement-10 --output sst2-model"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of export."""
+    parser.add_argument("run", metavar="RUN_OR_MODEL_DIR")
+    parser.add_argument("--output", help="new folder for the model (required)")
+    parser.add_argument(
+        "--with-scores",
+        action="store_true",
+        help="of a run: unmasked weights and scores, as the published PyTorch code saves them",
+    )
+    add_threshold(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    require(args.output, "--output", "export")
+    from mpjax.export import export_model, export_with_scores
+
+    if not args.with_scores:
+        print(export_model(args.run, args.output, threshold=args.threshold))
+        return
+    if args.threshold is not None:
+        raise InputError("--threshold does not apply with --with-scores: the run knows its own")
+    print(export_with_scores(args.run, args.output))

@@ -1,0 +1,25 @@
+"""`mpjax inspect`: remaining weights per layer and matrix type."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from mpjax.cli.arguments import add_threshold
+
+HELP = "what is left of an encoder, per layer and per matrix type"
+EXAMPLE = "mpjax inspect runs/sst2-movement-10"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of inspect."""
+    parser.add_argument("folder", metavar="RUN_OR_MODEL_DIR")
+    parser.add_argument("--json", action="store_true", help="print JSON, not a table")
+    add_threshold(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    from mpjax.export.inspect import inspect_model
+
+    density = inspect_model(args.folder, args.threshold)
+    print(json.dumps(density.to_json(), indent=2) if args.json else density.table())

@@ -1,0 +1,126 @@
+"""Parse, run one command, turn mistakes into one sentence and an exit status."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib.metadata
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+from typing import NoReturn
+
+from mpjax.cli import (
+    evaluate,
+    export,
+    inspect,
+    pack,
+    plan,
+    quickstart,
+    score,
+    shrink,
+    sweep,
+    train,
+    unpack,
+)
+from mpjax.errors import InputError
+from mpjax.hostmemory import keep_freed_memory
+
+# Commands in the order of the help. Each has HELP, EXAMPLE, add_arguments(parser) and run(args).
+COMMANDS: dict[str, ModuleType] = {
+    "quickstart": quickstart,
+    "train": train,
+    "plan": plan,
+    "sweep": sweep,
+    "evaluate": evaluate,
+    "score": score,
+    "inspect": inspect,
+    "export": export,
+    "shrink": shrink,
+    "pack": pack,
+    "unpack": unpack,
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises InputError instead of leaving the process, so that all mistakes read alike."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message} (see: {self.prog} --help)")
+
+
+def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    """The parser, and the parsers of the commands by name."""
+    parser = _Parser(
+        prog="mpjax",
+        allow_abbrev=False,
+        description="Movement pruning of pretrained transformers in JAX and Flax.",
+        epilog="mpjax COMMAND --help shows the options of a command. Start with: mpjax quickstart",
+    )
+    parser.add_argument("--version", action="store_true", help="print the version and stop")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
+    known: dict[str, argparse.ArgumentParser] = {}
+    for name, command in COMMANDS.items():
+        text = command.HELP
+        known[name] = commands.add_parser(
+            name,
+            help=text,
+            description=text[0].upper() + text[1:] + ".",
+            epilog=f"example:\n  {command.EXAMPLE}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        command.add_arguments(known[name])
+    return parser, known
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Arguments as a namespace; InputError proposes the option that was probably meant."""
+    parser, known = build_parser()
+    args, unknown = parser.parse_known_args(argv)
+    if unknown:
+        flags = known[args.command]._option_string_actions if args.command else ["--version"]
+        wrong = next((word for word in unknown if word.startswith("-")), unknown[0])
+        near = difflib.get_close_matches(wrong.split("=")[0], flags, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"see: mpjax {args.command or ''} --help"
+        raise InputError(f"unknown option {wrong}; {hint}")
+    return args
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the exit status: 0, 2 for a mistake in the input, 128 + signal."""
+    notes = logging.StreamHandler(sys.stderr)  # of this call: stdout is for results
+    notes.setFormatter(logging.Formatter("mpjax: %(message)s"))
+    log = logging.getLogger("mpjax")
+    log.addHandler(notes)
+    log.setLevel(logging.INFO)
+    log.propagate = False  # libraries give the root logger handlers of their own
+    # transformers says on import that PyTorch is missing; mpjax needs none.
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    keep_freed_memory()  # before JAX starts its threads
+    try:
+        args = parse(argv)
+        if args.version:
+            print(importlib.metadata.version("mpjax"))
+        elif args.command is None:
+            build_parser()[0].print_help()
+        else:
+            COMMANDS[args.command].run(args)
+        sys.stdout.flush()
+    except InputError as error:
+        print(f"mpjax: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as stop:
+        print(f"mpjax: {stop or 'interrupted'}", file=sys.stderr)
+        return 128 + getattr(stop, "signal", signal.SIGINT)
+    except BrokenPipeError:
+        # The reader has gone; Python would complain once more when it flushes stdout at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    finally:
+        log.removeHandler(notes)
+        log.propagate = True
+    return 0

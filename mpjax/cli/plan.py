@@ -1,0 +1,57 @@
+"""`mpjax plan`: cost of a step on a TPU slice."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from mpjax.cli.arguments import FIELDS, add_field, require
+
+HELP = "memory, time and traffic of a step on a TPU slice, compiled for it without one"
+EXAMPLE = (
+    "mpjax plan --topology v5e:4x4 --model bert-base-uncased --task squad \\\n"
+    "    --batch-size 256 --max-length 384 --mesh fsdp=16 --dtype bfloat16 --scan-layers"
+)
+
+
+# What changes the cost of a step: options of train that plan shares.
+PLANNED = (
+    "model", "task", "method", "density", "final_lambda", "structure", "scope", "published_cut",
+    "batch_size", "max_length", "dtype", "accumulate", "mesh", "remat", "scan_layers",
+    "train_embeddings",
+)  # fmt: skip
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of plan."""
+    parser.add_argument(
+        "--topology",
+        metavar="CHIP:AxB",
+        help="TPU slice to compile for: v4:2x2x4, v5e:4x4, v5p:2x2x4, v6e:4x4, ... (required)",
+    )
+    parser.add_argument(
+        "--model",
+        metavar="MODEL",
+        help="folder or config.json (no weights are read), or a well-known name such as "
+        "bert-base-uncased (required)",
+    )
+    for name in PLANNED[1:]:
+        add_field(parser, FIELDS[name])
+    parser.add_argument(
+        "--full-effort",
+        action="store_true",
+        help="compile as train does, which takes minutes; the quick compilation fuses less and "
+        "mostly says more memory and traffic than a run will have",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON, not a table")
+
+
+def run(args: argparse.Namespace) -> None:
+    require(args.topology, "--topology", "plan")
+    from mpjax.planning.plan import plan_step
+    from mpjax.planning.show import table, to_json
+
+    made = plan_step(
+        {name: getattr(args, name) for name in PLANNED}, args.topology, args.full_effort
+    )
+    print(json.dumps(to_json(made), indent=2) if args.json else table(made))

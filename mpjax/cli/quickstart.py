@@ -1,0 +1,25 @@
+"""`mpjax quickstart`: the method end to end on a built-in language."""
+
+from __future__ import annotations
+
+import argparse
+
+from mpjax.cli.arguments import FIELDS, add_field, use_cache
+
+HELP = "the whole of it on a small built-in language, in minutes, without any data"
+EXAMPLE = "mpjax quickstart"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of quickstart."""
+    add_field(parser, FIELDS["cache"])
+    parser.add_argument(
+        "--output", default="quickstart", help="folder for the runs (default: %(default)s)"
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    from mpjax.quickstart import quickstart
+
+    use_cache(args.cache)
+    quickstart(args.output, cache=args.cache, show=lambda text: print(text, flush=True))

@@ -1,0 +1,52 @@
+"""`mpjax train`: fine-prune a model."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from mpjax.cli.arguments import FIELDS, add_field, use_cache
+from mpjax.config.resolve import resolve
+from mpjax.config.train import TrainConfig
+
+HELP = "fine-prune (or fine-tune) a pretrained model; the same command again continues"
+EXAMPLE = (
+    "mpjax train --model google-bert/bert-base-uncased --task sst2 --data glue/SST-2 \\\n"
+    "    --method movement --density 0.10 --output runs/sst2-movement-10"
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of train: the fields of `TrainConfig`, and this process' part in a run of several."""
+    for field in FIELDS.values():
+        add_field(parser, field)
+    add_processes(parser)
+
+
+def add_processes(parser: argparse.ArgumentParser) -> None:
+    """Options that make this process one of several; no part of what a run is."""
+    parser.add_argument(
+        "--coordinator",
+        metavar="HOST:PORT",
+        help="train together with processes on other hosts: where number 0 runs, and a free port "
+        "there (default: what SLURM or the TPU slice say)",
+    )
+    parser.add_argument("--processes", type=int, metavar="N", help="how many there are of them")
+    parser.add_argument(
+        "--process-id", type=int, metavar="N", help="which of them this one is, from 0"
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Trains, and prints the result as JSON."""
+    config = resolve(TrainConfig(**{name: getattr(args, name) for name in FIELDS}))
+    from mpjax.parallel.consensus import first  # most mistakes have ended before these imports
+    from mpjax.parallel.processes import joined
+
+    with joined(args.coordinator, args.processes, args.process_id):
+        from mpjax.training.train import train_resolved
+
+        use_cache(args.cache)
+        result = train_resolved(config)
+        if first():
+            print(json.dumps(result, indent=2))

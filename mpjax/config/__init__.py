@@ -1,0 +1,1 @@
+"""Options of a run: the dataclass behind the command line, and its checks. Imports no jax."""

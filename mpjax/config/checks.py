@@ -1,0 +1,104 @@
+"""Names of the options of a run, and the values that each may have whatever the others are."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import math
+import pkgutil
+from pathlib import Path
+from typing import Any
+
+from mpjax import tasks
+from mpjax.config.train import TrainConfig
+from mpjax.errors import InputError
+
+_TENSORBOARD = "tensorboardX"
+DENSE = "dense"  # the method that prunes nothing: plain fine-tuning
+
+
+def methods() -> tuple[str, ...]:
+    """Names for `--method`: every rule of `mpjax.pruning`, and dense. Imports no rule.
+
+    >>> "movement" in methods() and "dense" in methods()
+    True
+    """
+    folder = Path(__file__).parent.parent / "pruning" / "rules"
+    found = {module.name for module in pkgutil.iter_modules([str(folder)])} - {"base"}
+    return (*sorted(found), DENSE)
+
+
+def option(field: str) -> str:
+    """The command-line spelling of a field.
+
+    >>> option("final_lambda")
+    '--final-lambda'
+    """
+    return "--" + field.replace("_", "-")
+
+
+# Least allowed values; fields of type float or int, None allowed where the field allows it.
+_LEAST = {
+    "batch_size": 1, "eval_batch_size": 1, "max_length": 4, "log_every": 1, "checkpoint_every": 1,
+    "steps": 1, "limit_train": 1, "limit_eval": 1, "eval_every": 1, "devices": 1, "seed": 0,
+    "accumulate": 1, "warmup": 0, "first_step": 0, "alpha_ce": 0, "alpha_distil": 0,
+    "lambda_attention": 0, "lambda_ffn": 0,
+    "initial_warmup": 0, "final_warmup": 0, "clip": 0, "weight_decay": 0, "final_lambda": 0,
+    "initial_threshold": 0, "final_threshold": 0, "learning_rate": 0, "score_learning_rate": 0,
+}  # fmt: skip
+
+
+def check_ranges(config: TrainConfig) -> None:
+    """`InputError` for a number that its option can never have."""
+    for name, least in _LEAST.items():
+        value = getattr(config, name)
+        if value is not None and not (math.isfinite(value) and value >= least):
+            raise InputError(f"{option(name)} is {value}; it must be at least {least}")
+    if not (math.isfinite(config.epochs) and config.epochs > 0):
+        raise InputError(f"--epochs is {config.epochs}; it must be more than 0")
+    if config.temperature is not None and not 0 < config.temperature < math.inf:
+        raise InputError(f"--temperature is {config.temperature}; it must be more than 0")
+    if config.warmup >= 1 and config.warmup != int(config.warmup):
+        raise InputError(
+            f"--warmup is {config.warmup}; give whole steps, or a fraction of the run below 1"
+        )
+    if config.density is not None and not 0 < config.density <= 1:
+        raise InputError(
+            f"--density is {config.density}; it is the fraction of the weights to keep, above 0 "
+            "and at most 1 (0.1 keeps a tenth of them)"
+        )
+
+
+def check_choices(config: TrainConfig) -> None:
+    """`InputError` for a word that its option does not know."""
+    for field in dataclasses.fields(config):
+        choices = {"method": methods(), "task": tasks.names()}.get(
+            field.name, field.metadata.get("choices")
+        )
+        value = getattr(config, field.name)
+        if choices and value is not None and value not in choices:
+            raise InputError(f"{option(field.name)} is {value!r}; choose from {', '.join(choices)}")
+
+
+def distillation(config: TrainConfig) -> dict[str, Any]:
+    """Temperature and weights of a distilled run, by default the published; nothing without one.
+
+    Raises:
+      InputError: one of them without a teacher.
+    """
+    defaults = {"temperature": 2.0, "alpha_ce": 0.1, "alpha_distil": 0.9}
+    given = {name: value for name in defaults if (value := getattr(config, name)) is not None}
+    if config.teacher:
+        return defaults | given
+    for name in given:
+        raise InputError(f"{option(name)} is for distillation; give a --teacher, or leave it")
+    return {}
+
+
+def check_tensorboard() -> None:
+    """`InputError` where the package that writes the events is missing."""
+    if importlib.util.find_spec(_TENSORBOARD) is None:
+        raise InputError(
+            f"--tensorboard needs the package {_TENSORBOARD}; install it with "
+            "pip install 'mpjax[tensorboard]', or leave the option out"
+        )

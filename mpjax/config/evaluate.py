@@ -1,0 +1,44 @@
+"""Options of `mpjax evaluate` in one frozen dataclass."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from mpjax.config.checks import option
+from mpjax.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateConfig:
+    """Model to score, and the data to score it on.
+
+    Attributes:
+      model: run folder, model folder, packed model or hub name. A run knows its task, data and
+        length, which then need not be given.
+      task, data: as in `TrainConfig`.
+      batch_size: rows per step.
+      max_length: tokens per row; 128 unless a run says otherwise.
+      limit: first rows of the dev file only.
+      dtype: type to compute in, float32 or bfloat16.
+      cache: as in `TrainConfig`.
+      predictions: file for the predictions, in the form that `mpjax score` reads; of questions, the
+        n best answers go beside it.
+      threshold: of the masks of a training checkpoint with scores.
+    """
+
+    model: str
+    task: str | None = None
+    data: str | None = None
+    batch_size: int = 64
+    max_length: int | None = None
+    limit: int | None = None
+    dtype: str = "float32"
+    cache: str | None = None
+    predictions: str | None = None
+    threshold: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "limit", "max_length"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{option(name)} is {value}; it must be at least 1")

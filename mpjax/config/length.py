@@ -1,0 +1,45 @@
+"""Length of a run in optimizer steps."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from mpjax.config.checks import DENSE
+from mpjax.config.train import TrainConfig
+from mpjax.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class RunLength:
+    """Total and warm-up steps, known once the data has been read."""
+
+    total_steps: int
+    warmup_steps: int
+
+
+def run_length(config: TrainConfig, steps_per_epoch: int) -> RunLength:
+    """Total and warm-up steps of a config.
+
+    Raises:
+      InputError: no step at all, or warm-ups that leave no room for the pruning ramp.
+
+    >>> run_length(TrainConfig(epochs=2, warmup=0.1, method="magnitude"), steps_per_epoch=50)
+    RunLength(total_steps=100, warmup_steps=10)
+    """
+    total = config.steps or round(config.epochs * steps_per_epoch)
+    if total < 1:
+        raise InputError(f"--epochs {config.epochs:g} gives no training step; use more")
+    warmup = int(config.warmup * total) if config.warmup < 1 else int(config.warmup)
+    if warmup > total:
+        raise InputError(f"--warmup {warmup} is longer than the run of {total} steps; lower it")
+    multiple = config.initial_warmup + config.final_warmup
+    if config.method != DENSE and multiple * warmup >= total:
+        raise InputError(
+            f"the warm-ups do not fit: (--initial-warmup {config.initial_warmup:g} + "
+            f"--final-warmup {config.final_warmup:g}) x {warmup} warm-up steps = "
+            f"{multiple * warmup:g}, but the whole run has {total} steps. Lower --warmup to at "
+            f"most {max(math.ceil(total / multiple) - 1, 0)} steps, lower --initial-warmup or "
+            "--final-warmup, or train longer (--epochs, --steps)"
+        )
+    return RunLength(total, warmup)

@@ -1,0 +1,45 @@
+"""`config.json` of a run: what was asked for, and how a later command differs from it."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from mpjax.config.checks import option
+from mpjax.config.train import TrainConfig
+from mpjax.files import read_object
+
+CONFIG = "config.json"
+DERIVED = "derived"  # key for the sizes that followed from the data
+# Options that say where and how a run is stored and computed, and change none of its numbers.
+OPERATIONAL = (
+    "output", "checkpoint_every", "cache", "devices", "mesh", "remat", "scan_layers", "tensorboard",
+)  # fmt: skip
+
+
+def is_run(folder: str | Path) -> bool:
+    """Whether a folder is a run folder. A model folder has a `config.json` too, of its own form."""
+    path = Path(folder) / CONFIG
+    return path.is_file() and DERIVED in read_object(path)
+
+
+def as_dict(config: TrainConfig) -> dict[str, Any]:
+    """The config as JSON values."""
+    return dataclasses.asdict(config)
+
+
+def differences(now: dict[str, Any], then: dict[str, Any]) -> list[str]:
+    """What would change a recorded run's numbers: '--seed was 0, now 1', ...
+
+    >>> differences({"seed": 1, "output": "a"}, {"seed": 0, "output": "b"})
+    ['--seed was 0, now 1']
+    """
+    defaults = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
+    then = {**defaults, **then}  # a run older than an option had its default
+    names = [name for name in then if name not in OPERATIONAL and name in now]
+    return [
+        f"{option(name)} was {then.get(name)}, now {now.get(name)}"
+        for name in names
+        if then.get(name) != now.get(name)
+    ]

@@ -1,0 +1,158 @@
+"""Checks of a config that need no data, and the values that its method decides."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import TYPE_CHECKING, Any
+
+from mpjax.config.checks import (
+    DENSE,
+    check_choices,
+    check_ranges,
+    check_tensorboard,
+    distillation,
+    option,
+)
+from mpjax.config.mesh import check_mesh
+from mpjax.config.structure import check_fill, check_structure
+from mpjax.config.train import TrainConfig
+from mpjax.errors import InputError
+
+if TYPE_CHECKING:
+    from mpjax.pruning.rules import Rule
+
+HUB = "hub"  # as --data: the task's data set on the Hugging Face hub
+_THRESHOLDS = ("initial_threshold", "final_threshold")
+_SCORES = ("final_lambda", "regularization", "score_learning_rate", "mask_scale")
+
+
+def resolve(config: TrainConfig) -> TrainConfig:
+    """Checks everything that needs no data and fills in what the method decides.
+
+    Paths of local folders become absolute, so that a run is the same run from any directory.
+
+    Raises:
+      InputError: an option that is missing, out of range, or means nothing to the method.
+    """
+    config = dataclasses.replace(config, **check_fill(config))
+    for name in ("model", "task", "output"):
+        if not getattr(config, name):
+            raise InputError(f"{option(name)} is missing (see --help)")
+    check_ranges(config)
+    check_choices(config)
+    check_mesh(config)
+    if config.tensorboard:
+        check_tensorboard()
+    config = dataclasses.replace(config, **distillation(config))
+    paths = {"output": os.path.abspath(os.path.expanduser(config.output))}
+    for name in ("model", "data", "teacher", "fill_from"):
+        path = os.path.expanduser(getattr(config, name) or "")
+        if os.path.exists(path):
+            paths[name] = os.path.abspath(path)
+        elif name == "data" and path not in ("", HUB):
+            raise InputError(f"--data {config.data} does not exist; give a folder or a file")
+    if config.method == DENSE:
+        _refuse(config, "it prunes nothing", "density", *_SCORES, *_THRESHOLDS)
+        if config.published_cut:
+            raise InputError("--published-cut does not apply to dense: it prunes nothing")
+        check_structure(config, None, penalty=False)
+        return dataclasses.replace(config, **paths)
+    return dataclasses.replace(config, **paths, **_method_values(config))
+
+
+def config_rule(config: TrainConfig) -> Rule | None:
+    """The pruning rule of a resolved config; None for plain fine-tuning."""
+    from mpjax.pruning.rules import make_rule
+
+    if config.method == DENSE:
+        return None
+    extra = {"published_cut": True} if config.published_cut else {}
+    try:
+        return make_rule(
+            config.method,
+            scope=config.scope,
+            regularization=config.regularization or "none",
+            initial=config.initial_threshold,
+            final=config.final_threshold,
+            **extra,
+        )
+    except ValueError as error:
+        raise InputError(
+            f"{error} (see --scope, --density, --initial-threshold and --final-threshold)"
+        ) from error
+
+
+def _method_values(config: TrainConfig) -> dict[str, Any]:
+    """Thresholds, λ and score settings of a pruning run, after checking that they make sense."""
+    from mpjax.pruning.rules import RULES
+
+    method, rule = config.method, RULES[config.method]
+    regularization = config.regularization or rule.regularization
+    penalty = rule.has_scores and regularization != "none"
+    fixed = check_structure(config, rule, penalty)
+    config = dataclasses.replace(config, **fixed)
+    density, final, lam = config.density, config.final_threshold, config.final_lambda
+    if config.published_cut and (config.scope == "local" or not _has_published_cut(rule)):
+        raise InputError(
+            "--published-cut is the global cut of magnitude and movement; use it with "
+            "--scope global and one of the two, or leave it out"
+        )
+    if not rule.is_density:
+        _refuse(
+            config,
+            "its density follows from --final-lambda (higher is sparser). "
+            "Use --final-lambda, or --method movement for an exact density",
+            "density",
+        )
+    if not rule.has_scores:
+        _refuse(config, "it trains no scores; use --density", *_SCORES)
+    if not penalty:
+        _refuse(config, "it has no score penalty; use --density", "final_lambda")
+    if config.scope not in rule.scopes:
+        raise InputError(
+            f"--scope {config.scope} does not apply to {method}; use {' or '.join(rule.scopes)}"
+        )
+    if density is not None and final not in (None, density):
+        raise InputError(
+            f"--density {density:g} and --final-threshold {final:g} disagree; give one of them"
+        )
+    final = density if final is None else final
+    exact = rule.is_density and final is not None and config.regularization is None
+    if penalty and lam is None and not exact:
+        either = "--density or " if rule.is_density else ""
+        raise InputError(
+            f"--method {method} needs {either}--final-lambda, the weight of the score penalty "
+            "(100 is a start; higher is sparser)"
+        )
+    if rule.is_density and not penalty and final is None:
+        raise InputError(f"--method {method} needs --density, the fraction of the weights to keep")
+    values: dict[str, Any] = fixed | {
+        "initial_threshold": _or(config.initial_threshold, rule.initial),
+        "final_threshold": _or(final, rule.final),
+    }
+    if rule.has_scores:
+        values["regularization"] = regularization
+    if penalty:
+        values["final_lambda"] = _or(lam, 0.0)
+    if rule.has_scores:
+        values["mask_scale"] = _or(config.mask_scale, rule.default_score_scale)
+        values["score_learning_rate"] = _or(
+            config.score_learning_rate, rule.default_score_learning_rate
+        )
+    config_rule(dataclasses.replace(config, **values))
+    return values
+
+
+def _has_published_cut(rule: type[Rule]) -> bool:
+    return "published_cut" in rule.__dataclass_fields__
+
+
+def _or(value: float | None, default: float) -> float:
+    return default if value is None else value
+
+
+def _refuse(config: TrainConfig, why: str, *fields: str) -> None:
+    for field in fields:
+        if getattr(config, field) is not None:
+            raise InputError(f"{option(field)} does not apply to {config.method}: {why}")

@@ -1,0 +1,144 @@
+"""Options of `mpjax train` in one frozen dataclass.
+
+The fields are the command line: `--final-lambda` is `final_lambda`. Help texts stand beside the
+defaults, so the two cannot drift apart.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+
+def _option(default: Any, help: str, **more: Any) -> Any:
+    return dataclasses.field(default=default, metadata={"help": help, **more})
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """One fine-pruning run. `None` means: decided by the method, see `resolve`.
+
+    >>> config = TrainConfig(model="bert", task="sst2", output="runs/one", method="movement",
+    ...                      density=0.1)
+    >>> resolve(config).final_threshold
+    0.1
+    """
+
+    model: str = _option(
+        "", "model folder, packed model, or name on the Hugging Face hub (required)"
+    )
+    task: str = _option("", "what to learn; an unknown name lists the known ones (required)")
+    data: str | None = _option(
+        None,
+        "folder or file of the task's data (default: from the hub; demo_* tasks make their own)",
+    )
+    output: str = _option("", "run folder; the same command again continues it (required)")
+    method: str = _option("soft_movement", "what decides which weights stay")
+    density: float | None = _option(
+        None, "fraction of the prunable weights to keep, in (0, 1]: magnitude, movement, l0"
+    )
+    final_lambda: float | None = _option(
+        None, "final weight of the score penalty, higher is sparser: soft_movement, l0"
+    )
+    regularization: str | None = _option(
+        None,
+        "penalty on the scores (default: soft_movement l1, l0 l0, others none)",
+        choices=("none", "l1", "l0"),
+    )
+    structure: str = _option(
+        "element",
+        "what one score decides about: element, rows, columns (of inputs x outputs), "
+        "block:ROWSxCOLUMNS, heads, hybrid (blocks in attention, whole units in the feed-forward "
+        "layers), N:M such as 2:4, or attention=ONE,ffn=ANOTHER",
+    )
+    fill_from: str | None = _option(
+        None,
+        "finished run to start from: its surviving heads and feed-forward units get all their "
+        "weights back and are fine-tuned on, with --method dense",
+    )
+    lambda_attention: float = _option(1.0, "multiplies --final-lambda for the scores of attention")
+    lambda_ffn: float = _option(1.0, "multiplies it for those of the feed-forward layers")
+    scope: str = _option(
+        "local",
+        "compare scores within each matrix (local) or over all of them (global), where each counts "
+        "as one, however many weights it decides about",
+        choices=("local", "global"),
+    )
+    initial_threshold: float | None = _option(
+        None, "threshold at the start (default 1: keep all; soft_movement 0)"
+    )
+    final_threshold: float | None = _option(
+        None, "threshold at the end (default: the density; soft_movement 0.1)"
+    )
+    published_cut: bool = _option(
+        False,
+        "with --scope global, cut as the published code does: one weight more, and never less than "
+        "half a percent of a matrix",
+    )
+    teacher: str | None = _option(
+        None, "fine-tuned model folder, run or hub name to distil from (its logits are made once)"
+    )
+    temperature: float | None = _option(None, "of the distillation (default: 2)")
+    alpha_ce: float | None = _option(
+        None, "weight of the task's own loss beside a teacher (default: 0.1)"
+    )
+    alpha_distil: float | None = _option(None, "weight of the teacher's (default: 0.9)")
+    epochs: float = _option(3.0, "passes over the training rows")
+    steps: int | None = _option(None, "optimizer steps, instead of --epochs")
+    batch_size: int = _option(32, "rows per step")
+    max_length: int = _option(128, "tokens per row; longer ones are cut")
+    single_length: bool = _option(
+        False, "pad every batch to --max-length: one compilation, more padding"
+    )
+    learning_rate: float = _option(3e-5, "peak learning rate of weights, biases and norms")
+    score_learning_rate: float | None = _option(
+        None, "peak learning rate of the scores (default 0.01; l0 0.1)"
+    )
+    weight_decay: float = _option(0.0, "decoupled weight decay of the weights")
+    warmup: float = _option(0.1, "learning-rate warm-up: steps, or below 1 a fraction of the run")
+    initial_warmup: float = _option(1.0, "pruning starts after this many warm-ups")
+    final_warmup: float = _option(2.0, "pruning ends this many warm-ups before the end")
+    first_step: int = _option(
+        0, "step number of the first update in the sparsity schedule; the published SQuAD runs: 1"
+    )
+    train_embeddings: bool = _option(False, "train the embeddings too, as pretraining needs")
+    clip: float = _option(1.0, "largest global norm of the gradient; 0 = no clipping")
+    mask_init: str = _option(
+        "constant", "initial scores", choices=("constant", "uniform", "kaiming")
+    )
+    mask_scale: float | None = _option(
+        None, "value or half-width of the initial scores (default 0; l0 2.197)"
+    )
+    seed: int = _option(0, "seed of new weights, data order and dropout")
+    dtype: str = _option(
+        "float32", "type to compute in; weights stay float32", choices=("float32", "bfloat16")
+    )
+    accumulate: int = _option(
+        1, "parts of a batch that are computed one after another, to fit a large one into memory"
+    )
+    devices: int | None = _option(None, "use the first N devices only (default: all)")
+    mesh: str | None = _option(
+        None,
+        "what devices share, as data=4,fsdp=2,tensor=2: rows of the batch over data and fsdp, "
+        "weights, scores and optimizer state over fsdp and tensor (default: data alone)",
+    )
+    remat: bool = _option(
+        False, "compute every layer again for the gradient: less memory, more time"
+    )
+    scan_layers: bool = _option(
+        False, "compile one layer and loop over it: compiles faster, the results are the same"
+    )
+    limit_train: int | None = _option(
+        None, "train on N rows only: the first N after random.Random(0).shuffle of the file's rows"
+    )
+    limit_eval: int | None = _option(None, "evaluate on the first N rows of the dev file only")
+    eval_batch_size: int = _option(64, "rows per step of evaluation")
+    eval_every: int | None = _option(None, "evaluate every N steps too (default: at the end)")
+    tensorboard: bool = _option(False, "write the metrics as TensorBoard events too")
+    log_every: int = _option(10, "write a line of metrics.jsonl every N steps")
+    checkpoint_every: int = _option(500, "save a checkpoint every N steps")
+    cache: str | None = _option(
+        None,
+        "folder for compiled programs and tokenised data; none = keep nothing "
+        "(default: $MPJAX_CACHE or ~/.cache/mpjax)",
+    )

@@ -1,0 +1,90 @@
+"""A run as a training checkpoint of the published PyTorch code: ``….mask_scores`` included."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from mpjax.config.checks import DENSE
+from mpjax.config.recorded import is_run
+from mpjax.config.train import TrainConfig
+from mpjax.errors import InputError
+from mpjax.export.source import free_output, tokenizer_of
+from mpjax.files import read_object
+from mpjax.runs.folder import RunDir
+from mpjax.runs.opening import model_folder
+
+
+def export_with_scores(run: str | Path, output: str | Path) -> Path:
+    """Writes the unmasked weights and the scores of a finished run, bit for bit.
+
+    `config.json` says ``pruning_method``, ``mask_init`` and ``mask_scale`` as the published code
+    does, and the final ``threshold``, which that code takes as an argument instead.
+
+    Raises:
+      InputError: no finished run, a method that the published code has no form of, or an `output`
+        that is in use.
+    """
+    from mpjax import models
+    from mpjax.models.hf.scores import MASKED_TYPE, score_tensors
+    from mpjax.runs.checkpoints import read_latest
+
+    if not is_run(run):
+        raise InputError(f"{run} is not a run of mpjax; --with-scores needs one, with checkpoints")
+    target, folder = free_output(output), model_folder(run)
+    recorded = RunDir(Path(run))
+    options = read_object(recorded.config)
+    method, threshold = _method(options)
+    finished = models.load_model(folder, models.stored_head(folder))
+    state = read_latest(recorded.checkpoints)
+    config, head = finished.config, finished.head
+    keys: dict[str, Any] = {
+        "pruning_method": method,
+        "mask_init": options["mask_init"],
+        "mask_scale": options["mask_scale"] or 0.0,
+        "threshold": threshold,
+        **_blocks(options),
+    }
+    if config.model_type == "bert":
+        keys["model_type"] = MASKED_TYPE
+        keys["architectures"] = ["Masked" + models.FAMILIES["bert"].architectures[head]]
+    return models.save_model(
+        target, config, state["params"], head, tokenizer_of(finished),
+        tensors=score_tensors(state["scores"], config, head), keys=keys,
+    )  # fmt: skip
+
+
+def _method(options: dict[str, Any]) -> tuple[str, float]:
+    """``pruning_method`` and final threshold of a run's options."""
+    from mpjax.pruning.published import METHOD_OF
+
+    name, scope = options["method"], options["scope"]
+    if name not in METHOD_OF:
+        why = "it has no scores" if name == DENSE else "the published code does not know it"
+        raise InputError(f"--with-scores does not apply to a run of --method {name}: {why}")
+    if scope != TrainConfig.scope:
+        raise InputError(
+            f"--with-scores does not apply to --scope {scope}: the published code makes that cut "
+            "in its trainer and keeps it nowhere"
+        )
+    if name == "l0" and options["final_threshold"] != 1:
+        raise InputError(
+            "--with-scores does not apply to l0 with --density: the published l0 has no such cut"
+        )
+    return METHOD_OF[name], options["final_threshold"]
+
+
+def _blocks(options: dict[str, Any]) -> dict[str, int]:
+    """``mask_block_rows`` and ``mask_block_cols`` of a run with blocks, in (out, in)."""
+    structure = options.get("structure", TrainConfig.structure)
+    if structure == TrainConfig.structure:
+        return {}
+    block = re.fullmatch(r"block:(\d+)x(\d+)", structure)
+    if block is None or options["method"] == "magnitude":
+        raise InputError(
+            f"--with-scores does not apply to --structure {structure} of --method "
+            f"{options['method']}: the published code has scores of single weights, or of equal "
+            "blocks of every matrix (block:RxC)"
+        )
+    return {"mask_block_rows": int(block[2]), "mask_block_cols": int(block[1])}

@@ -1,0 +1,75 @@
+"""One file for each model family; it defines ``FAMILY``. Importing the folder finds them all."""
+
+import importlib
+import pkgutil
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from mpjax.errors import InputError
+from mpjax.models.blocks import HEADS
+from mpjax.models.config import EncoderConfig
+from mpjax.models.family import Family
+
+FAMILIES: dict[str, Family] = {
+    module.name: importlib.import_module(f"{__name__}.{module.name}").FAMILY
+    for module in pkgutil.iter_modules(__path__)
+}
+# Other names under which folders are saved -> the name of the family.
+_MEANT = {"masked_bert": "bert"}
+
+
+def family_of(model_type: object) -> Family:
+    """The family of a ``model_type``; `InputError` names the known ones."""
+    if isinstance(model_type, str):
+        model_type = _MEANT.get(model_type, model_type)
+    if not isinstance(model_type, str) or model_type not in FAMILIES:
+        raise InputError(
+            f"model_type is {model_type!r}, which mpjax has no module for; "
+            f"supported: {', '.join(FAMILIES)}"
+        )
+    return FAMILIES[model_type]
+
+
+def encoder(
+    config: EncoderConfig,
+    head: str,
+    dtype: DTypeLike = jnp.float32,
+    param_dtype: DTypeLike = jnp.float32,
+) -> nn.Module:
+    """The Linen module of an encoder with one head, without parameters.
+
+    ``apply({"params": params}, input_ids, attention_mask=None, token_type_ids=None,
+    deterministic=True, rngs={"dropout": key})`` takes integer (B, L) arrays (mask: 1 = token,
+    0 = padding) and returns logits, float32 or wider:
+
+    ==============  =======================================================
+    classification  (B, labels)
+    qa              (B, L, 2): ``[..., 0]`` start, ``[..., 1]`` end
+    mlm             (B, L, vocabulary), decoder tied to the word embeddings
+    features        (B, L, hidden), in ``dtype``
+    ==============  =======================================================
+
+    ``dtype`` is what products are computed in, ``param_dtype`` what parameters are stored in.
+    Layer norm and softmax stay in float32 when ``dtype`` is narrower.
+
+    >>> import jax
+    >>> from mpjax.models import BertConfig
+    >>> config = BertConfig(vocab_size=9, hidden_size=8, num_hidden_layers=1,
+    ...                     num_attention_heads=2, intermediate_size=16)
+    >>> module = encoder(config, "qa")
+    >>> ids = jnp.ones((2, 5), jnp.int32)
+    >>> params = module.init(jax.random.key(0), ids)["params"]
+    >>> module.apply({"params": params}, ids).shape
+    (2, 5, 2)
+    """
+    check_head(head)
+    family = FAMILIES[config.model_type]
+    return family.module(config, dtype, param_dtype, head=head)
+
+
+def check_head(head: str) -> None:
+    """`InputError` unless ``head`` is one of `HEADS`."""
+    if head not in HEADS:
+        raise InputError(f"head is {head!r}; known: {', '.join(HEADS)}")

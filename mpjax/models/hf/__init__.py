@@ -1,0 +1,1 @@
+"""Hugging Face folders: configs, weights, tokenizers, and the hub."""

@@ -1,0 +1,112 @@
+"""From what a user calls a model to a folder on this machine."""
+
+import re
+from pathlib import Path
+
+from mpjax.errors import InputError
+from mpjax.models.hf.tensors import INDEX, PICKLE, SAFETENSORS
+from mpjax.models.hf.tokenizer import TOKENIZER_FILES
+from mpjax.models.packed.file import is_packed
+
+_HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
+
+
+def local_folder(name_or_dir: str | Path, revision: str | None = None) -> Path:
+    """The local folder of a model: an existing folder as it is, a hub name after a download.
+
+    A packed model, a file, stands for the folder that it was made from. A folder wins over a hub
+    name. Downloads go through ``huggingface_hub`` (``HF_ENDPOINT``, ``HF_HOME``,
+    ``HF_HUB_OFFLINE`` apply) and take the config, the tokenizer and one form of the
+    weights, safetensors when there are any.
+
+    Raises `InputError` for a path that does not exist, a name the hub does not have, or a hub
+    that cannot be reached.
+    """
+    if not str(name_or_dir):
+        raise InputError("the model name is empty; give a folder or a hub name")
+    folder = Path(name_or_dir).expanduser()
+    if folder.is_dir() or is_packed(folder):
+        if revision is not None:
+            raise InputError(
+                f"revision {revision!r} was given for the local folder {folder}; "
+                "revisions belong to hub names"
+            )
+        return folder
+    if folder.exists():
+        raise InputError(f"model {name_or_dir} is a file; give the folder that holds config.json")
+    name = str(name_or_dir)
+    if isinstance(name_or_dir, Path) or _looks_like_path(name):
+        raise InputError(f"model folder {name_or_dir} does not exist; check the path")
+    return _download(name, revision)
+
+
+def _looks_like_path(name: str) -> bool:
+    """Anything that cannot be a hub name, and anything below a folder that exists here."""
+    if name.startswith((".", "~")) or not _HUB_NAME.fullmatch(name):
+        return True
+    return "/" in name and Path(name).parent.is_dir()
+
+
+def _download(name: str, revision: str | None) -> Path:
+    from huggingface_hub import constants
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    what = f"model {name!r}" + ("" if revision is None else f" at revision {revision!r}")
+    hub = constants.ENDPOINT
+    try:
+        folder = _fetch(name, revision)
+    except RevisionNotFoundError as error:
+        raise InputError(f"{what}: {hub} has the model but not the revision") from error
+    except GatedRepoError as error:
+        raise InputError(f"{what} is gated: accept its terms at {hub} and log in") from error
+    except RepositoryNotFoundError as error:
+        raise InputError(
+            f"{what} is neither a folder here nor a public model at {hub}; check the name"
+        ) from error
+    except HFValidationError as error:
+        raise InputError(f"{what} is neither a folder here nor a valid hub name") from error
+    except LocalEntryNotFoundError as error:
+        raise InputError(
+            f"{what} is not a folder here, was never downloaded, and {hub} cannot be reached; "
+            "check the name and the network"
+        ) from error
+    except Exception as error:  # whatever the HTTP library raises: a download that did not happen
+        text = str(error).strip().splitlines() or [""]
+        raise InputError(
+            f"{what} could not be downloaded from {hub} ({type(error).__name__}: {text[0]})"
+        ) from error
+    if not (folder / "config.json").is_file():
+        raise InputError(f"{what} at {hub} has no config.json: not a transformers model")
+    if not any((folder / file).is_file() for file in _WEIGHTS):
+        raise InputError(f"{what} at {hub} has no weights mpjax reads: {SAFETENSORS} or {PICKLE}")
+    return folder
+
+
+def _fetch(name: str, revision: str | None) -> Path:
+    """Config and tokenizer, then the first form of the weights there is, all of one commit.
+
+    Out of the hub's reach, ``snapshot_download`` itself falls back on an earlier download.
+    """
+    from huggingface_hub import snapshot_download
+
+    wanted = ["config.json", *TOKENIZER_FILES]
+    folder = Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
+    for file in (SAFETENSORS, PICKLE):
+        if (folder / file).is_file():  # an earlier download
+            return folder
+        stem, suffix = file.rsplit(".", 1)
+        shards = [file, file + INDEX, f"{stem}-*-of-*.{suffix}"]
+        # The folder is named after the commit: a branch that moves meanwhile does no harm.
+        snapshot_download(name, revision=folder.name, allow_patterns=shards)
+        if (folder / file).is_file() or (folder / (file + INDEX)).is_file():
+            return folder
+    return folder
+
+
+_WEIGHTS = (SAFETENSORS, SAFETENSORS + INDEX, PICKLE, PICKLE + INDEX)

@@ -1,0 +1,117 @@
+"""Training checkpoints of the published PyTorch code: ``….mask_scores`` beside ``….weight``.
+
+Its ``config.json`` says ``pruning_method``. The threshold is an argument of its forward pass and
+stands nowhere; folders written by us add it as ``threshold``. Scores are (out, in) there, or
+(out/r, in/c) for blocks, and transposed here.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from mpjax.errors import InputError
+from mpjax.models.config import EncoderConfig
+from mpjax.models.hf.weights import Params, shapes, torch_names
+from mpjax.models.paths import PRUNABLE
+from mpjax.pruning.published import RULE_OF
+
+SUFFIX = "mask_scores"
+METHOD = "pruning_method"
+THRESHOLD = "threshold"
+MASKED_TYPE = "masked_bert"  # model_type of its folders
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a training checkpoint holds beside the weights.
+
+    ``scores`` are at the paths of the prunable kernels, {} for magnitude; ``threshold`` is None
+    where the folder does not say.
+    """
+
+    method: str
+    threshold: float | None
+    scores: Params
+
+
+def is_scored(data: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> bool:
+    """Whether a folder is a training checkpoint, whose weights are not masked yet.
+
+    Magnitude has no scores. Its checkpoint is told from a folder whose weights were masked, and
+    whose config was kept, by matrices without a single zero.
+    """
+    if any(name.endswith(SUFFIX) for name in tensors):
+        return True
+    if data.get("model_type") != MASKED_TYPE or data.get(METHOD) != "magnitude":
+        return False
+    return not any((t == 0).any() for n, t in tensors.items() if "encoder" in n and t.ndim == 2)
+
+
+def split_scores(
+    tensors: Mapping[str, np.ndarray],
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """The plain tensors, and the scores."""
+    plain = {name: t for name, t in tensors.items() if not name.endswith(SUFFIX)}
+    return plain, {name: t for name, t in tensors.items() if name not in plain}
+
+
+def read_scores(
+    scores: Mapping[str, np.ndarray],
+    data: Mapping[str, Any],
+    config: EncoderConfig,
+    head: str,
+    *,
+    param_dtype: Any = jnp.float32,
+    source: str = "the tensors",
+) -> Scored:
+    """The scores of a checkpoint under our paths, and what its config says of them.
+
+    Raises `InputError` for an unknown ``pruning_method`` or a bad ``threshold``, and for scores
+    that are missing, belong to no prunable matrix, or do not divide it into blocks.
+    """
+    method, threshold = data.get(METHOD), data.get(THRESHOLD)
+    if method not in RULE_OF:
+        raise InputError(
+            f"{source} holds pruning scores but {METHOD} in config.json is {method!r}; "
+            f"known: {', '.join(RULE_OF)}"
+        )
+    if threshold is not None and (isinstance(threshold, bool) or not np.isreal(threshold)):
+        raise InputError(f"{THRESHOLD} in config.json must be a number, found {threshold!r}")
+    if method == "magnitude":
+        return Scored(method, threshold, {})
+    left = {_bare(name): tensor for name, tensor in scores.items()}
+    names = {p: n for p, n in torch_names(config, head).items() if re.fullmatch(PRUNABLE, p)}
+    flat = {}
+    for path, name in names.items():
+        score = left.pop(_bare(name.removesuffix("weight") + SUFFIX), None)
+        if score is None:
+            raise InputError(f"{source} has no {SUFFIX} beside {name}")
+        kernel = shapes(config, head)[path]
+        if score.ndim != 2 or any(k % s for k, s in zip(kernel, score.shape[::-1], strict=True)):
+            raise InputError(
+                f"{source}: {SUFFIX} beside {name} has shape {score.shape}, which does not divide "
+                f"the matrix of shape {kernel[::-1]} into blocks"
+            )
+        flat[path] = jnp.asarray(score.T, param_dtype)
+    if left:
+        raise InputError(f"{source} has scores of no prunable matrix: {', '.join(sorted(left))}")
+    return Scored(method, threshold, unflatten_dict(flat, sep="/"))
+
+
+def score_tensors(scores: Params, config: EncoderConfig, head: str) -> dict[str, np.ndarray]:
+    """Scores under their names in a training checkpoint, (out, in): `read_scores` backwards."""
+    names = torch_names(config, head)
+    return {
+        names[path].removesuffix("weight") + SUFFIX: np.ascontiguousarray(np.asarray(leaf).T)
+        for path, leaf in flatten_dict(scores, sep="/").items()
+    }
+
+
+def _bare(name: str) -> str:
+    """Without the prefix of the body: "layer.0.output.dense.mask_scores"."""
+    return name[name.find("layer.") :]

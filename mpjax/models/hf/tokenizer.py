@@ -1,0 +1,64 @@
+"""The tokenizer of a Hugging Face folder."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from mpjax.errors import InputError
+from mpjax.models.packed.file import is_packed, small_files
+
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "chat_template.jinja",
+)
+
+
+def load_tokenizer(folder: str | Path) -> Any:
+    """The fast tokenizer of a model folder (a ``transformers`` ``PreTrainedTokenizerFast``).
+
+    Raises `InputError` when the folder has no tokenizer.
+    """
+    path = Path(folder).expanduser()
+    files = tokenizer_files(path)
+    if not is_packed(path):
+        return _load(path, path)
+    with tempfile.TemporaryDirectory() as unpacked:
+        for name, content in {**files, **small_files(path, ["config.json"])}.items():
+            (Path(unpacked) / name).write_bytes(content)
+        return _load(Path(unpacked), path)
+
+
+def _load(path: Path, called: Path) -> Any:
+    from transformers import AutoTokenizer  # seconds to import: only those who need it pay
+
+    try:
+        return AutoTokenizer.from_pretrained(path, use_fast=True, local_files_only=True)
+    except Exception as error:  # the tokenizer library raises bare Exceptions for damaged files
+        raise InputError(
+            f"the tokenizer of {called} cannot be read ({type(error).__name__}: {error}); "
+            "copy the tokenizer files of the pretrained model into it again"
+        ) from error
+
+
+def tokenizer_files(folder: str | Path) -> dict[str, bytes]:
+    """The tokenizer files of a folder by name; `InputError` when it has no tokenizer."""
+    path = Path(folder).expanduser()
+    if not (path.is_dir() or is_packed(path)):
+        raise InputError(f"tokenizer folder {path} does not exist")
+    files = small_files(path, TOKENIZER_FILES)
+    # The other files only describe a vocabulary; without one of these there is none.
+    vocabularies = {"tokenizer.json", "vocab.txt", "vocab.json"}
+    if not vocabularies & set(files):
+        raise InputError(
+            f"{path} has no tokenizer: expected tokenizer.json, vocab.txt or vocab.json; "
+            "copy the tokenizer files of the pretrained model into it"
+        )
+    return files

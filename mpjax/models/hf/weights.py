@@ -1,0 +1,278 @@
+"""Between Flax params and the tensor names of a Hugging Face folder.
+
+One rule covers every parameter: a Flax path is a module path plus a leaf name, the Hugging Face
+name is the mapped module plus the leaf's PyTorch name, and kernels are transposed, because PyTorch
+stores ``(out, in)`` and Flax ``(in, out)``.
+"""
+
+import zlib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from types import MappingProxyType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+from jax.typing import DTypeLike
+
+from mpjax.errors import InputError
+from mpjax.models.config import EncoderConfig
+from mpjax.models.families import FAMILIES, encoder
+from mpjax.models.family import Family
+
+Params = dict[str, Any]
+
+_LEAVES = {"kernel": "weight", "scale": "weight", "embedding": "weight", "bias": "bias"}
+
+
+@dataclass(frozen=True)
+class Read:
+    """What came of reading tensors: params, the paths made anew, the tensors nothing asked for."""
+
+    params: Params
+    fresh: tuple[str, ...]
+    unused: tuple[str, ...]
+
+
+@cache
+def shapes(config: EncoderConfig, head: str) -> Mapping[str, tuple[int, ...]]:
+    """Path -> shape of every parameter, in the order the model creates them.
+
+    >>> from mpjax.models import BertConfig
+    >>> tiny = BertConfig(vocab_size=9, hidden_size=8, num_hidden_layers=1,
+    ...                   num_attention_heads=2, intermediate_size=16)
+    >>> shapes(tiny, "qa")["bert/encoder/layer_0/ffn/in/kernel"]
+    (8, 16)
+    """
+    ids = jax.ShapeDtypeStruct((1, 1), jnp.int32)
+    made = jax.eval_shape(encoder(config, head).init, jax.random.key(0), ids)["params"]
+    return MappingProxyType({path: leaf.shape for path, leaf in _flatten(made).items()})
+
+
+def torch_names(config: EncoderConfig, head: str) -> dict[str, str]:
+    """Path of every parameter -> its name in a Hugging Face folder.
+
+    Kernels are stored transposed there.
+
+    >>> from mpjax.models import BertConfig
+    >>> tiny = BertConfig(num_hidden_layers=1)
+    >>> torch_names(tiny, "qa")["bert/encoder/layer_0/attention/query/kernel"]
+    'bert.encoder.layer.0.attention.self.query.weight'
+    """
+    family = FAMILIES[config.model_type]
+    modules = family.modules(config, head)
+    names = {}
+    for path in shapes(config, head):
+        module, leaf = path.rsplit("/", 1)
+        names[path] = f"{modules[module]}.{_LEAVES[leaf]}"
+    if head == "features":  # the bare body: nothing to prefix
+        names = {path: name.removeprefix(family.prefix + ".") for path, name in names.items()}
+    return names
+
+
+def dense_shapes(config: EncoderConfig) -> dict[str, tuple[int, ...]]:
+    """Name in a Hugging Face folder -> shape, were no head and no FFN unit of the body removed."""
+    whole = replace(config, pruned_heads=(), ffn_per_layer=None)
+    sizes, names = shapes(whole, "features"), torch_names(whole, "features")
+    return {name: _flip_shape(path, sizes[path]) for path, name in names.items()}
+
+
+def to_torch_names(params: Params, config: EncoderConfig, head: str) -> dict[str, np.ndarray]:
+    """Flax params as host arrays under their Hugging Face names; dtypes are kept.
+
+    Raises `InputError` where a parameter is missing or has another shape than the config asks for.
+    """
+    flat = _flatten(params)
+    expected = shapes(config, head)
+    tensors = {}
+    for path, name in torch_names(config, head).items():
+        if path not in flat:
+            raise InputError(f"params have no {path}, which a {head} model needs")
+        array = np.asarray(jax.device_get(flat[path]))
+        if array.shape != expected[path]:
+            raise InputError(
+                f"params: {path} has shape {array.shape}, the config asks for {expected[path]}"
+            )
+        tensors[name] = np.ascontiguousarray(_flip(path, array))
+    return tensors
+
+
+def from_torch_names(
+    tensors: Mapping[str, np.ndarray],
+    config: EncoderConfig,
+    head: str,
+    *,
+    param_dtype: DTypeLike | None = None,
+) -> Params:
+    """Flax params from tensors under their Hugging Face names, all of which must be there.
+
+    They keep the dtype of the tensors unless ``param_dtype`` says otherwise; float64 needs x64.
+    Raises `InputError` for a missing tensor, a wrong shape, or an unknown tensor of the encoder.
+    """
+    return read_torch_names(tensors, config, head, param_dtype=param_dtype, may_be_fresh=()).params
+
+
+def read_torch_names(
+    tensors: Mapping[str, np.ndarray],
+    config: EncoderConfig,
+    head: str,
+    *,
+    param_dtype: DTypeLike | None = jnp.float32,
+    seed: int = 0,
+    may_be_fresh: Collection[str] | None = None,
+    resized: bool = False,
+    source: str = "the tensors",
+) -> Read:
+    """Flax params from tensors, with newly drawn values for the parts above the encoder.
+
+    Args:
+      tensors: Hugging Face names, body prefixed or not, old or new spelling.
+      may_be_fresh: top parts (such as ``classifier``, ``pooler``) that are drawn anew when absent;
+        None means every part but the encoder and its embeddings.
+      resized: the head was asked for with other labels than the folder's, so that a head of
+        another size is drawn anew rather than refused.
+      source: what error messages call the tensors, such as the file's path.
+    """
+    family = FAMILIES[config.model_type]
+    found = _canonical(tensors, family)
+    expected = shapes(config, head)
+    names = {p: _with_prefix(n, family) for p, n in torch_names(config, head).items()}
+    parts = {path: _part(path, family) for path in expected}
+    allowed = set(parts.values()) - {"encoder", "embeddings"}
+    if may_be_fresh is not None:
+        allowed &= set(may_be_fresh)
+
+    fresh_parts = set()
+    for path, name in names.items():
+        part = parts[path]
+        if name not in found:
+            if part not in allowed:
+                raise InputError(
+                    f"{source} has no tensor {name}, which a {config.model_type} model with "
+                    f"{config.num_hidden_layers} layers and head {head!r} needs; "
+                    "check that the weights belong to config.json"
+                )
+            fresh_parts.add(part)
+            continue
+        wanted = _flip_shape(path, expected[path])
+        shape = tuple(found[name].shape)
+        if shape == wanted:
+            continue
+        if resized and part in allowed and part == "classifier" and shape[1:] == wanted[1:]:
+            fresh_parts.add(part)
+            continue
+        raise InputError(
+            f"{source}: tensor {name} has shape {shape}, config.json asks for {wanted}; "
+            "check that the weights belong to config.json"
+        )
+    # A head is one thing: with half of it missing, the other half means nothing.
+    fresh = tuple(path for path in expected if parts[path] in fresh_parts)
+    unused = _unused(found, set(names.values()), family, source)
+    if head == "mlm" and "mlm" not in fresh_parts:
+        _check_tied(tensors, found, family, source)
+
+    flat = {}
+    fresh_dtype = jnp.float32 if param_dtype is None else param_dtype
+    for path, shape in expected.items():
+        if path in fresh:
+            flat[path] = initial(path, shape, config, seed, fresh_dtype)
+            continue
+        tensor = np.asarray(found[names[path]])
+        dtype = tensor.dtype if param_dtype is None else param_dtype
+        check_dtype(dtype)
+        flat[path] = jnp.asarray(_flip(path, tensor), dtype)
+    return Read(unflatten_dict(flat, sep="/"), fresh, unused)
+
+
+def initial(
+    path: str, shape: tuple[int, ...], config: EncoderConfig, seed: int, dtype: DTypeLike
+) -> jax.Array:
+    """A new parameter: zeros for biases, ones for scales, normal(initializer_range) otherwise.
+
+    Depends on the seed and the path only, so that two models that share a part start it alike.
+    """
+    leaf = path.rsplit("/", 1)[-1]
+    if leaf == "bias":
+        return jnp.zeros(shape, dtype)
+    if leaf == "scale":
+        return jnp.ones(shape, dtype)
+    key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(path.encode()))
+    return config.initializer_range * jax.random.normal(key, shape, dtype)
+
+
+def check_dtype(dtype: DTypeLike) -> None:
+    """`InputError` for float64 without x64, which jax would quietly make float32."""
+    if jnp.dtype(dtype) == np.float64 and jnp.zeros((), float).dtype != np.float64:
+        raise InputError("float64 parameters need 64-bit jax: use jax.enable_x64(True)")
+
+
+def _flatten(params: Params) -> dict[str, Any]:
+    return dict(flatten_dict(params, sep="/"))
+
+
+def _flip(path: str, array: np.ndarray) -> np.ndarray:
+    return array.T if path.endswith("/kernel") else array
+
+
+def _flip_shape(path: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    return shape[::-1] if path.endswith("/kernel") else shape
+
+
+def _part(path: str, family: Family) -> str:
+    """``encoder``, ``embeddings``, ``pooler``, or the name of the head."""
+    first, *rest = path.split("/")
+    return rest[0] if first == family.prefix else first
+
+
+def _with_prefix(name: str, family: Family) -> str:
+    return f"{family.prefix}.{name}" if name.split(".", 1)[0] in family.parts else name
+
+
+def _canonical(tensors: Mapping[str, np.ndarray], family: Family) -> dict[str, np.ndarray]:
+    """The tensors under one spelling. A tensor already spelt right wins over an alias of it."""
+    found, aliased = {}, {}
+    for name, tensor in tensors.items():
+        right = name
+        for old, new in family.aliases.items():
+            right = right.replace(old, new)
+        target = found if right == name else aliased
+        target[_with_prefix(right, family)] = tensor
+    return {**aliased, **found}
+
+
+def _unused(
+    found: Mapping[str, np.ndarray], names: set[str], family: Family, source: str
+) -> tuple[str, ...]:
+    """The tensors nobody asked for; refused where they belong to the encoder proper."""
+    rest = [n for n in found if n not in names and not n.endswith("position_ids")]
+    body = tuple(f"{family.prefix}.{part}." for part in family.parts if part != "pooler")
+    for name in rest:
+        if name.endswith("mask_scores"):
+            raise InputError(
+                f"{source} holds {name}: a training checkpoint with pruning scores, not a model; "
+                "mpjax export makes a model of it"
+            )
+        if name.startswith(body):
+            raise InputError(
+                f"{source}: tensor {name} has no place in the model that config.json describes; "
+                "check that the weights belong to config.json"
+            )
+    return tuple(rest)
+
+
+def _check_tied(
+    tensors: Mapping[str, np.ndarray],
+    found: Mapping[str, np.ndarray],
+    family: Family,
+    source: str,
+) -> None:
+    """A stored copy of a tied tensor must equal the original: ours has the original only."""
+    for copy, original in family.tied.items():
+        if copy in tensors and not np.array_equal(tensors[copy], found[original]):
+            raise InputError(
+                f"{source}: tensor {copy} differs from {original}; a model in which the two are "
+                "not tied is not supported"
+            )

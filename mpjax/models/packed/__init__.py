@@ -1,0 +1,1 @@
+"""Packed models: kept weights only, in one file."""

@@ -1,0 +1,33 @@
+"""The optax chain of a pruning run; every idea is a transformation of its own."""
+
+from mpjax.optim.hyperparameters import Hyperparameters
+from mpjax.optim.make import OptimizerConfig, make_optimizer, schedules
+from mpjax.optim.transforms import (
+    ClipState,
+    ScorePenaltyState,
+    SparsityState,
+    add_score_penalty,
+    clip_grad_norm,
+    find_state,
+    freeze_params,
+    hold_zeros,
+    pruning_state,
+    sparsity_schedule,
+)
+
+__all__ = [
+    "ClipState",
+    "Hyperparameters",
+    "OptimizerConfig",
+    "ScorePenaltyState",
+    "SparsityState",
+    "add_score_penalty",
+    "clip_grad_norm",
+    "find_state",
+    "freeze_params",
+    "hold_zeros",
+    "make_optimizer",
+    "pruning_state",
+    "schedules",
+    "sparsity_schedule",
+]

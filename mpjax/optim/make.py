@@ -1,0 +1,165 @@
+"""The whole optax chain of a pruning run."""
+
+import dataclasses
+import re
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from mpjax.optim.hyperparameters import Hyperparameters
+from mpjax.optim.transforms import (
+    add_score_penalty,
+    clip_grad_norm,
+    freeze_params,
+    path_name,
+    sparsity_schedule,
+)
+from mpjax.pruning.pruning import Pruning
+from mpjax.pruning.rules import Rule
+from mpjax.pruning.schedules import Schedule, cubic_schedule, linear_warmup_decay
+
+FROZEN, NO_DECAY, WEIGHTS, SCORES = "frozen", "no_decay", "weights", "scores"
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+    """Hyperparameters of :func:`make_optimizer`; the defaults are the published ones.
+
+    Attributes:
+      learning_rate: peak learning rate of weights, biases and norms.
+      score_learning_rate: peak learning rate of the scores.
+      weight_decay: decoupled weight decay of the weights; biases and norms have none.
+      adam_eps: ε of Adam.
+      max_grad_norm: largest global norm of the gradient; ``inf`` for no clipping.
+      warmup_steps: linear warm-up from 0 of all learning rates, in steps.
+      initial_warmup, final_warmup: flat ends of the sparsity ramp, in multiples of the warm-up.
+      final_lambda: λ at the end of training; it scales the rule's penalty.
+      first_step: t of the first forward pass in the sparsity schedule.
+      frozen: regular expression for the ``/``-joined paths of parameters that stay as they are.
+    """
+
+    learning_rate: float = 3e-5
+    score_learning_rate: float = 1e-2
+    weight_decay: float = 0.0
+    adam_eps: float = 1e-8
+    max_grad_norm: float = 1.0
+    warmup_steps: int = 0
+    initial_warmup: float = 1.0
+    final_warmup: float = 2.0
+    final_lambda: float = 0.0
+    first_step: int = 0
+    frozen: str = r".*/embeddings/.*"
+
+    def hyperparameters(self) -> Hyperparameters:
+        """The values that a population may trace, as Python floats."""
+        return Hyperparameters(self.learning_rate, self.score_learning_rate, self.final_lambda)
+
+
+def schedules(
+    config: OptimizerConfig,
+    rule: Rule,
+    total_steps: int,
+    hyperparameters: Hyperparameters | None = None,
+) -> tuple[Schedule, Schedule]:
+    """Threshold and λ by step: the cubic ramp, and λ(t) = λ_final · x(t)/x_final.
+
+    Args:
+      config: lengths of the flat ends. rule: gives the initial threshold and the scale of λ.
+      total_steps: T.
+      hyperparameters: final threshold and λ; those of ``config`` and ``rule`` unless given.
+    """
+    values = hyperparameters or config.hyperparameters()
+    final = rule.final if values.final_threshold is None else values.final_threshold
+    threshold = cubic_schedule(
+        rule.initial,
+        final,
+        total_steps,
+        config.warmup_steps,
+        config.initial_warmup,
+        config.final_warmup,
+    )
+
+    def lam(step: int | jax.Array) -> jax.Array:
+        if not rule.has_penalty:
+            return jnp.zeros((), jnp.result_type(float))
+        return values.final_lambda * rule.penalty_scale(threshold(step), final)
+
+    return threshold, lam
+
+
+def make_optimizer(
+    config: OptimizerConfig,
+    pruning: Pruning | None,
+    total_steps: int,
+    hyperparameters: Hyperparameters | None = None,
+) -> optax.GradientTransformation:
+    """The chain over ``{"params": ..., "scores": ...}``, and any other collections, untouched.
+
+    freeze → score penalty → clip → Adam per group (weights, no-decay, scores) → sparsity schedule.
+    One linear warm-up and decay multiplies every learning rate.
+
+    Args:
+      config: hyperparameters.
+      pruning: rule and structure, or None for plain fine-tuning (``scores`` is then {}).
+      total_steps: T of every schedule.
+      hyperparameters: values that take the place of those in ``config``, possibly traced.
+
+    Raises:
+      ValueError: the warm-ups leave no room for the sparsity ramp.
+    """
+    values = hyperparameters or config.hyperparameters()
+    pattern = re.compile(config.frozen)
+
+    def frozen(path: str) -> bool:
+        return pattern.fullmatch(path) is not None
+
+    def adam(peak: Any, decay: float) -> optax.GradientTransformation:
+        rate = linear_warmup_decay(peak, total_steps, config.warmup_steps)
+        return optax.adamw(rate, b1=0.9, b2=0.999, eps=config.adam_eps, weight_decay=decay)
+
+    groups: dict[Hashable, optax.GradientTransformation] = {
+        FROZEN: optax.set_to_zero(),
+        NO_DECAY: adam(values.learning_rate, 0.0),
+        WEIGHTS: adam(values.learning_rate, config.weight_decay),
+        SCORES: adam(values.score_learning_rate, 0.0),
+    }
+    partition = optax.partition(groups, lambda variables: labels(variables, frozen))
+    clip = clip_grad_norm(config.max_grad_norm)
+    if pruning is None:
+        return optax.chain(freeze_params(frozen), clip, partition)
+    threshold, lam = schedules(config, pruning.rule, total_steps, values)
+    penalty = (
+        [add_score_penalty(pruning.penalty, lam, first_step=config.first_step)]
+        if pruning.rule.has_penalty
+        else []
+    )
+    schedule = sparsity_schedule(threshold, lam, first_step=config.first_step)
+    return optax.chain(freeze_params(frozen), *penalty, clip, partition, schedule)
+
+
+def labels(variables: Any, frozen: Callable[[str], bool]) -> Any:
+    """Optimiser group of every leaf: frozen, no_decay (biases and norms), weights or scores.
+
+    Collections other than ``params`` and ``scores`` are frozen.
+
+    >>> labels({"params": {"kernel": 1, "bias": 2}, "scores": {"kernel": 3}, "batch_stats": {"m": 4}},
+    ...        lambda path: False)
+    {'params': {'bias': 'no_decay', 'kernel': 'weights'}, 'scores': {'kernel': 'scores'}, 'batch_stats': {'m': 'frozen'}}
+    """  # noqa: E501
+
+    def label(path: tuple[Any, ...], leaf: Any) -> str:
+        del leaf
+        name = path_name(path)
+        if frozen(name):
+            return FROZEN
+        return NO_DECAY if name.rpartition("/")[2] in ("bias", "scale") else WEIGHTS
+
+    own = {
+        "params": jax.tree_util.tree_map_with_path(label, variables["params"]),
+        "scores": jax.tree.map(lambda _: SCORES, variables["scores"]),
+    }
+    others = {name: tree for name, tree in variables.items() if name not in own}
+    return {**own, **jax.tree.map(lambda _: FROZEN, others)}

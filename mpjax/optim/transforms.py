@@ -1,0 +1,210 @@
+"""Transformations over ``variables = {"params": ..., "scores": ...}``, each usable alone.
+
+The two Flax collections are what a pruned model trains; other collections pass through. None of the
+transformations needs another: each can be put into any other optax chain.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from mpjax.pruning.schedules import Schedule
+from mpjax.pruning.trees import flatten, unflatten
+
+State = TypeVar("State")
+
+
+class ScorePenaltyState(NamedTuple):
+    count: jax.Array  # shape=(), dtype=int32: steps taken
+
+
+class ClipState(NamedTuple):
+    norm: jax.Array  # shape=(), float: gradient norm of the last step, before clipping
+
+
+class SparsityState(NamedTuple):
+    step: jax.Array  # shape=(), dtype=int32: the t of the *next* forward pass
+    threshold: jax.Array  # shape=(), float: its density or τ
+    lam: jax.Array  # shape=(), float: its λ
+
+
+def add_score_penalty(
+    penalty: Callable[[Any], jax.Array], lam: Schedule, *, first_step: int = 0
+) -> optax.GradientTransformation:
+    """Adds λ(t)·∂R/∂S to the gradient of the scores, as ``loss += λ(t)·R(S)`` would.
+
+    Args:
+      penalty: R, from a tree of scores to a scalar; for example ``Rule.penalty``.
+      lam: λ as a function of the step.
+      first_step: the t of the first update.
+
+    >>> import jax.numpy as jnp
+    >>> tx = add_score_penalty(lambda s: jnp.sum(s["a"] ** 2), lambda t: 0.5)
+    >>> variables = {"params": {}, "scores": {"a": jnp.array([3.0])}}
+    >>> grads = {"params": {}, "scores": {"a": jnp.array([1.0])}}
+    >>> grads, _ = tx.update(grads, tx.init(variables), variables)
+    >>> grads["scores"]["a"].tolist()
+    [4.0]
+    """
+
+    def init_fn(params):
+        del params
+        return ScorePenaltyState(count=jnp.zeros((), jnp.int32))
+
+    def update_fn(updates, state, params=None):
+        if params is None:
+            raise ValueError("add_score_penalty needs the variables: update(grads, state, params)")
+        slope = jax.grad(penalty)(params["scores"])
+        scale = lam(state.count + first_step)
+        scores = jax.tree.map(
+            lambda g, s: g + jnp.asarray(scale, g.dtype) * s, updates["scores"], slope
+        )
+        return {**updates, "scores": scores}, ScorePenaltyState(count=state.count + 1)
+
+    return optax.GradientTransformation(init_fn, update_fn)
+
+
+def clip_grad_norm(max_norm: float, eps: float = 1e-6) -> optax.GradientTransformation:
+    """Scales all gradients by min(1, max_norm / (norm + eps)), PyTorch's form of the clip.
+
+    The norm is over everything that arrives, scores and penalty included; the state keeps it for
+    the log. optax's own clip has no eps, which costs 1e-6 of agreement per clipped step.
+
+    >>> import jax.numpy as jnp
+    >>> tx = clip_grad_norm(1.0, eps=0.0)
+    >>> clipped, state = tx.update({"w": jnp.array([0.0, 4.0])}, tx.init({}))
+    >>> clipped["w"].tolist(), float(state.norm)
+    ([0.0, 1.0], 4.0)
+    """
+
+    def init_fn(params):
+        del params
+        return ClipState(norm=jnp.zeros((), jnp.result_type(float)))
+
+    def update_fn(updates, state, params=None):
+        del state, params
+        norm = optax.tree.norm(updates).astype(jnp.result_type(float))
+        factor = jnp.minimum(1.0, max_norm / (norm + eps))
+        return jax.tree.map(lambda g: g * factor.astype(g.dtype), updates), ClipState(norm)
+
+    return optax.GradientTransformation(init_fn, update_fn)
+
+
+def sparsity_schedule(
+    threshold: Schedule,
+    lam: Schedule = lambda step: jnp.zeros((), jnp.result_type(float)),
+    *,
+    first_step: int = 0,
+) -> optax.GradientTransformation:
+    """Carries step, threshold and λ in the optimiser state; leaves the updates alone.
+
+    The state holds the values for the *next* forward pass, so a train step reads them (see
+    :func:`pruning_state`) before it makes its masks, and resuming needs nothing else.
+
+    Args:
+      threshold: density or τ by step. lam: λ by step.
+      first_step: the t of the first forward pass: 0 in the published GLUE script, 1 in SQuAD's.
+
+    >>> tx = sparsity_schedule(lambda t: 1.0 - 0.1 * t)
+    >>> _, state = tx.update({}, tx.init({}))
+    >>> int(state.step), round(float(state.threshold), 2)
+    (1, 0.9)
+    """
+
+    def at(step: jax.Array) -> SparsityState:
+        dtype = jnp.result_type(float)
+        return SparsityState(
+            step=step,
+            threshold=jnp.asarray(threshold(step), dtype),
+            lam=jnp.asarray(lam(step), dtype),
+        )
+
+    def init_fn(params):
+        del params
+        return at(jnp.asarray(first_step, jnp.int32))
+
+    def update_fn(updates, state, params=None):
+        del params
+        return updates, at(state.step + 1)
+
+    return optax.GradientTransformation(init_fn, update_fn)
+
+
+def freeze_params(frozen: Callable[[str], bool]) -> optax.GradientTransformation:
+    """Zeroes the gradients of parameters by path, and of collections that are not trained.
+
+    First in a chain it keeps them out of the clipping norm, and the compiler then drops the
+    computation of their gradients. `optax.freeze` takes a mask instead of paths.
+
+    Args:
+      frozen: predicate on the ``/``-joined path of a parameter.
+
+    >>> import jax.numpy as jnp
+    >>> tx = freeze_params(lambda path: "embeddings" in path)
+    >>> grads = {"params": {"embeddings": jnp.ones(1), "head": jnp.ones(1)}, "scores": {}}
+    >>> tx.update(grads, tx.init(grads))[0]["params"]["embeddings"].tolist()
+    [0.0]
+    """
+
+    def update_fn(updates, state, params=None):
+        del params
+        held = jax.tree_util.tree_map_with_path(
+            lambda path, g: jnp.zeros_like(g) if frozen(path_name(path)) else g, updates["params"]
+        )
+        zeros = {
+            name: jax.tree.map(jnp.zeros_like, tree)
+            for name, tree in updates.items()
+            if name not in ("params", "scores")
+        }
+        return {**updates, **zeros, "params": held}, state
+
+    return optax.GradientTransformation(optax.init_empty_state, update_fn)
+
+
+def hold_zeros(masks: Any) -> optax.GradientTransformation:
+    """Zeroes the gradients of weights outside fixed masks, so that what starts at 0 stays there.
+
+    First in a chain, before moments are formed; a decoupled weight decay leaves 0 at 0 too.
+
+    Args:
+      masks: nested dict of boolean arrays at the paths of some parameters, which they broadcast to.
+
+    >>> import jax.numpy as jnp
+    >>> tx = hold_zeros({"kernel": jnp.array([[True, False]])})
+    >>> grads = {"params": {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}, "scores": {}}
+    >>> tx.update(grads, tx.init(grads))[0]["params"]["kernel"].tolist()
+    [[1.0, 0.0], [1.0, 0.0]]
+    """
+    fixed = flatten(masks)
+
+    def update_fn(updates, state, params=None):
+        del params
+        flat = flatten(updates["params"])
+        held = {path: jnp.where(mask, flat[path], 0) for path, mask in fixed.items()}
+        return {**updates, "params": unflatten(flat | held)}, state
+
+    return optax.GradientTransformation(optax.init_empty_state, update_fn)
+
+
+def path_name(key_path: tuple[Any, ...]) -> str:
+    """Keys of a path in nested dicts, joined with ``/``."""
+    return "/".join(str(key.key) for key in key_path)
+
+
+def find_state(opt_state: Any, kind: type[State]) -> State | None:
+    """The first state of class ``kind`` inside the state of any chain, or None without one.
+
+    >>> tx = optax.chain(optax.sgd(0.1), sparsity_schedule(lambda t: 0.5))
+    >>> float(find_state(tx.init({}), SparsityState).threshold)
+    0.5
+    """
+    leaves = jax.tree.leaves(opt_state, is_leaf=lambda x: isinstance(x, kind))
+    return next((leaf for leaf in leaves if isinstance(leaf, kind)), None)
+
+
+def pruning_state(opt_state: Any) -> SparsityState | None:
+    """Step, threshold and λ of the next forward pass, or None if the chain has no schedule."""
+    return find_state(opt_state, SparsityState)

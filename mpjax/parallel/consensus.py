@@ -1,0 +1,104 @@
+"""What processes that train together must agree on, and how each learns it of the others.
+
+All of them must call these functions, in the same order. With one process nothing is sent.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from mpjax.errors import InputError
+from mpjax.parallel.sharding import replicated
+
+_PAGE = 4096  # texts are sent in multiples of it, so that few programs are compiled
+
+
+def first() -> bool:
+    """Whether this process is the one that writes and prints."""
+    return jax.process_index() == 0
+
+
+def exchange(text: str) -> list[str]:
+    """The text of every process, in their order; all must call it."""
+    if jax.process_count() == 1:
+        return [text]
+    data = np.frombuffer(text.encode(), np.uint8)
+    sizes = np.ravel(multihost_utils.process_allgather(np.int32(len(data))))
+    page = np.zeros(-(-max(sizes) // _PAGE) * _PAGE, np.uint8)
+    page[: len(data)] = data
+    pages = multihost_utils.process_allgather(page)
+    return [bytes(p[:size]).decode() for p, size in zip(pages, sizes, strict=True)]
+
+
+def everywhere(value: bool) -> bool:
+    """Whether it is true in every process."""
+    return all(json.loads(text) for text in exchange(json.dumps(value)))
+
+
+def from_first(make: Callable[[], Any]) -> Any:
+    """A JSON value that process 0 makes, in every process."""
+    if jax.process_count() == 1:
+        return make()
+    return json.loads(exchange(json.dumps(make() if first() else None))[0])
+
+
+def check_same(values: Mapping[str, Any]) -> None:
+    """`InputError` in all processes if one of them has other values (JSON) than process 0."""
+    start, *others = (json.loads(text) for text in exchange(json.dumps(dict(values))))
+    for number, theirs in enumerate(others, 1):
+        differing = [
+            f"{k} {theirs.get(k)}, not {v}" for k, v in start.items() if theirs.get(k) != v
+        ]
+        if differing:
+            raise InputError(
+                f"process {number} differs from process 0: {'; '.join(differing)}. Give the same "
+                "command, data and --output on every host"
+            )
+
+
+def check_visible(path: Path, seconds: float = 60.0) -> None:
+    """`InputError` where a file that process 0 has written is not to be seen."""
+    until = time.monotonic() + seconds  # a network file system may be late
+    while not path.is_file():
+        if time.monotonic() > until:
+            raise InputError(
+                f"--output {path.parent} is not the folder that process 0 writes to; it must be "
+                "on a file system that all hosts share"
+            )
+        time.sleep(0.2)
+
+
+class Agreement:
+    """The largest of the numbers that the processes have, known to all one step later.
+
+    Nothing waits for it: the answer of a step is read when that of the next one has been asked
+    for. Alone a process knows its own number at once.
+    """
+
+    def __init__(self, mesh: Mesh) -> None:
+        self._size, self._split = mesh.size, NamedSharding(mesh, PartitionSpec(mesh.axis_names))
+        self._largest = jax.jit(jnp.max, out_shardings=replicated(mesh))
+        self._own: tuple[int, Any] | None = None
+        self._asked: jax.Array | None = None
+
+    def __call__(self, value: int) -> int:
+        if jax.process_count() == 1:
+            return value
+        if self._own is None or self._own[0] != value:
+            numbers = np.full(self._size, value, np.int32)
+            shards = jax.make_array_from_callback(
+                numbers.shape, self._split, lambda index: numbers[index]
+            )
+            self._own = value, shards
+        before, self._asked = self._asked, self._largest(self._own[1])
+        return 0 if before is None else int(before)

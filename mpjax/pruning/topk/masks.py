@@ -1,0 +1,157 @@
+"""The exact k largest entries, ties by index; where they end is found by `cuts`."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mpjax.pruning.topk.counting import as_rows
+from mpjax.pruning.topk.keys import from_keys, ordered_keys
+from mpjax.pruning.topk.search import Cut, find_cut, group_sizes, per_array
+
+
+def top_k_masks(
+    arrays: Sequence[jax.Array], counts: Sequence[int | jax.Array], *, joint: bool = False
+) -> list[jax.Array]:
+    """Marks the k largest entries of every array, or of all arrays together.
+
+    Args:
+      arrays: float arrays of any shapes, one dtype.
+      counts: how many entries to keep: one number per array, or a single one if ``joint``.
+        Clipped to the number of entries there are.
+      joint: one cut for all arrays together instead of one for each.
+
+    Returns:
+      Boolean masks of the shapes of ``arrays``. Among equal entries the lowest flat (C order)
+      index wins; with ``joint`` the arrays count as if laid end to end.
+
+    >>> import jax.numpy as jnp
+    >>> [m] = top_k_masks([jnp.array([3.0, 1.0, 2.0, 2.0])], [2])
+    >>> m.tolist()
+    [True, False, True, False]
+    >>> a, b = top_k_masks([jnp.array([5.0, 0.0]), jnp.array([4.0, 6.0])], [2], joint=True)
+    >>> a.tolist(), b.tolist()
+    ([True, False], [False, True])
+    """
+    wanted = _wanted(arrays, counts, joint)
+    cut = find_cut(arrays, wanted, joint)
+    nowhere = jnp.zeros(len(arrays), jnp.int32)
+    ends = jax.lax.cond(
+        jnp.all(cut.exact),
+        lambda: _Place(nowhere, nowhere),
+        lambda: _tie_ends(arrays, cut, wanted, joint),
+    )
+    masks = []
+    for array, own, end in zip(
+        arrays, per_array(cut, arrays), per_array(ends, arrays), strict=True
+    ):
+        keys = ordered_keys(as_rows(array))
+        mask = (keys > own.key) | ((keys == own.key) & (own.exact | _before(keys.shape, end)))
+        masks.append(mask.reshape(array.shape))
+    return masks
+
+
+def top_k_cuts(
+    arrays: Sequence[jax.Array], counts: Sequence[int | jax.Array], *, joint: bool = False
+) -> list[jax.Array]:
+    """The value that the k largest entries of every array, or of all together, lie strictly above.
+
+    Where the k-th and the next largest are equal, none of their equals lies above it: fewer than k
+    entries do.
+
+    Args:
+      arrays, counts, joint: as in :func:`top_k_masks`.
+
+    Returns:
+      One scalar per array, float32 or wider; -inf where everything stays.
+
+    >>> import jax.numpy as jnp
+    >>> x = jnp.array([3.0, 1.0, 2.0, 2.0])
+    >>> [int((x > top_k_cuts([x], [k])[0]).sum()) for k in (1, 2, 3, 4)]
+    [1, 1, 3, 4]
+    """
+    wanted = _wanted(arrays, counts, joint)
+    cut = find_cut(arrays, wanted, joint)
+    # Strictly above the key below a cut is at or above the cut.
+    values = from_keys(jnp.where(cut.exact, cut.key - 1, cut.key))
+    values = jnp.where(wanted == group_sizes(arrays, joint), -jnp.inf, values)
+    return per_array(values, arrays)
+
+
+class _Place(NamedTuple):
+    """A position in an array seen as rows: everything in earlier rows is before it."""
+
+    row: jax.Array
+    column: jax.Array
+
+
+def _wanted(arrays: Sequence[jax.Array], counts: Sequence[Any], joint: bool) -> jax.Array:
+    """k of every group, int32."""
+    totals = group_sizes(arrays, joint)
+    if len(counts) != len(totals):
+        raise ValueError(f"{len(totals)} groups of arrays but {len(counts)} counts")
+    if totals.max(initial=0) >= 2**31:
+        raise ValueError(f"{totals.max()} entries in one selection; at most 2**31 - 1")
+    k = jnp.stack([jnp.asarray(count, jnp.int32) for count in counts])
+    return jnp.clip(k, 0, totals.astype(np.int32))
+
+
+def _tie_ends(arrays: Sequence[jax.Array], cut: Cut, wanted: jax.Array, joint: bool) -> _Place:
+    """Up to where in each array the entries equal to the cut stay, so that exactly k do.
+
+    Lowest index first: whole rows, then the start of one. What is left of each array, a number per
+    row and a mark per column, is looked at together, which makes a much smaller program. Arrays are
+    not: those of one shape may lie on the devices in different ways.
+    """
+    keys = per_array(cut.key, arrays)
+    ties = [ordered_keys(as_rows(a)) == key for a, key in zip(arrays, keys, strict=True)]
+    in_rows = [jnp.sum(tied, axis=1, dtype=jnp.int32) for tied in ties]
+    needed = jnp.broadcast_to(wanted - cut.above, len(arrays))
+    if joint:
+        in_arrays = jnp.stack([jnp.sum(rows, dtype=jnp.int32) for rows in in_rows])
+        needed = jnp.clip(needed - (jnp.cumsum(in_arrays) - in_arrays), 0, in_arrays)
+    rows, rest = _together(_tie_row, in_rows, needed)
+    last = [
+        jnp.any(tied & (jax.lax.broadcasted_iota(jnp.int32, tied.shape, 0) == row), axis=0)
+        for tied, row in zip(ties, rows, strict=True)
+    ]
+    return _Place(rows, _together(_tie_column, last, rest))
+
+
+def _tie_row(in_rows: jax.Array, needed: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The row in which the last of ``needed`` ties lies, and how many of that row's are needed."""
+    so_far = jnp.cumsum(in_rows)
+    row = jnp.sum(so_far < needed, dtype=jnp.int32)
+    return row, needed - jnp.sum(jnp.where(so_far < needed, in_rows, 0), dtype=jnp.int32)
+
+
+def _tie_column(ties: jax.Array, needed: jax.Array) -> jax.Array:
+    """The column before which ``needed`` of a row's ties lie."""
+    so_far = jnp.cumsum(ties.astype(jnp.int32))
+    return jnp.sum(so_far < needed, dtype=jnp.int32) + (needed > 0).astype(jnp.int32)
+
+
+def _together(function: Any, vectors: Sequence[jax.Array], numbers: jax.Array) -> Any:
+    """``function(vector, number)`` of each pair, one call for all vectors of one length."""
+    members = _by_shape(vectors)
+    order = np.argsort(np.concatenate(members))
+    parts = [
+        jax.vmap(function)(jnp.stack([vectors[i] for i in m]), numbers[np.array(m)])
+        for m in members
+    ]
+    return jax.tree.map(lambda *found: jnp.concatenate(found)[order], *parts)
+
+
+def _by_shape(arrays: Sequence[jax.Array]) -> list[list[int]]:
+    """Positions of the arrays of each shape."""
+    positions: dict[tuple[int, ...], list[int]] = {}
+    for i, array in enumerate(arrays):
+        positions.setdefault(array.shape, []).append(i)
+    return list(positions.values())
+
+
+def _before(shape: tuple[int, ...], place: _Place) -> jax.Array:
+    row, column = (jax.lax.broadcasted_iota(jnp.int32, shape, axis) for axis in (0, 1))
+    return (row < place.row) | ((row == place.row) & (column < place.column))

@@ -1,0 +1,75 @@
+"""Number of entries that a density keeps, exact where float32 is not."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+
+class TracedDensity(NamedTuple):
+    """A density whose final value is traced too, as in runs of a sweep that differ in it.
+
+    ``int(final * size)`` needs float64, which a traced float32 cannot give, so that the counts of
+    the final density come from the host.
+
+    Attributes:
+      value: current density, a scalar.
+      final: density at the end of training, a scalar.
+      final_counts: ``int(final * size)`` by size, int32 scalars.
+    """
+
+    value: Any
+    final: Any
+    final_counts: dict[int, Any]
+
+
+Density = float | jax.Array | TracedDensity
+
+
+def num_kept(density: Density, size: int, *, final: float | None = None) -> int | jax.Array:
+    """``int(density * size)``, the number of entries that a density keeps.
+
+    A Python float gives the exact integer. A traced density is multiplied in its own precision; so
+    that float32 training ends on exactly the count that was asked for, a traced value equal to the
+    final density (rounded to its dtype) keeps the count of the Python float.
+
+    Args:
+      density: fraction to keep, in [0, 1].
+      size: number of entries.
+      final: final density, for a traced ``density``; a `TracedDensity` brings its own.
+
+    >>> num_kept(0.03, 3200), num_kept(0.29, 100)
+    (96, 28)
+    >>> import jax.numpy as jnp
+    >>> int(num_kept(jnp.float32(0.29), 100)), int(num_kept(jnp.float32(0.29), 100, final=0.29))
+    (29, 28)
+    """
+    if isinstance(density, float | int):
+        return int(density * size)
+    if isinstance(density, TracedDensity):
+        return jnp.where(
+            is_final(density), density.final_counts[size], _product(density.value, size)
+        )
+    if final is None:
+        return _product(density, size)
+    return jnp.where(is_final(density, final), int(final * size), _product(density, size))
+
+
+def is_final(density: Density, final: float | None = None) -> bool | jax.Array:
+    """Whether a density has reached its final value, in its own precision."""
+    if isinstance(density, TracedDensity):
+        value, last = density.value, density.final
+    else:
+        value, last = density, final
+    return value == jnp.asarray(last, jnp.result_type(value))
+
+
+def density_value(density: Density) -> float | jax.Array:
+    """The density itself, a scalar."""
+    return density.value if isinstance(density, TracedDensity) else density
+
+
+def _product(density: jax.Array, size: int) -> jax.Array:
+    return jnp.floor(density * size).astype(jnp.int32)

@@ -1,0 +1,1 @@
+"""Run folders: files, checkpoints, journals, and opening what is in them."""

@@ -1,0 +1,142 @@
+"""The two growing files of a run: `metrics.jsonl` and `timings.jsonl`."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+
+from mpjax.errors import InputError
+from mpjax.runs.board import Board
+from mpjax.runs.folder import RunDir, keep_until, read_lines
+
+
+def total_loss(metrics: Mapping[str, Any]) -> Any:
+    """What is minimised: the task's loss, and λ times the penalty where there is one.
+
+    >>> total_loss({"task_loss": 1.0, "lam": 10.0, "penalty": 0.5}), total_loss({"task_loss": 1.0})
+    (6.0, 1.0)
+    """
+    return metrics["task_loss"] + metrics.get("lam", 0) * metrics.get("penalty", 0)
+
+
+class Deferred:
+    """Metrics handed on one log line later, so that the loop does not wait for the device.
+
+    Args:
+      write: takes the step and its metrics, fetched to the host.
+    """
+
+    def __init__(self, write: Callable[[int, dict[str, Any]], None]) -> None:
+        self._write = write
+        self._waiting: tuple[int, Mapping[str, jax.Array]] | None = None
+
+    def put(self, step: int, metrics: Mapping[str, jax.Array]) -> None:
+        """Takes the metrics of a step that may still be running."""
+        self.flush()
+        self._waiting = step, metrics
+
+    def flush(self) -> None:
+        """Waits for the metrics taken last and hands them on."""
+        if self._waiting is None:
+            return
+        (step, metrics), self._waiting = self._waiting, None
+        self._write(step, jax.device_get(dict(metrics)))
+
+
+class Journal:
+    """Writes a run's metrics without making the loop wait for the device.
+
+    Making one drops the records beyond `start_step`.
+
+    Args:
+      batch_size: rows per step, for the throughput.
+      board: gets a copy of every value.
+      learning_rates: of the update made at a step, counted from 0, by name.
+      writes: whether anything is written; of several processes one does.
+    """
+
+    def __init__(
+        self,
+        run: RunDir,
+        start_step: int,
+        batch_size: int,
+        board: Board,
+        learning_rates: Callable[[int], Mapping[str, Any]] = lambda step: {},
+        writes: bool = True,
+    ) -> None:
+        self._files = (run.metrics, run.timings) if writes else ()
+        for path in self._files:
+            keep_until(path, start_step)
+        self._batch_size, self._board, self._rates = batch_size, board, learning_rates
+        self._step = start_step
+        self._deferred = Deferred(self.write)
+        self._clock = time.perf_counter()
+
+    def train(self, step: int, metrics: Mapping[str, jax.Array]) -> None:
+        """Metrics of a step that may still be running."""
+        self._deferred.put(step, {**metrics, **self._rates(step - 1)})
+
+    def flush(self) -> None:
+        """Waits for the metrics handed in last and writes them."""
+        self._deferred.flush()
+
+    def evaluation(self, step: int, score: Mapping[str, float]) -> None:
+        """Scores after a step."""
+        self._deferred.flush()
+        self._write(step, {"eval": dict(score)})
+
+    def sync(self) -> None:
+        """Makes all that was handed in outlive a crash; comes before the checkpoint of a step."""
+        self._deferred.flush()
+        for path in self._files:
+            with open(path, "a", encoding="utf-8") as file:
+                os.fsync(file.fileno())
+
+    def write(self, step: int, metrics: Mapping[str, Any]) -> None:
+        """Writes the metrics of a step, which are on the host.
+
+        Raises:
+          InputError: the loss is not finite; going on would train nothing.
+        """
+        values = {**metrics, "loss": total_loss(metrics)}
+        values = {name: float(values[name]) for name in sorted(values)}
+        if not math.isfinite(values["loss"]):
+            raise InputError(
+                f"the loss is {values['loss']} at step {step}: training diverged. "
+                "Lower --learning-rate or --score-learning-rate, or clip gradients with --clip 1"
+            )
+        self._write(step, values)
+
+    def _write(self, step: int, values: Mapping[str, Any]) -> None:
+        now = time.perf_counter()
+        seconds = now - self._clock
+        rate = (step - self._step) * self._batch_size / seconds
+        speed = {"rows_per_second": round(rate, 2)} if step > self._step else {}
+        timing = {"step": step, "seconds": round(seconds, 4), **speed}
+        for path, record in zip(self._files, ({"step": step, **values}, timing), strict=False):
+            _append(path, record)
+        scores = {f"eval/{name}": score for name, score in values.get("eval", {}).items()}
+        self._board.write(step, scores or {**values, **speed})
+        self._clock, self._step = now, step
+
+
+def last_score(run: RunDir) -> tuple[int, dict[str, float]] | None:
+    """Step and scores of the last evaluation in `metrics.jsonl`, or None."""
+    found = [(line["step"], line["eval"]) for line in read_lines(run.metrics) if "eval" in line]
+    return found[-1] if found else None
+
+
+def seconds(run: RunDir) -> float:
+    """Time that all sessions of a run together spent, evaluation and compilation included."""
+    return sum(line["seconds"] for line in read_lines(run.timings))
+
+
+def _append(path: Any, record: Mapping[str, Any]) -> None:
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(json.dumps(record) + "\n")

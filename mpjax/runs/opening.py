@@ -1,0 +1,58 @@
+"""Opening what a user calls a model: a run, a model folder, a packed model, a hub name."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import jax
+
+from mpjax import models
+from mpjax.config.recorded import is_run
+from mpjax.errors import InputError
+from mpjax.models import Model
+from mpjax.runs.folder import RunDir
+from mpjax.tasks.base import Task
+
+# The head of the model that serves each kind of task: a regression is a classifier of one output.
+MODEL_HEADS = {"classification": "classification", "regression": "classification", "qa": "qa",
+               "mlm": "mlm"}  # fmt: skip
+
+
+def model_folder(name: str | Path) -> Path:
+    """The model folder behind a run folder, a model folder or a hub name."""
+    if not is_run(name):
+        return models.local_folder(name)
+    run = RunDir(Path(name))
+    if not run.model.is_dir():
+        raise InputError(
+            f"the run in {name} is not finished, it has no model yet; "
+            "give its mpjax train command again to finish it"
+        )
+    return run.model
+
+
+def load_for_task(
+    folder: Path,
+    task: Task,
+    dtype: str,
+    seed: int,
+    *,
+    masked: bool = True,
+    threshold: float | None = None,
+) -> Model:
+    """The model of a folder with the head that a task needs, its parameters on the host.
+
+    A device gets its own shards of them, and no more, once it is known which those are.
+
+    Args:
+      masked: mask the weights of a training checkpoint, see `plain.load_plain`; else leave them
+        as they are, with the scores beside them.
+    """
+    labels = ("LABEL_0",) if task.head == "regression" else task.labels or None
+    head, options = MODEL_HEADS[task.head], {"labels": labels, "seed": seed, "dtype": dtype}
+    if masked:
+        model = models.load_plain(folder, head, threshold=threshold, **options)
+    else:
+        model = models.load_model(folder, head, keep_scores=True, **options)
+    return dataclasses.replace(model, params=jax.device_get(model.params))

@@ -1,0 +1,275 @@
+"""A whole accuracy-density curve at once: densities, λ, learning rates and seeds as one program.
+
+```
+OUTPUT/
+  members/NAME/   a run folder each, as `mpjax train` makes it, but for its checkpoints
+  checkpoints/    of the members that are training
+  result.json     a row per member
+  curve.png       score over density, where matplotlib is installed
+```
+
+A member finished once is not trained again, so that a sweep goes on where it stopped and can be
+widened by more values.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import itertools
+import math
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from mpjax import tasks
+from mpjax.config.checks import option
+from mpjax.config.resolve import resolve
+from mpjax.config.train import TrainConfig
+from mpjax.errors import InputError
+from mpjax.files import read_object, write_json
+from mpjax.log import log
+from mpjax.runs import folder, provenance
+from mpjax.runs.board import Board
+from mpjax.runs.checkpoints import Checkpoints
+from mpjax.runs.folder import RunDir
+from mpjax.runs.journal import Deferred, Journal, total_loss
+from mpjax.runs.signals import StopRequests
+from mpjax.sweep.placement import place_members
+from mpjax.sweep.population import (
+    Population,
+    host_hyperparameters,
+    make_population,
+    stack,
+)
+from mpjax.training.evaluate import score_dev
+from mpjax.training.job import Inputs, Job
+from mpjax.training.loop import Program, Span, run_steps
+from mpjax.training.predict import make_predict
+from mpjax.training.prepare import assemble, read_inputs
+from mpjax.training.state import TrainState
+from mpjax.training.train import finish, with_answers
+
+Axes = Mapping[str, Sequence[Any]]  # field of TrainConfig -> its values
+
+
+def sweep(
+    base: TrainConfig,
+    axes: Axes,
+    *,
+    devices: int | None = None,
+    members_at_once: int | None = None,
+    memory: float | None = None,
+) -> list[dict[str, Any]]:
+    """Trains every combination of the values, each as `mpjax train` would; a row for each.
+
+    Args:
+      base: everything else; `output` is the folder of the sweep.
+      axes: values by field: density, final_lambda, learning_rate, score_learning_rate, seed.
+      devices: lay the members over the first N only.
+      members_at_once: train so many together, and then the next ones.
+      memory: bytes that may be used, instead of what is free.
+
+    Raises:
+      InputError: a mistake in any member's options, or members whose state does not fit.
+    """
+    if base.output:
+        base = dataclasses.replace(base, output=os.path.abspath(os.path.expanduser(base.output)))
+    configs = member_configs(base, axes)
+    _check_output(Path(base.output))
+    runs = {name: folder.check(config) for name, config in configs.items()}
+    waiting = [name for name, run in runs.items() if run.read_result() is None]
+    if waiting:
+        jobs = _prepare({name: configs[name] for name in waiting})
+        # A last group that was stopped must be as large again, to go on from its checkpoint.
+        together = len(waiting) if members_at_once is None else min(members_at_once, len(runs))
+        chosen = place_members(jobs[waiting[0]], together, devices, memory)
+        population = make_population(jobs[waiting[0]], chosen.devices)
+        for name in waiting:
+            folder.create(runs[name], configs[name], jobs[name].derived)
+        log.info(
+            "%d members x %d steps, %d at a time, on %d device(s)", len(waiting),
+            jobs[waiting[0]].length.total_steps, chosen.members, len(chosen.devices),
+        )  # fmt: skip
+        for some in _chunks(waiting, chosen.members):
+            group = _Group(Path(base.output), [(jobs[n], runs[n]) for n in some], chosen.members)
+            _train(population, group)
+        shutil.rmtree(Path(base.output) / "checkpoints")
+    rows = [
+        {"member": name, **{field: getattr(configs[name], field) for field in axes},
+         **read_object(runs[name].result)}
+        for name in configs
+    ]  # fmt: skip
+    write_json(Path(base.output) / "result.json", {"axes": list(axes), "members": rows})
+    return rows
+
+
+def member_configs(base: TrainConfig, axes: Axes) -> dict[str, TrainConfig]:
+    """The resolved config of every member by its name.
+
+    Batches of several seeds differ in length and are padded alike. Only the loss over positions of
+    a question answerer sees padding: there, all are padded to `max_length`, alone as together.
+    """
+    for field, values in axes.items():
+        if len(set(values)) != len(values) or not values:
+            raise InputError(f"{option(field)} lists {values}; give every value once")
+    several = len(axes.get("seed", ())) > 1
+    configs = {}
+    for values in itertools.product(*axes.values()):
+        point = dict(zip(axes, values, strict=True))
+        name = "-".join(f"{field}-{value}" for field, value in point.items()) or "single"
+        place = str(Path(base.output) / "members" / name) if base.output else ""
+        changes: dict[str, Any] = {**point, "output": place, "devices": 1}
+        config = resolve(dataclasses.replace(base, **changes))
+        single = config.single_length or (several and tasks.get(config.task).head == "qa")
+        configs[name] = dataclasses.replace(config, single_length=single)
+    return configs
+
+
+@dataclasses.dataclass(frozen=True)
+class _Group:
+    """Members that train together; the program's other places are filled with the last one."""
+
+    output: Path
+    members: list[tuple[Job, RunDir]]
+    size: int
+
+    @property
+    def jobs(self) -> list[Job]:
+        jobs = [job for job, _ in self.members]
+        return jobs + jobs[-1:] * (self.size - len(jobs))
+
+    @property
+    def checkpoints(self) -> Path:
+        names = "\n".join([str(self.size), *(run.path.name for _, run in self.members)])
+        return self.output / "checkpoints" / hashlib.sha256(names.encode()).hexdigest()[:16]
+
+
+def _train(population: Population, group: _Group) -> None:
+    """Trains the members of a group to their end and writes their models and results."""
+    job, total = group.jobs[0], group.jobs[0].length.total_steps
+    place = functools.partial(jax.device_put, device=population.sharding)
+    values = place(stack([host_hyperparameters(job) for job in group.jobs]))
+    seeds = place(np.asarray([job.seed for job in group.jobs], np.uint32))
+    params = place(stack([job.inputs.model.params for job in group.jobs]))
+    state = population.create(seeds, values, params)
+    predict = make_predict(job.inputs.model.module)
+
+    def score(state: TrainState) -> list[dict[str, float]]:
+        params = population.finalize(values, state)
+        return [
+            score_dev(predict, _member(params, i), job.inputs.dev, job.eval_batch)
+            for i, (job, _) in enumerate(group.members)
+        ]
+
+    program = Program(
+        batch=lambda step: place(_batch(group.jobs, step)),
+        step=functools.partial(population.step, values),
+        measure=functools.partial(population.measure, values),
+        score=score,
+    )
+    with ExitStack() as scope:
+        checkpoints = scope.enter_context(Checkpoints(group.checkpoints))
+        stop = scope.enter_context(StopRequests())
+        state = checkpoints.restore(state)
+        start = checkpoints.latest()
+        if start:
+            log.warning("continuing %d members from step %d", len(group.members), start)
+        journals = _Journals(group, start, scope)
+        span = Span(start, total, f"{job.label} x {len(group.members)}", group.output)
+        state = run_steps(
+            program, state, span, job.cadence, journals, checkpoints, lambda: stop.signal or 0
+        )
+    params = population.finalize(values, state)
+    for i, (job, run) in enumerate(group.members):
+        if i in journals.diverged:
+            diverged = {"task": job.inputs.task.name, "diverged": journals.diverged[i]}
+            write_json(run.result, diverged)
+        else:
+            finish(job, run, _member(params, i))
+
+
+def _batch(jobs: Sequence[Job], step: int) -> Any:
+    """The members' batches of a step, of one length: the longest that one of them needs.
+
+    Padding is masked, so that it changes nothing but which random numbers dropout draws.
+    """
+    batches = [job.inputs.batches for job in jobs]
+    length = max(each.length(step) for each in batches)
+    return stack([each.batch(step, length=length) for each in batches])
+
+
+class _Journals:
+    """One journal per member; a member whose loss is not finite any more stops writing."""
+
+    def __init__(self, group: _Group, start: int, scope: ExitStack) -> None:
+        self.diverged: dict[int, int] = {}  # member -> step
+        self._journals: list[Journal] = []
+        for job, run in group.members:
+            provenance.record(run, start)
+            board = scope.enter_context(Board(None, start))
+            batch_size = job.inputs.batches.batch_size
+            self._journals.append(Journal(run, start, batch_size, board, job.learning_rates))
+        self._deferred = Deferred(self._write)
+
+    def train(self, step: int, metrics: Mapping[str, jax.Array]) -> None:
+        self._deferred.put(step, metrics)
+
+    def _write(self, step: int, metrics: Mapping[str, Any]) -> None:
+        for i, journal in enumerate(self._journals):
+            values = {name: array[i] for name, array in metrics.items()}
+            if not math.isfinite(total_loss(values)):
+                self.diverged.setdefault(i, step)
+            if i not in self.diverged:
+                journal.train(step, values)
+                journal.flush()
+
+    def evaluation(self, step: int, score: Sequence[Mapping[str, float]]) -> None:
+        self._deferred.flush()
+        for i, journal in enumerate(self._journals):
+            if i not in self.diverged:
+                journal.evaluation(step, score[i])
+
+    def sync(self) -> None:
+        self._deferred.flush()
+        for journal in self._journals:
+            journal.sync()
+
+
+def _prepare(configs: Mapping[str, TrainConfig]) -> dict[str, Job]:
+    """The job of every member; those of one seed share data and parameters."""
+    by_seed: dict[int, Inputs] = {}
+    jobs = {}
+    for name, config in configs.items():
+        if config.seed not in by_seed:
+            by_seed[config.seed] = with_answers(assemble(config, read_inputs(config))).inputs
+        jobs[name] = assemble(config, by_seed[config.seed])
+    return jobs
+
+
+def _check_output(output: Path) -> None:
+    if output.is_file():
+        raise InputError(f"--output {output} is a file; give a folder for the sweep")
+    if output.is_dir() and any(output.iterdir()) and not (output / "members").is_dir():
+        raise InputError(f"--output {output} is not empty and not a sweep; choose another folder")
+
+
+def _chunks(names: Sequence[str], size: int) -> list[Sequence[str]]:
+    return [names[i : i + size] for i in range(0, len(names), size)]
+
+
+@jax.jit
+def _slice(tree: Any, i: jax.Array) -> Any:
+    return jax.tree.map(lambda leaf: leaf[i], tree)
+
+
+def _member(tree: Any, i: int) -> Any:
+    """One member's arrays, on one device."""
+    return jax.device_put(_slice(tree, i), jax.local_devices()[0])

@@ -1,0 +1,1 @@
+"""GLUE: sentences and sentence pairs, classes or a similarity."""

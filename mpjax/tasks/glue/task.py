@@ -1,0 +1,195 @@
+"""The tasks of GLUE (Wang et al. 2018): one or two sentences, a class or a similarity."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mpjax.errors import InputError
+from mpjax.tasks import hub
+from mpjax.tasks import reading as files
+from mpjax.tasks.base import Data, Encoded, PredictingTask, Row, check_split
+from mpjax.tasks.features import encode_texts
+from mpjax.tasks.glue import files as glue_files
+from mpjax.tasks.glue import metrics
+
+if TYPE_CHECKING:
+    from mpjax.tasks.base import Tokenizer
+
+HUB = "nyu-mll/glue"
+Names = tuple[str, ...]  # one column: its name on the hub first, then its names in official files
+
+
+@dataclass(frozen=True)
+class GlueTask(PredictingTask):
+    """A GLUE task: columns of its files, and which scores it reports.
+
+    Rows carry the hub's column names and ``label`` (class number, or float for regression), and
+    ``part`` (``matched`` / ``mismatched``) where the dev set has parts.
+    """
+
+    folder: str = ""  # in the official archive
+    texts: tuple[Names, ...] = (("sentence",),)
+    label: Names = ("label",)
+    header: Names | None = None  # columns of a tsv that has no header line
+    scores: tuple[str, ...] = ("accuracy",)  # functions of `metrics`, the primary one first
+    parts: tuple[str, ...] = ()  # of the dev set; scores of the first part bear plain names
+    named: bool = False  # submissions hold the names of the classes, not their numbers
+    broken: float = 0.0  # share of lines known to be cut in two in the official file
+
+    def read(self, data: Data, split: str) -> list[Row]:
+        check_split(split)
+        parts = self.parts if split == "dev" else ()
+        if hub.wanted(data):
+            rows = [
+                row
+                for part in parts or ("",)
+                for row in self._from_hub("_".join(filter(None, (_hub_split(split), part))), part)
+            ]
+        else:
+            rows = [
+                row
+                for path, part in self._paths(Path(str(data)), split, parts)
+                for row in self._from_file(path, part)
+            ]
+        return rows
+
+    def encode(self, rows: Sequence[Row], tokenizer: Tokenizer, max_length: int) -> Encoded:
+        first, *second = ([row[names[0]] for row in rows] for names in self.texts)
+        arrays, lengths = encode_texts(first, second[0] if second else None, tokenizer, max_length)
+        dtype = np.float32 if self.head == "regression" else np.int32
+        arrays["labels"] = np.array([row["label"] for row in rows], dtype)
+        return Encoded(arrays, lengths)
+
+    def score(self, rows: Sequence[Row], encoded: Encoded, logits: np.ndarray) -> dict[str, float]:
+        return self.score_predictions(rows, self._guesses(logits))
+
+    def ids(self, rows: Sequence[Row]) -> list[int]:
+        return list(range(len(rows)))
+
+    def read_predictions(self, path: Path) -> dict[int, float]:
+        return {
+            index: self._value(record[glue_files.PREDICTION], where)
+            for index, record, where in glue_files.read_predictions(path)
+        }
+
+    def write_predictions(
+        self, path: Path, rows: Sequence[Row], encoded: Encoded, logits: np.ndarray
+    ) -> dict[int, float]:
+        guesses = self._guesses(logits)
+        said = {i: self.labels[int(guess)] for i, guess in guesses.items()} if self.named else {}
+        glue_files.write_predictions(path, said or guesses)
+        return guesses
+
+    def score_predictions(
+        self, rows: Sequence[Row], predictions: Mapping[int, float]
+    ) -> dict[str, float]:
+        gold = np.array([row["label"] for row in rows])
+        guess = np.array([predictions[i] for i in self.ids(rows)])
+        part = np.array([row.get("part", "") for row in rows])
+        found = [name for name in self.parts if np.any(part == name)]
+        if len(found) < 2:
+            return {name: getattr(metrics, name)(guess, gold) for name in self.scores}
+        return {
+            name + ("" if one == found[0] else f"_{one}"): getattr(metrics, name)(
+                guess[part == one], gold[part == one]
+            )
+            for one in found
+            for name in self.scores
+        }
+
+    def _paths(self, data: Path, split: str, parts: Names) -> Iterator[tuple[Path, str]]:
+        stems = ("train",) if split == "train" else ("dev", "validation")
+        for i, part in enumerate(parts or ("",)):
+            names = [
+                f"{stem}{'_' * bool(part)}{part}.{kind}"
+                for stem in stems
+                for kind in ("tsv", "jsonl")
+            ]
+            if i and (data.is_file() or not _exists(data, self._folders, names)):
+                continue  # the first part alone will do
+            yield files.find(data, self._folders, names), part
+
+    @property
+    def _folders(self) -> Names:
+        return (self.folder, self.name)
+
+    def _from_file(self, path: Path, part: str) -> list[Row]:
+        records: Iterator[tuple[int, dict[str, Any]]]
+        if path.suffix in (".jsonl", ".json"):
+            records = files.json_lines(path)
+        else:
+            records = files.tsv(path, self.header, self.broken)
+        rows = [self._row(record, f"{path} line {number}", part) for number, record in records]
+        if not rows:
+            raise InputError(f"{path}: no rows; it is empty")
+        return rows
+
+    def _from_hub(self, split: str, part: str) -> list[Row]:
+        records = hub.rows(HUB, self.name, split)
+        return [
+            self._row(record, f"{HUB} {self.name} {split} row {i}", part)
+            for i, record in enumerate(records)
+        ]
+
+    def _row(self, record: dict[str, Any], where: str, part: str) -> Row:
+        row: Row = {}
+        for names in self.texts:
+            text = _column(record, names, where)
+            if not isinstance(text, str):
+                raise InputError(f"{where}: {names[0]} should be text, found {text!r}")
+            row[names[0]] = text
+        value = _column(record, self.label, where)
+        row["label"] = self._value(value, where)
+        if part:
+            row["part"] = part
+        return row
+
+    def _guesses(self, logits: np.ndarray) -> dict[int, float]:
+        guess = logits[:, 0] if self.head == "regression" else np.argmax(logits, axis=-1)
+        return dict(enumerate(guess.tolist()))
+
+    def _value(self, value: Any, where: str) -> float:
+        """A label as a number: that of its class, or itself for regression."""
+        return (
+            self._number(value, where) if self.head == "regression" else self._class(value, where)
+        )
+
+    def _class(self, value: Any, where: str) -> int:
+        if isinstance(value, str) and value.strip() in self.labels:
+            return self.labels.index(value.strip())
+        for number in range(len(self.labels)):
+            if str(value).strip() == str(number):
+                return number
+        known = ", ".join(f"{i} or {name}" for i, name in enumerate(self.labels))
+        raise InputError(f"{where}: unknown label {value!r}; the labels of {self.name} are {known}")
+
+    def _number(self, value: Any, where: str) -> float:
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            number = float("nan")
+        if isinstance(value, bool) or not np.isfinite(number):
+            raise InputError(f"{where}: the label of {self.name} is a number, found {value!r}")
+        return number
+
+
+def _hub_split(split: str) -> str:
+    return "validation" if split == "dev" else split
+
+
+def _exists(data: Path, folders: Sequence[str], names: Sequence[str]) -> bool:
+    return any((f / n).is_file() for f in (data, *(data / x for x in folders)) for n in names)
+
+
+def _column(record: dict[str, Any], names: Sequence[str], where: str) -> Any:
+    for name in names:
+        if name in record:
+            return record[name]
+    raise InputError(
+        f"{where}: no column {' or '.join(names)}; the columns are {', '.join(record) or 'none'}"
+    )

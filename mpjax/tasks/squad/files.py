@@ -1,0 +1,125 @@
+"""Reading SQuAD files, v1.1 and v2.0, and writing predictions as the official tools expect."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mpjax.errors import InputError
+from mpjax.files import read_json
+from mpjax.tasks.base import Row
+
+
+def read(path: Path, may_be_empty: bool) -> list[Row]:
+    """Questions of an official json file, in its order, in the hub's layout.
+
+    A row is ``{"id", "title", "context", "question", "answers": {"text": [...],
+    "answer_start": [...]}}``; without answers (v2, if `may_be_empty`) both lists are empty.
+    """
+    document = read_json(path)
+    rows: list[Row] = []
+    seen: set[str] = set()
+    for a, article in enumerate(_list(document, "data", f"{path}")):
+        place = f"{path} article {a}"
+        if isinstance(article, dict) and "title" in article:
+            place += f" ({str(article['title'])!r})"
+        for p, paragraph in enumerate(_list(article, "paragraphs", place)):
+            where = f"{place} paragraph {p}"
+            context = _text(paragraph, "context", where)
+            for q, qa in enumerate(_list(paragraph, "qas", where)):
+                known = qa.get("id") if isinstance(qa, dict) else None
+                here = f"{where} question {q if known is None else known}"
+                identity = _text(qa, "id", here)
+                if identity in seen:
+                    raise InputError(f"{here}: this id is used twice")
+                seen.add(identity)
+                row = {
+                    "id": identity,
+                    "title": str(article.get("title", "")),
+                    "context": context,
+                    "question": _text(qa, "question", here),
+                    "answers": _answers(qa, context, here),
+                }
+                check_answers(row, here, may_be_empty)
+                rows.append(row)
+    if not rows:
+        raise InputError(f"{path}: no questions in it")
+    return rows
+
+
+def check_answers(row: Row, where: str, may_be_empty: bool) -> None:
+    """`InputError` unless every answer stands in the context where it says, and there is one."""
+    answers = row["answers"]
+    if not answers["text"] and not may_be_empty:
+        raise InputError(f"{where}: no answer; if questions may have none, use --task squad_v2")
+    for text, start in zip(answers["text"], answers["answer_start"], strict=True):
+        found = row["context"][start : start + len(text)] if start >= 0 else ""
+        if not text or found != text:
+            raise InputError(
+                f"{where}: the answer {text!r} is not at character {start} of the context, "
+                f"which has {found!r} there"
+            )
+
+
+def write_predictions(
+    path: Path,
+    predictions: Mapping[str, str],
+    nbest: Mapping[str, Sequence[Mapping[str, Any]]],
+    null_odds: Mapping[str, float] | None = None,
+) -> None:
+    """Write `path`, beside it ``nbest_…`` and, for v2, ``null_odds_…`` of the same name."""
+    contents: dict[str, Any] = {path.name: predictions, f"nbest_{path.name}": nbest}
+    if null_odds is not None:
+        contents[f"null_odds_{path.name}"] = null_odds
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for name, content in contents.items():
+        text = json.dumps(content, indent=2, ensure_ascii=False)
+        path.with_name(name).write_text(text + "\n", encoding="utf-8")
+
+
+def read_predictions(path: Path) -> dict[str, str]:
+    """A ``predictions.json``: question id to answer text, empty for no answer."""
+    document = read_json(path)
+    if not isinstance(document, dict):
+        raise InputError(
+            f"{path}: expected an object of question id to answer text, "
+            f"found {type(document).__name__}; give the predictions.json of the official tools"
+        )
+    for identity, text in document.items():
+        if not isinstance(text, str):
+            raise InputError(
+                f"{path} question {identity}: the answer is not text: {str(text)[:40]!r}; "
+                'every question has one answer, "" for none'
+            )
+    return document
+
+
+def _answers(qa: dict[str, Any], context: str, where: str) -> dict[str, list[Any]]:
+    texts, starts = [], []
+    for answer in _list(qa, "answers", where):
+        texts.append(_text(answer, "text", where))
+        start = answer.get("answer_start")
+        if not isinstance(start, int) or isinstance(start, bool):
+            raise InputError(f"{where}: answer_start should be a whole number, found {start!r}")
+        starts.append(start)
+    return {"text": texts, "answer_start": starts}
+
+
+def _list(record: Any, name: str, where: str) -> list[Any]:
+    return _get(record, name, list, "a list", where)
+
+
+def _text(record: Any, name: str, where: str) -> str:
+    return _get(record, name, str, "text", where)
+
+
+def _get(record: Any, name: str, kind: type, said: str, where: str) -> Any:
+    if not isinstance(record, dict):
+        raise InputError(f"{where}: expected an object with {name!r}, found {str(record)[:40]!r}")
+    if name not in record:
+        raise InputError(f"{where}: no {name!r}; the keys are {', '.join(record) or 'none'}")
+    if not isinstance(record[name], kind):
+        raise InputError(f"{where}: {name!r} should be {said}, found {str(record[name])[:40]!r}")
+    return record[name]

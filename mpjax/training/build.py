@@ -1,0 +1,102 @@
+"""Finished parts of a run from its config: pruning, optimiser, loss, learning rates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import optax
+
+from mpjax import models
+from mpjax.config.length import RunLength
+from mpjax.config.resolve import config_rule
+from mpjax.config.train import TrainConfig
+from mpjax.optim import Hyperparameters, OptimizerConfig, hold_zeros, make_optimizer
+from mpjax.pruning import Pruning, Tree, linear_warmup_decay
+from mpjax.training.losses import Loss, distillation_loss, task_loss
+
+
+def make_pruning(config: TrainConfig, head_size: int) -> Pruning | None:
+    """Pruning of a resolved config on a model with heads of this size; None for dense.
+
+    Raises:
+      InputError: a structure that is unknown.
+    """
+    rule = config_rule(config)
+    if rule is None:
+        return None
+    structure = models.parse_structure(
+        config.structure,
+        head_size,
+        lambda_attention=config.lambda_attention,
+        lambda_ffn=config.lambda_ffn,
+    )
+    return Pruning(rule, models.PRUNABLE, structure)
+
+
+def optimizer_config(config: TrainConfig, length: RunLength) -> OptimizerConfig:
+    """Hyperparameters of a resolved config for a run of this length."""
+    return OptimizerConfig(
+        learning_rate=config.learning_rate,
+        score_learning_rate=_or_zero(config.score_learning_rate),
+        weight_decay=config.weight_decay,
+        max_grad_norm=config.clip or math.inf,  # 0 = no clipping
+        warmup_steps=length.warmup_steps,
+        initial_warmup=config.initial_warmup,
+        final_warmup=config.final_warmup,
+        final_lambda=_or_zero(config.final_lambda),
+        first_step=config.first_step,
+        frozen="" if config.train_embeddings else models.FROZEN,
+    )
+
+
+def make_optimizers(
+    config: TrainConfig, pruning: Pruning | None, length: RunLength, held: Tree | None = None
+) -> Callable[[Hyperparameters | None], optax.GradientTransformation]:
+    """The optax chain of a run as a function of its hyperparameters, None = those of the config.
+
+    Args:
+      held: masks outside of which weights stay zero.
+    """
+    settings = optimizer_config(config, length)
+
+    def optimizer(hyperparameters: Hyperparameters | None) -> optax.GradientTransformation:
+        tx = make_optimizer(settings, pruning, length.total_steps, hyperparameters)
+        return tx if held is None else optax.chain(hold_zeros(held), tx)
+
+    return optimizer
+
+
+def make_learning_rates(
+    config: TrainConfig, length: RunLength
+) -> Callable[[int], Mapping[str, Any]]:
+    """Learning rates applied at update ``step``, counted from 0, by name."""
+    schedule = linear_warmup_decay(1.0, length.total_steps, length.warmup_steps)
+
+    def learning_rates(step: int) -> dict[str, Any]:
+        rate = schedule(step)
+        rates = {"learning_rate": rate * config.learning_rate}
+        if config.score_learning_rate:
+            rates["score_learning_rate"] = rate * config.score_learning_rate
+        return rates
+
+    return learning_rates
+
+
+def make_loss(config: TrainConfig, head: str) -> Loss:
+    """The task's loss, or with a teacher the distilled one."""
+    if config.teacher is None:
+        return task_loss(head)
+    assert config.temperature is not None
+    assert config.alpha_ce is not None and config.alpha_distil is not None
+    return distillation_loss(
+        head,
+        temperature=config.temperature,
+        alpha_ce=config.alpha_ce,
+        alpha_distil=config.alpha_distil,
+    )
+
+
+def _or_zero(value: float | None) -> float:
+    return 0.0 if value is None else value

@@ -1,0 +1,236 @@
+"""From a config to a job, with every mistake found on the way.
+
+Nothing is written and nothing is compiled here: what goes wrong, goes wrong before the run exists.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from mpjax import models, tasks
+from mpjax.config.length import run_length
+from mpjax.config.train import TrainConfig
+from mpjax.errors import InputError
+from mpjax.log import log
+from mpjax.models import Model
+from mpjax.parallel.mesh import batch_parts, choose_mesh
+from mpjax.pruning import Pruning, Tree, flatten, select
+from mpjax.pruning.published import RULE_OF
+from mpjax.runs.cache import cache_folder
+from mpjax.runs.opening import load_for_task, model_folder
+from mpjax.tasks import cache as data_cache
+from mpjax.tasks.base import Encoded, Row, Task
+from mpjax.tasks.batches import Batches
+from mpjax.tasks.masking import MaskedBatches
+from mpjax.training.build import (
+    make_learning_rates,
+    make_loss,
+    make_optimizers,
+    make_pruning,
+    optimizer_config,
+)
+from mpjax.training.filling import fill
+from mpjax.training.job import Cadence, DevSet, Inputs, Job, Lengths
+from mpjax.training.state import ScoreInit
+from mpjax.training.teacher import Teacher, prepare_teacher
+
+NOTED_ROWS = 20_000  # more take long enough to tokenize for a note
+
+
+def prepare(config: TrainConfig) -> Job:
+    """Reads data and model of a resolved config, and makes everything that its run needs.
+
+    Raises:
+      InputError: a file, record, label, model folder or option that is wrong, or sizes that do
+        not fit together.
+    """
+    return assemble(config, read_inputs(config))
+
+
+def read_inputs(config: TrainConfig) -> Inputs:
+    """Data, model and teacher of a resolved config; errors as in `prepare`."""
+    mesh = choose_mesh(config)
+    task = tasks.get(config.task)
+    folder = model_folder(config.model) if config.fill_from else models.local_folder(config.model)
+    rows = limited(task.read(config.data, "train"), config.limit_train)
+    dev_rows = task.read(config.data, "dev")[: config.limit_eval]
+    tokenizer = models.load_tokenizer(folder)
+    if len(rows) > NOTED_ROWS:
+        log.info("tokenizing %d training and %d dev rows", len(rows), len(dev_rows))
+    encoded = encode(task, rows, tokenizer, config.max_length, config.cache)
+    dev_encoded = encode(task, dev_rows, tokenizer, config.max_length, config.cache)
+    if config.batch_size > len(encoded):
+        raise InputError(
+            f"--batch-size {config.batch_size} is more than the {len(encoded)} training rows; "
+            "lower it"
+        )
+    buckets = () if config.single_length else None
+    batches = make_batches(task, encoded, tokenizer, config, buckets)
+    dev = DevSet(task, dev_rows, dev_encoded, buckets)
+    run_length(config, batches.steps_per_epoch)  # refuses warm-ups that do not fit
+    model = load_for_task(folder, task, config.dtype, config.seed, masked=False)
+    held = None
+    if config.fill_from:
+        model, held = fill(Path(config.fill_from), model)
+    model = as_computed(model, config)
+    for part in (encoded, dev.encoded):
+        check_fits(model, part)
+    teacher = _read_teacher(config, task, rows, encoded, tokenizer) if config.teacher else None
+    check_trainable(model)
+    pruning = make_pruning(config, model.config.head_size)
+    scores = starting_scores(model, config, pruning)
+    return Inputs(task, model, batches, dev, mesh, held, teacher, scores)
+
+
+def assemble(config: TrainConfig, inputs: Inputs) -> Job:
+    """The job of a resolved config on inputs that were read for it, or for one that differs from it
+    in hyperparameters only."""
+    length = run_length(config, inputs.batches.steps_per_epoch)
+    pruning = make_pruning(config, inputs.model.config.head_size)
+    parts = batch_parts(inputs.mesh)
+    return Job(
+        inputs=inputs,
+        method=config.method,
+        pruning=pruning,
+        optimizer=make_optimizers(config, pruning, length, inputs.held),
+        hyperparameters=optimizer_config(config, length).hyperparameters(),
+        learning_rates=make_learning_rates(config, length),
+        loss=make_loss(config, inputs.task.head),
+        length=length,
+        cadence=Cadence(config.log_every, config.eval_every, config.checkpoint_every),
+        seed=config.seed,
+        score_init=ScoreInit(config.mask_init, config.mask_scale),
+        accumulate=config.accumulate,
+        eval_batch=-(-config.eval_batch_size // parts)
+        * parts,  # a multiple of what the mesh splits
+        cache=cache_folder(config.cache),
+        tensorboard=config.tensorboard,
+    )
+
+
+def _read_teacher(
+    config: TrainConfig, task: Task, rows: Sequence[Row], encoded: Encoded, tokenizer: Any
+) -> Teacher:
+    source = model_folder(str(config.teacher))
+    model = load_for_task(source, task, config.dtype, config.seed)
+    own = models.load_tokenizer(source)
+    teacher = prepare_teacher(model, own, tokenizer, task, rows, encoded)
+    check_fits(teacher.model, teacher.encoded)
+    return teacher
+
+
+def as_computed(model: Model, config: TrainConfig) -> Model:
+    """The model with `--remat` and `--scan-layers`, refused where its layers cannot be scanned."""
+    how: dict[str, Any] = {"remat": config.remat, "scan_layers": config.scan_layers}
+    module = model.module.clone(**how)
+    if config.scan_layers:
+        jax.eval_shape(module.apply, {"params": model.params}, np.ones((1, 1), np.int32))
+    return dataclasses.replace(model, module=module)
+
+
+def make_batches(
+    task: Task, encoded: Encoded, tokenizer: Any, config: TrainConfig, lengths: Lengths
+) -> Batches:
+    """Training batches; those of masked language modelling hide other words in every step."""
+    if task.head != "mlm":
+        return Batches(encoded, config.batch_size, config.seed, lengths)
+    return MaskedBatches(
+        encoded,
+        config.batch_size,
+        config.seed,
+        lengths,
+        special=tokenizer.all_special_ids,
+        mask_id=tokenizer.mask_token_id,
+        vocab_size=len(tokenizer),
+        share=getattr(task, "mask_share", 0.15),
+    )
+
+
+def limited(rows: Sequence[Row], limit: int | None) -> list[Row]:
+    """The first `limit` rows after ``random.Random(0).shuffle``; all in file order without one."""
+    chosen = list(rows)
+    if limit is not None and limit < len(chosen):
+        random.Random(0).shuffle(chosen)
+        del chosen[limit:]
+    return chosen
+
+
+def encode(
+    task: Task, rows: Sequence[Row], tokenizer: Any, max_length: int, cache: str | None
+) -> Encoded:
+    """Rows as arrays, from the cache if they were encoded before."""
+    folder = cache_folder(cache)
+    return data_cache.encode(task, rows, tokenizer, max_length, folder and folder / "data")
+
+
+def check_fits(model: Model, encoded: Encoded) -> None:
+    """`InputError` where arrays ask for entries that the model's tables do not have.
+
+    A look-up beyond a table would not fail in jax: it takes the last row.
+    """
+    config = model.config
+    if encoded.width > config.max_length:
+        raise InputError(
+            f"--max-length {encoded.width} is more than the {config.max_length} positions for "
+            f"tokens of the model in {model.folder}; lower it"
+        )
+    sizes = {"input_ids": ("vocab_size", config.vocab_size)}
+    if config.token_types > 1:  # else the model takes no notice of them
+        sizes["token_type_ids"] = ("type_vocab_size", config.token_types)
+    for name, (key, size) in sizes.items():
+        largest = int(encoded.arrays[name].max(initial=0))
+        if largest >= size:
+            raise InputError(
+                f"the tokenizer of {model.folder} makes {name} up to {largest}, but {key} of its "
+                f"config.json is {size}; tokenizer and model do not belong together"
+            )
+
+
+def check_trainable(model: Model) -> None:
+    """`InputError` for empty matrices: no rule can choose in them, and no checkpoint holds them."""
+    c = model.config
+    if not all(c.heads(i) and c.units(i) for i in range(c.num_hidden_layers)):
+        raise InputError(
+            f"{model.folder} has layers without heads or FFN units and cannot be trained further; "
+            "train the model that it was shrunk from, or the dense one that mpjax export makes"
+        )
+
+
+def starting_scores(model: Model, config: TrainConfig, pruning: Pruning | None) -> Tree | None:
+    """The scores that a run starts from: those of the training checkpoint that is its model.
+
+    Raises:
+      InputError: a checkpoint of another method or structure, or a structure that does not divide
+        the kernels.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    if pruning is not None:
+        groups = pruning.structure.groups(select(model.params, pruning.where))
+        shapes = {group.path: group.shape for group in groups}
+    if model.scored is None:
+        return None
+    method, scores = model.scored.method, model.scored.scores
+    if RULE_OF[method] != config.method:
+        raise InputError(
+            f"--model {config.model} is a training checkpoint of pruning_method {method}, which "
+            f"--method {RULE_OF[method]} continues, not {config.method}; to start anew from its "
+            "masked weights, give what mpjax export makes of it"
+        )
+    if not scores:
+        return None
+    found = {path: leaf.shape for path, leaf in flatten(scores).items()}
+    if found != shapes:
+        path = next((path for path in found if found[path] != shapes.get(path)), "")
+        raise InputError(
+            f"--model {config.model} holds scores of other blocks than --structure "
+            f"{config.structure} has: {path} is {found.get(path)} there, not {shapes.get(path)}"
+        )
+    log.info("starting from the scores of %s", config.model)
+    return scores

@@ -1,0 +1,156 @@
+"""`mpjax train`: one run from its config to a finished folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from contextlib import ExitStack
+from typing import Any
+
+import jax
+
+from mpjax import models, report
+from mpjax.config.recorded import as_dict
+from mpjax.config.resolve import resolve
+from mpjax.config.train import TrainConfig
+from mpjax.files import write_json
+from mpjax.log import log
+from mpjax.models.hf.tensors import read_tensors
+from mpjax.parallel import sharding
+from mpjax.parallel.consensus import Agreement, check_same, check_visible, first, from_first
+from mpjax.runs import folder, journal, provenance
+from mpjax.runs.board import Board
+from mpjax.runs.checkpoints import Checkpoints
+from mpjax.runs.folder import RunDir
+from mpjax.runs.journal import Journal
+from mpjax.runs.signals import StopRequests
+from mpjax.training.evaluate import score_dev
+from mpjax.training.job import Job
+from mpjax.training.loop import Program, Span, run_steps
+from mpjax.training.predict import make_predict
+from mpjax.training.prepare import prepare
+from mpjax.training.state import TrainState, create_sharded_state
+from mpjax.training.step import finalize, make_measure, make_train_step
+from mpjax.training.teacher import with_teacher_logits
+
+
+def train(config: TrainConfig) -> dict[str, Any]:
+    """Trains, or continues, or reports a finished run; returns the content of `result.json`.
+
+    The same config gives the same `metrics.jsonl` and model, however often it was interrupted.
+
+    Raises:
+      InputError: a mistake in the options, the data or the model; nothing has been written then.
+      Interrupted: Ctrl-C or SIGTERM; a checkpoint has been saved.
+    """
+    return train_resolved(resolve(config))
+
+
+def train_resolved(config: TrainConfig) -> dict[str, Any]:
+    """`train` of a config that `resolve` has checked and completed."""
+    run = folder.check(config)
+    result = run.read_result()
+    check_same({**as_dict(config), "cache": None, "finished": result is not None})
+    if result is not None:
+        log.warning("%s is finished; nothing to train", run.path)
+        return result
+    job = prepare(config)
+    check_same(job.derived)
+    if first():
+        folder.create(run, config, job.derived)
+    check_visible(run.config)
+    params = _train(with_answers(job), run)
+    if jax.process_count() > 1:
+        params = jax.tree.map(sharding.fetch, params)
+    return from_first(lambda: finish(job, run, params))
+
+
+def with_answers(job: Job) -> Job:
+    """The job with its teacher's logits, made once, among the arrays of its batches."""
+    inputs = job.inputs
+    if inputs.teacher is None:
+        return job
+    batches = with_teacher_logits(
+        inputs.batches, inputs.teacher, job.eval_batch, job.cache, inputs.mesh
+    )
+    return dataclasses.replace(job, inputs=dataclasses.replace(inputs, batches=batches))
+
+
+def finish(job: Job, run: RunDir, params: Any) -> dict[str, Any]:
+    """Writes the model and the result of a run that has trained to its end; returns the result.
+
+    Args:
+      params: finalized parameters.
+    """
+    model, total = job.inputs.model, job.length.total_steps
+    score = journal.last_score(run)
+    assert score is not None and score[0] == total, "the last step evaluates"
+    models.save_model(run.model, model.config, params, model.head, model.folder, exist_ok=True)
+    full = models.dense_shapes(model.config)
+    density = report.measure(read_tensors(run.model)[1], full)
+    result = {
+        "task": job.inputs.task.name,
+        "method": job.method,
+        "metric": job.inputs.task.metric,
+        "score": score[1],
+        "linear_density": density.linear,
+        "encoder_remaining": density.encoder_remaining,
+        "steps": total,
+        "seconds": round(journal.seconds(run), 2),
+    }
+    write_json(run.result, result)
+    return result
+
+
+def _train(job: Job, run: RunDir) -> Any:
+    """Finalized parameters after the last step."""
+    inputs, mesh = job.inputs, job.inputs.mesh
+    tx = job.optimizer(None)
+    state, shardings = create_sharded_state(
+        inputs.model.params, job.pruning, tx, mesh,
+        seed=job.seed, score_init=job.score_init, scores=inputs.scores,
+    )  # fmt: skip
+    final = jax.jit(
+        functools.partial(finalize, pruning=job.pruning), out_shardings=shardings.params
+    )
+    program = _program(job, tx, shardings, final)
+    total = job.length.total_steps
+    with ExitStack() as stack:
+        checkpoints = stack.enter_context(Checkpoints(run.checkpoints))
+        stop = stack.enter_context(StopRequests())
+        start = checkpoints.latest()
+        check_same({"last checkpoint": start})  # where a file system is late, one may miss it
+        state = checkpoints.restore(state)
+        if start:
+            log.warning("continuing %s from step %d of %d", run.path, start, total)
+        if first():
+            provenance.record(run, start)
+        events = run.tensorboard if job.tensorboard and first() else None
+        board = stack.enter_context(Board(events, start))
+        batch_size = inputs.batches.batch_size
+        notes = Journal(run, start, batch_size, board, job.learning_rates, writes=first())
+        agreed = Agreement(mesh)
+        span = Span(start, total, job.label, run.path)
+        state = run_steps(
+            program, state, span, job.cadence, notes, checkpoints, lambda: agreed(stop.signal or 0)
+        )
+    return final(state)
+
+
+def _program(job: Job, tx: Any, shardings: TrainState, final: Any) -> Program:
+    inputs, mesh = job.inputs, job.inputs.mesh
+    rows = sharding.own_rows(mesh, inputs.batches.batch_size)
+    predict = make_predict(inputs.model.module)
+    return Program(
+        batch=lambda step: sharding.place_batch(inputs.batches.batch(step, rows), mesh),
+        step=make_train_step(
+            inputs.model.module,
+            job.pruning,
+            tx,
+            job.loss,
+            accumulate=job.accumulate,
+            shardings=shardings,
+        ),
+        measure=make_measure(job.pruning),
+        score=lambda state: score_dev(predict, final(state), inputs.dev, job.eval_batch, mesh),
+    )

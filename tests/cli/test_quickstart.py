@@ -1,0 +1,88 @@
+"""The quickstart, at a scale that proves the plumbing and nothing else."""
+
+import pytest
+import tiny
+
+from mpjax import cli, quickstart
+from mpjax.config.resolve import resolve
+from mpjax.errors import InputError
+from mpjax.runs import folder as rundir
+from mpjax.tasks.demo.task import tokenizer
+from mpjax.training import loop
+
+SMALL = quickstart.Scale(
+    hidden=16, layers=1, most_steps=4, limit_train=96, limit_eval=8, densities=((0.1, 5.0),)
+)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    with tiny.compiled_programs(tmp_path_factory.mktemp("cache")):
+        folder, texts = tmp_path_factory.mktemp("quick") / "start here", []
+        rows = quickstart.quickstart(folder, cache="none", show=texts.append, scale=SMALL)
+        yield folder, rows, "\n".join(texts)
+
+
+def test_every_run_is_there_and_in_the_table(made):
+    folder, rows, text = made
+    methods = [row["method"] for row in rows]
+    assert methods == ["dense"] * 4 + ["magnitude", "movement", "soft_movement"]
+    assert len({row["task"] for row in rows}) == 4
+    for row in rows:
+        result = rundir.RunDir(folder / row["run"]).read_result()
+        assert result is not None and result["linear_density"] == row["density"]
+        assert result["score"][row["metric"]] == row["score"]
+        assert rundir.is_run(row["run"])
+        assert f"{100 * row['density']:.2f}%" in text and row["method"] in text
+    assert [round(row["density"], 2) for row in rows[:6]] == [1, 1, 1, 1, 0.1, 0.1]
+    assert "synthetic" in text and "mpjax train --model" in text
+
+
+def test_a_second_time_reports_without_training(made, monkeypatch):
+    folder, rows, _ = made
+    monkeypatch.setattr(loop, "prepare", None)
+    assert quickstart.quickstart(folder, cache="none", show=str, scale=SMALL) == rows
+
+
+def test_a_folder_of_something_else_is_left_alone(made, tmp_path):
+    (tmp_path / "mine.txt").write_text("precious")
+    with pytest.raises(InputError, match="not empty"):
+        quickstart.quickstart(tmp_path, scale=SMALL)
+    with pytest.raises(InputError, match="not of this quickstart"):
+        quickstart.quickstart(made[0], scale=quickstart.Scale())
+    with pytest.raises(InputError, match="file"):
+        quickstart.quickstart(tmp_path / "mine.txt", scale=SMALL)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_the_real_scale_is_what_the_words_say(tmp_path):
+    runs = quickstart.plan_runs(tmp_path, quickstart.Scale())
+    assert len({name for name, _, _ in runs}) == len(runs) == 10
+    asked = [(config.method, density) for _, density, config in runs if density]
+    assert sorted(asked) == sorted(
+        (m, d) for m in ("magnitude", "movement", "soft_movement") for d in (0.1, 0.03)
+    )
+    for _, _, config in runs:
+        assert resolve(config) and config.task.startswith("demo_")
+
+
+def test_no_row_of_the_demo_tasks_is_cut(tmp_path):
+    from mpjax import tasks
+
+    for name, settings in quickstart.TASKS.items():
+        task = tasks.get(name)
+        longest = task.encode(task.read(None, "train"), tokenizer(), 64).lengths.max()
+        assert longest <= settings["max_length"]
+
+
+def test_the_command_passes_its_options_on(tmp_path, monkeypatch, capsys):
+    seen = {}
+
+    def fake(output, *, cache, show):
+        seen.update(output=output, cache=cache)
+        show("the table")
+
+    monkeypatch.setattr(quickstart, "quickstart", fake)
+    assert cli.main(["quickstart", "--output", str(tmp_path), "--cache", "none"]) == 0
+    assert seen == {"output": str(tmp_path), "cache": "none"}
+    assert capsys.readouterr().out == "the table\n"

@@ -1,0 +1,225 @@
+"""Options: their defaults, their limits, and what they say when they are wrong."""
+
+import dataclasses
+import subprocess
+import sys
+
+import pytest
+
+from mpjax.config.checks import DENSE, methods
+from mpjax.config.length import plan
+from mpjax.config.recorded import as_dict, differences
+from mpjax.config.resolve import make_rule, resolve
+from mpjax.config.train import TrainConfig
+from mpjax.errors import InputError
+from mpjax.pruning import RULES, cubic_schedule
+from mpjax.runs.cache import cache_folder
+
+BASE = {"model": "some/name", "task": "sst2", "output": "run"}
+GOOD = [
+    {"method": "magnitude", "density": 0.1},
+    {"method": "movement", "density": 1.0, "scope": "global"},
+    {"method": "movement", "density": 0.1, "regularization": "l1", "final_lambda": 10.0},
+    {"method": "movement", "final_threshold": 0.03},
+    {"method": "soft_movement", "final_lambda": 100.0},
+    {"method": "l0", "density": 0.1},
+    {"method": "l0", "final_lambda": 100.0},
+    {"method": "l0", "density": 0.1, "final_lambda": 100.0},
+    {"method": "dense"},
+]
+
+
+def test_every_rule_is_a_method_and_the_only_other_one_is_dense():
+    assert set(methods()) == {*RULES, DENSE}
+
+
+@pytest.mark.parametrize("options", GOOD, ids=str)
+def test_resolving_gives_a_rule_and_changes_nothing_the_second_time(options):
+    config = resolve(TrainConfig(**BASE, **options))
+    assert resolve(config) == config
+    for name, value in options.items():
+        assert getattr(config, name) == value
+    rule = make_rule(config)
+    if rule is None:
+        assert options["method"] == DENSE
+        return
+    assert (rule.name, rule.scope) == (options["method"], options.get("scope", "local"))
+    assert (rule.initial, rule.final) == (config.initial_threshold, config.final_threshold)
+    assert rule.has_penalty == (config.final_lambda is not None)
+    if "density" in options:
+        assert rule.final == options["density"]
+
+
+def test_what_is_not_said_is_what_the_rule_says():
+    config = resolve(TrainConfig(**BASE, method="l0", final_lambda=1.0))
+    assert config.score_learning_rate == RULES["l0"].default_score_learning_rate
+    assert config.mask_scale == RULES["l0"].default_score_scale
+    assert resolve(TrainConfig(**BASE, final_lambda=1.0)).score_learning_rate == 1e-2
+
+
+@pytest.mark.parametrize(
+    ("options", "parts"),
+    [
+        ({"model": ""}, ["--model", "missing"]),
+        ({"task": "sst"}, ["--task", "'sst'", "sst2"]),
+        ({"output": ""}, ["--output", "missing"]),
+        ({"method": "move"}, ["--method", "'move'", "movement", "dense"]),
+        ({"method": "movement"}, ["movement", "--density"]),
+        ({"method": "movement", "density": 0.0}, ["--density is 0.0", "fraction"]),
+        ({"method": "movement", "density": 1.01}, ["--density", "1.01"]),
+        ({"method": "movement", "density": float("nan")}, ["--density", "nan"]),
+        ({"method": "magnitude", "density": -0.1}, ["--density", "-0.1"]),
+        ({"density": 0.1}, ["--density", "soft_movement", "--final-lambda"]),
+        ({}, ["soft_movement", "--final-lambda"]),
+        ({"method": "l0"}, ["l0", "--density", "--final-lambda"]),
+        ({"method": "movement", "density": 0.1, "final_lambda": 1.0}, ["--final-lambda"]),
+        ({"method": "magnitude", "density": 0.1, "final_lambda": 1.0}, ["--final-lambda"]),
+        (
+            {"method": "movement", "density": 0.1, "regularization": "l1"},
+            ["movement", "--final-lambda"],
+        ),
+        ({"method": "magnitude", "density": 0.1, "mask_scale": 1.0}, ["--mask-scale"]),
+        ({"method": "dense", "density": 0.1}, ["--density", "dense"]),
+        ({"final_lambda": 1.0, "scope": "global"}, ["--scope", "global", "local"]),
+        ({"final_lambda": 1.0, "scope": "all"}, ["--scope", "'all'", "global"]),
+        ({"final_lambda": -1.0}, ["--final-lambda", "-1.0"]),
+        ({"final_lambda": 1.0, "final_threshold": 1.5}, ["1.5", "--final-threshold"]),
+        (
+            {"method": "movement", "density": 0.1, "final_threshold": 0.2},
+            ["--density", "--final-threshold"],
+        ),
+        ({"final_lambda": 1.0, "epochs": 0.0}, ["--epochs"]),
+        ({"final_lambda": 1.0, "epochs": float("inf")}, ["--epochs"]),
+        ({"final_lambda": 1.0, "steps": 0}, ["--steps"]),
+        ({"final_lambda": 1.0, "batch_size": 0}, ["--batch-size"]),
+        ({"final_lambda": 1.0, "learning_rate": -1e-5}, ["--learning-rate"]),
+        ({"final_lambda": 1.0, "learning_rate": float("nan")}, ["--learning-rate"]),
+        ({"final_lambda": 1.0, "warmup": -1.0}, ["--warmup"]),
+        ({"final_lambda": 1.0, "warmup": 10.5}, ["--warmup", "10.5"]),
+        ({"final_lambda": 1.0, "initial_warmup": -1.0}, ["--initial-warmup"]),
+        ({"final_lambda": 1.0, "seed": -1}, ["--seed"]),
+        ({"final_lambda": 1.0, "dtype": "float16"}, ["--dtype", "bfloat16"]),
+        ({"final_lambda": 1.0, "data": "/not/here"}, ["--data", "/not/here"]),
+    ],
+    ids=str,
+)
+def test_a_wrong_option_is_named(options, parts):
+    with pytest.raises(InputError) as error:
+        resolve(TrainConfig(**(BASE | options)))
+    for part in parts:
+        assert part in str(error.value)
+
+
+def test_wrong_numbers_are_found_without_importing_jax():
+    code = (
+        "import sys; from mpjax.training.config import TrainConfig, resolve\n"
+        "try: resolve(TrainConfig(model='m', task='sst2', output='o', density=2.0))\n"
+        "except ValueError: sys.exit('jax' in sys.modules or 'numpy' in sys.modules)\n"
+        "sys.exit('no error')"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_plan_is_refused_exactly_where_the_schedule_has_no_ramp():
+    refused = 0
+    for total in (1, 5, 10, 30):
+        for warmup in (0, 1, 3, 10):
+            for initial, final in ((0, 0), (1, 2), (0.5, 0.5), (3, 7)):
+                config = TrainConfig(
+                    method="movement", steps=total, warmup=warmup,
+                    initial_warmup=initial, final_warmup=final,
+                )  # fmt: skip
+                fits = warmup <= total
+                try:
+                    cubic_schedule(1.0, 0.1, total, warmup, initial, final)
+                except ValueError:
+                    fits = False
+                if fits:
+                    assert plan(config, 1).total_steps == total
+                    continue
+                refused += 1
+                with pytest.raises(InputError, match="--warmup"):
+                    plan(config, 1)
+                assert plan(dataclasses.replace(config, method="dense", warmup=0), 1)
+    assert refused > 10
+
+
+def test_the_warm_up_that_the_message_proposes_fits_and_the_next_does_not():
+    config = TrainConfig(method="movement", steps=100, warmup=50)
+    with pytest.raises(InputError, match=r"\(--initial-warmup 1 \+ --final-warmup 2\) x 50") as e:
+        plan(config, 1)
+    proposed = int(str(e.value).split("at most ")[1].split()[0])
+    assert plan(dataclasses.replace(config, warmup=proposed), 1).warmup_steps == proposed
+    with pytest.raises(InputError):
+        plan(dataclasses.replace(config, warmup=proposed + 1), 1)
+
+
+def test_warmup_below_one_is_a_fraction_and_epochs_count_steps():
+    assert plan(TrainConfig(method="dense", epochs=1.5, warmup=0.25), 10).total_steps == 15
+    assert plan(TrainConfig(method="dense", epochs=1.5, warmup=0.25), 10).warmup_steps == 3
+    assert plan(TrainConfig(method="dense", steps=7, epochs=9, warmup=2), 10).total_steps == 7
+
+
+def test_differences_name_options_that_matter_and_no_others():
+    then = TrainConfig(**BASE, final_lambda=1.0)
+    now = dataclasses.replace(then, output="x", checkpoint_every=7, cache="none", seed=3)
+    assert differences(as_dict(now), as_dict(then)) == ["--seed was 0, now 3"]
+    older = as_dict(then)
+    del older["dtype"]  # a run of a version that did not have the option
+    assert differences(as_dict(then), older) == []  # it computed as the default does
+    assert differences({**as_dict(then), "dtype": "bfloat16"}, older) == [
+        "--dtype was float32, now bfloat16"
+    ]
+
+
+def test_local_paths_become_absolute_and_hub_names_stay(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "m").mkdir()
+    config = resolve(TrainConfig(model="m", task="sst2", data="m", output="o", final_lambda=1.0))
+    assert [config.model, config.data, config.output] == [str(tmp_path / n) for n in "mmo"]
+    config = resolve(TrainConfig(**BASE, data="hub", final_lambda=1.0))
+    assert (config.model, config.data) == ("some/name", "hub")
+
+
+def test_the_cache_is_where_the_user_says(monkeypatch, tmp_path):
+    for name in ("MPJAX_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / ".cache" / "mpjax"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert cache_folder() == tmp_path / "xdg" / "mpjax"
+    monkeypatch.setenv("MPJAX_CACHE", str(tmp_path / "own"))
+    assert cache_folder() == tmp_path / "own"
+    assert cache_folder(str(tmp_path / "said")) == tmp_path / "said"
+    assert cache_folder("none") is None
+    monkeypatch.setenv("MPJAX_CACHE", "none")
+    assert cache_folder() is None
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"method": "movement", "density": 0.1},
+        {"method": "l0", "density": 0.1, "scope": "global"},
+        {"method": "dense"},
+    ],
+)
+def test_published_cut_is_for_global_magnitude_and_movement(changes):
+    config = TrainConfig(model="m", task="sst2", output="o", published_cut=True, **changes)
+    with pytest.raises(InputError, match="--published-cut"):
+        resolve(config)
+    good = TrainConfig(
+        model="m", task="sst2", output="o", published_cut=True,
+        method="movement", density=0.1, scope="global",
+    )  # fmt: skip
+    assert make_rule(resolve(good)).published_cut
+    assert not make_rule(resolve(dataclasses.replace(good, published_cut=False))).published_cut
+
+
+def test_tensorboard_without_its_package(monkeypatch):
+    import importlib.util
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"pip install 'mpjax\[tensorboard\]'"):
+        resolve(TrainConfig(**BASE, final_lambda=1.0, tensorboard=True))

@@ -1,0 +1,197 @@
+"""The optax chain: each transformation alone, then all of them against a NumPy replay."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from mpjax.optim.make import OptimizerConfig, labels, make_optimizer, schedules
+from mpjax.optim.transforms import (
+    ClipState,
+    add_score_penalty,
+    clip_by_global_norm,
+    find_state,
+    freeze,
+    pruning_state,
+    sparsity_schedule,
+)
+from mpjax.pruning import cubic_schedule, linear_warmup_decay, make_rule
+
+
+def cubic(t, initial, final, total, warmup, i, f):
+    if t <= i * warmup:
+        return initial
+    if t > total - f * warmup:
+        return final
+    part = (t - i * warmup) / (total - (i + f) * warmup)
+    return final + (initial - final) * (1 - part) ** 3
+
+
+@pytest.mark.parametrize("i, f", [(1, 2), (0, 0), (2, 1), (0.5, 1.5)])
+def test_cubic_schedule_equals_the_formula(i, f, x64):
+    x = cubic_schedule(1.0, 0.03, 50, 8, i, f)
+    for t in range(52):
+        assert float(x(jnp.int32(t))) == pytest.approx(cubic(t, 1.0, 0.03, 50, 8, i, f), abs=1e-15)
+
+
+def test_cubic_schedule_refuses_warmups_that_do_not_fit():
+    with pytest.raises(ValueError, match=r"\(1 \+ 2\) \* 10 = 30 leaves no room .* 30 steps"):
+        cubic_schedule(1.0, 0.1, 30, 10, 1, 2)
+    with pytest.raises(ValueError, match="must not be negative"):
+        cubic_schedule(1.0, 0.1, 30, -1)
+
+
+def test_schedules_are_float64_under_x64(x64):
+    """An int32 step must not make them float32."""
+    assert linear_warmup_decay(3e-5, 26, 4)(jnp.int32(7)).dtype == jnp.float64
+    assert float(linear_warmup_decay(3e-5, 30, 4)(jnp.int32(7))) == 3e-5 * (23 / 26)
+    assert cubic_schedule(1, 0.1, 30, 4)(jnp.int32(7)).dtype == jnp.float64
+
+
+def test_clip_has_the_factor_of_pytorch(x64):
+    torch_factor = 1.0 / (5.0 + 1e-6)
+    tx = clip_by_global_norm(1.0)
+    updates, state = tx.update({"a": jnp.array([3.0]), "b": jnp.array([4.0])}, tx.init({}))
+    assert float(updates["a"][0]) == pytest.approx(3 * torch_factor, rel=1e-15)
+    assert float(state.norm) == 5.0
+    small, _ = tx.update({"a": jnp.array([0.3])}, tx.init({}))
+    assert float(small["a"][0]) == 0.3
+
+
+def test_penalty_alone_with_plain_optax():
+    """Each idea works in a chain of somebody else's: here it drives scores to zero by itself."""
+    tx = optax.chain(
+        add_score_penalty(lambda s: jnp.sum(s["a"] ** 2), lambda t: 1.0), optax.sgd(0.1)
+    )
+    variables = {"params": {"w": jnp.ones(2)}, "scores": {"a": jnp.ones(2)}}
+    state = tx.init(variables)
+    zero = jax.tree.map(jnp.zeros_like, variables)
+    for _ in range(3):
+        updates, state = tx.update(zero, state, variables)
+        variables = optax.apply_updates(variables, updates)
+    np.testing.assert_allclose(variables["scores"]["a"], 0.8**3, rtol=1e-6)
+    np.testing.assert_array_equal(variables["params"]["w"], 1.0)
+    with pytest.raises(ValueError, match="needs the variables"):
+        tx.update(zero, state)
+
+
+def test_penalty_counts_its_own_steps():
+    tx = add_score_penalty(lambda s: jnp.sum(s["a"]), lambda t: 10.0 * t, first_step=1)
+    variables = {"params": {}, "scores": {"a": jnp.zeros(1)}}
+    state = tx.init(variables)
+    seen = []
+    for _ in range(3):
+        updates, state = tx.update(variables, state, variables)
+        seen.append(float(updates["scores"]["a"][0]))
+    assert seen == [10.0, 20.0, 30.0]
+
+
+def test_sparsity_state_is_that_of_the_next_forward_pass():
+    tx = optax.chain(
+        optax.sgd(1.0), sparsity_schedule(lambda t: t / 10, lambda t: t * 2.0, first_step=1)
+    )
+    state = tx.init({"w": jnp.ones(1)})
+    for expected in (1, 2, 3):
+        now = pruning_state(state)
+        assert now is not None
+        assert int(now.step) == expected
+        assert float(now.threshold) == pytest.approx(expected / 10)
+        assert float(now.lam) == expected * 2.0
+        _, state = tx.update({"w": jnp.ones(1)}, state, {"w": jnp.ones(1)})
+    assert pruning_state(optax.sgd(1.0).init({})) is None
+
+
+def test_labels_and_freeze():
+    variables = {
+        "params": {
+            "embeddings": {"norm": {"scale": 1}},
+            "dense": {"kernel": 2, "bias": 3},
+            "norm": {"scale": 4},
+        },
+        "scores": {"dense": {"kernel": 5}},
+    }
+    frozen = lambda path: path.startswith("embeddings")  # noqa: E731
+    assert labels(variables, frozen) == {
+        "params": {
+            "embeddings": {"norm": {"scale": "frozen"}},
+            "dense": {"kernel": "weights", "bias": "no_decay"},
+            "norm": {"scale": "no_decay"},
+        },
+        "scores": {"dense": {"kernel": "scores"}},
+    }
+    grads = jax.tree.map(float, variables)
+    updates, _ = freeze(frozen).update(jax.tree.map(jnp.asarray, grads), optax.EmptyState())
+    assert float(updates["params"]["embeddings"]["norm"]["scale"]) == 0.0
+    assert float(updates["params"]["dense"]["kernel"]) == 2.0
+
+
+def test_whole_chain_equals_a_numpy_replay(x64):
+    """Adam with three groups, penalty, clip, warm-up and frozen embeddings, for 12 steps."""
+    config = OptimizerConfig(
+        learning_rate=1e-2, score_learning_rate=0.3, weight_decay=0.1, max_grad_norm=0.5,
+        warmup_steps=2, final_warmup=1, final_lambda=5.0,
+    )  # fmt: skip
+    rule, total = make_rule("soft_movement"), 12
+    tx = make_optimizer(config, rule, total)
+    rng = np.random.default_rng(0)
+    shapes = {"e": (5,), "w": (4, 3), "b": (3,), "s": (4, 3)}
+    x = {k: rng.normal(size=s) for k, s in shapes.items()}
+    variables = {
+        "params": {
+            "m": {"embeddings": {"table": jnp.asarray(x["e"])}},
+            "d": {"kernel": jnp.asarray(x["w"]), "bias": jnp.asarray(x["b"])},
+        },
+        "scores": {"d": {"kernel": jnp.asarray(x["s"])}},
+    }
+    state = tx.init(variables)
+    moments = {k: (np.zeros(s), np.zeros(s)) for k, s in shapes.items()}
+    rates = {"w": 1e-2, "b": 1e-2, "s": 0.3}
+    for t in range(total):
+        g = {k: rng.normal(size=s) for k, s in shapes.items()}
+        grads = {
+            "params": {
+                "m": {"embeddings": {"table": jnp.asarray(g["e"])}},
+                "d": {"kernel": jnp.asarray(g["w"]), "bias": jnp.asarray(g["b"])},
+            },
+            "scores": {"d": {"kernel": jnp.asarray(g["s"])}},
+        }
+        updates, state = jax.jit(tx.update)(grads, state, variables)
+        variables = optax.apply_updates(variables, updates)
+
+        lam = 5.0 * cubic(t, 0.0, 0.1, total, 2, 1, 1) / 0.1
+        sigma = 1 / (1 + np.exp(-x["s"]))
+        g["s"] = g["s"] + lam * sigma * (1 - sigma) / sigma.size
+        norm = np.sqrt(sum(np.sum(g[k] ** 2) for k in rates))
+        clip = find_state(state, ClipState)
+        assert clip is not None and float(clip.norm) == pytest.approx(norm, rel=1e-12)
+        factor = min(1.0, 0.5 / (norm + 1e-6))
+        scale = t / 2 if t < 2 else (total - t) / (total - 2)
+        for k, rate in rates.items():
+            m, v = moments[k]
+            m[:] = 0.9 * m + 0.1 * factor * g[k]
+            v[:] = 0.999 * v + 0.001 * (factor * g[k]) ** 2
+            step = (m / (1 - 0.9 ** (t + 1))) / (np.sqrt(v / (1 - 0.999 ** (t + 1))) + 1e-8)
+            x[k] = x[k] - rate * scale * (step + (0.1 * x[k] if k == "w" else 0.0))
+    got = {
+        "e": variables["params"]["m"]["embeddings"]["table"],
+        "w": variables["params"]["d"]["kernel"],
+        "b": variables["params"]["d"]["bias"],
+        "s": variables["scores"]["d"]["kernel"],
+    }
+    for k, expected in x.items():
+        np.testing.assert_allclose(got[k], expected, rtol=0, atol=1e-13, err_msg=k)
+
+
+@pytest.mark.parametrize("name", ["magnitude", "movement", "soft_movement", "l0"])
+def test_lambda_follows_the_threshold(name):
+    rule = make_rule(name)
+    config = OptimizerConfig(warmup_steps=5, final_lambda=3.0)
+    threshold, lam = schedules(config, rule, 100)
+    for t in (0, 20, 60, 100):
+        expected = 0.0
+        if name == "soft_movement":
+            expected = 3.0 * float(threshold(t)) / 0.1
+        if name == "l0":
+            expected = 3.0
+        assert float(lam(t)) == pytest.approx(expected, rel=1e-6)

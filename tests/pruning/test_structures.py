@@ -1,0 +1,334 @@
+"""Scores of blocks, rows, heads and units: every rule on every structure, against NumPy."""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+from test_rules import every_rule, expected_mask, id_of
+
+from mpjax.errors import InputError
+from mpjax.linen import Pruned
+from mpjax.optim.make import OptimizerConfig, make_optimizer
+from mpjax.parallel.sharding import make_mesh
+from mpjax.pruning import (
+    ELEMENT,
+    Block,
+    Element,
+    NofM,
+    Part,
+    Shared,
+    Structure,
+    flatten,
+    make_rule,
+    mask_density,
+    prune_params,
+    straight_through,
+    unflatten,
+)
+from mpjax.training.state import create_state
+from mpjax.training.step import fold
+
+SHAPES = {
+    "l0/attention/query/kernel": (16, 24),
+    "l0/attention/output/kernel": (24, 16),
+    "l0/ffn/in/kernel": (16, 20),
+    "l0/ffn/out/kernel": (20, 16),
+}
+ATTENTION, FFN = "l0/attention/.*", "l0/ffn/.*"
+HEADS = Shared("heads", (("query/kernel", 1), ("output/kernel", 0)), width=6)
+UNITS = Shared("units", (("in/kernel", 1), ("out/kernel", 0)))
+STRUCTURES = {
+    "element": ELEMENT,
+    "block": Structure((Part(".*", Block(4, 2)),)),
+    "rows": Structure((Part(".*", Block(1, None)),)),
+    "columns": Structure((Part(".*", Block(None, 1)),)),
+    "hybrid": Structure((Part(ATTENTION, Block(4, 8), 0.25), Part(FFN, UNITS, 3.0))),
+    "heads": Structure((Part(ATTENTION, HEADS), Part(FFN, UNITS))),
+    "one part": Structure((Part(FFN, UNITS),)),
+}
+RULES = every_rule()
+every_pair = pytest.mark.parametrize(
+    ("rule", "name"),
+    [(r, n) for r in RULES for n in STRUCTURES if n != "element"],
+    ids=lambda x: id_of(x) if dataclasses.is_dataclass(x) else x,
+)
+
+
+def spread(name: str, path: str, score_of: dict[str, np.ndarray]) -> np.ndarray:
+    """NumPy's word on how the scores of a structure lie over the kernel at a path."""
+    rows, columns = SHAPES[path]
+    attention = "attention" in path
+    first = path.endswith(("in/kernel", "query/kernel"))  # the side whose columns are shared
+    if name in ("hybrid", "heads", "one part") and not attention:
+        units = score_of["l0/ffn/units"]
+        return np.tile(units, (rows, 1)) if first else np.tile(units[:, None], (1, columns))
+    if name == "heads":
+        features = np.repeat(score_of["l0/attention/heads"], 6)
+        return np.tile(features, (rows, 1)) if first else np.tile(features[:, None], (1, columns))
+    own = score_of[path]
+    if name in ("element", "one part"):
+        return own
+    block = {"block": (4, 2), "hybrid": (4, 8), "rows": (1, columns), "columns": (rows, 1)}[name]
+    return np.kron(own, np.ones(block))
+
+
+def make_trees(name: str, rule, seed: int = 0):
+    rng = np.random.default_rng(seed)
+    kernels = unflatten({p: jnp.asarray(rng.normal(size=s)) for p, s in SHAPES.items()})
+    like = STRUCTURES[name].like_scores(kernels) if rule.has_scores else {}
+    scores = jax.tree.map(lambda s: jnp.asarray(2 * rng.normal(size=s.shape), s.dtype), like)
+    return kernels, scores, rule.sample_noise(jax.random.key(seed), scores)
+
+
+def numbers(tree) -> dict[str, np.ndarray]:
+    return {path: np.asarray(leaf, np.float64) for path, leaf in flatten(tree).items()}
+
+
+def expected_masks(rule, name, kernels, scores, noise) -> dict[str, np.ndarray]:
+    """The rule's oracle on arrays of the shapes of the scores."""
+    trees = [numbers(tree or {}) for tree in (kernels, scores, noise)]
+    if not rule.has_scores:  # the mean |W| of what each score covers, by adding up one at a time
+        like = {
+            p: np.zeros(s.shape) for p, s in flatten(STRUCTURES[name].like_scores(kernels)).items()
+        }
+        for path, zeros in like.items():
+            for i in np.ndindex(*zeros.shape):
+                one = {q: np.zeros(z.shape) for q, z in like.items()}
+                one[path][i] = 1
+                covered = {q: spread(name, q, one) for q in SHAPES}
+                total = sum(np.sum(np.abs(trees[0][q]) * c) for q, c in covered.items())
+                zeros[i] = total / sum(c.sum() for c in covered.values())
+        trees[0] = like
+    nested = [{path: {"kernel": leaf} for path, leaf in tree.items()} for tree in trees]
+    return expected_mask(rule, nested[0], nested[1], rule.final, nested[2] if noise else None)
+
+
+@every_pair
+def test_masks_gradients_and_density_equal_numpy(rule, name, x64):
+    structure = STRUCTURES[name]
+    kernels, scores, noise = make_trees(name, rule)
+    rng = np.random.default_rng(5)
+    upstream = {p: rng.normal(size=s) for p, s in SHAPES.items()}
+
+    def loss(kernels, scores):
+        pruned, masks = prune_params(
+            rule, kernels, scores, jnp.asarray(rule.final), ".*", noise, structure
+        )
+        total = sum(jnp.sum(w * upstream[p]) for p, w in flatten(pruned).items())
+        return total, (pruned, masks)
+
+    grad = jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))
+    (d_kernels, d_scores), (pruned, masks) = grad(kernels, scores)
+    expected = expected_masks(rule, name, kernels, scores, noise)
+    weights = numbers(kernels)
+    assert masks.keys() == kernels.keys() and flatten(masks).keys() == expected.keys()
+    for path, mask in numbers(masks).items():
+        np.testing.assert_allclose(mask, expected[path], rtol=0, atol=1e-14)
+    wide = {path: spread(name, path, expected) for path in SHAPES}
+    for path in SHAPES:
+        np.testing.assert_allclose(flatten(pruned)[path], weights[path] * wide[path], atol=1e-14)
+        np.testing.assert_allclose(
+            flatten(d_kernels)[path], upstream[path] * wide[path], atol=1e-12
+        )
+    kept = sum(np.count_nonzero(w) for w in wide.values())
+    density = mask_density(masks, structure.covers(kernels))
+    assert float(density) == pytest.approx(kept / sum(w.size for w in wide.values()), abs=1e-12)
+    for path, slope in numbers(d_scores).items():
+        for i in np.ndindex(*slope.shape):  # the sum over what the score covers
+            one = {q: np.zeros(s.shape) for q, s in flatten(scores).items()}
+            one[path][i] = 1
+            total = sum(np.sum(upstream[q] * weights[q] * spread(name, q, one)) for q in SHAPES)
+            if rule.name == "l0":
+                u = np.clip(float(flatten(noise)[path][i]), 1e-4, 1 - 1e-4)
+                c = 1 / (1 + np.exp(-1.5 * (np.log(u / (1 - u)) + float(flatten(scores)[path][i]))))
+                total *= 1.8 * c * (1 - c) * (0 < 1.2 * c - 0.1 < 1)
+            assert slope[i] == pytest.approx(total, abs=1e-11)
+
+
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_scores_lie_as_numpy_says_and_are_small(name):
+    structure = STRUCTURES[name]
+    kernels, scores, _ = make_trees(name, make_rule("movement"))
+    wide = flatten(structure.expand(scores, kernels))
+    assert wide.keys() == SHAPES.keys()
+    for path, array in wide.items():
+        np.testing.assert_array_equal(array, spread(name, path, numbers(scores)).astype(np.float32))
+    sizes = {
+        "element": 1408, "block": 176, "rows": 76, "columns": 76, "hybrid": 44, "heads": 24,
+        "one part": 788,
+    }  # fmt: skip
+    tx = make_optimizer(OptimizerConfig(), make_rule("movement"), 10, structure)
+    state = create_state(kernels, make_rule("movement"), tx, where=".*", structure=structure)
+    dense = create_state(kernels, None, make_optimizer(OptimizerConfig(), None, 10), where=".*")
+    assert sum(s.size for s in jax.tree.leaves(state.scores)) == sizes[name]
+    count = lambda s: sum(np.size(x) for x in jax.tree.leaves(s.opt_state))  # noqa: E731
+    assert count(state) - count(dense) <= 2 * sizes[name] + 8  # two moments, and a few counters
+    text = str(
+        jax.make_jaxpr(lambda s: structure.masks(make_rule("movement"), kernels, s, 0.5))(scores)
+    )
+    if name not in ("element", "one part"):
+        assert all(f"{math.prod(s)}]" not in text for s in SHAPES.values())
+
+
+def test_a_score_per_weight_costs_nothing():
+    """The program is the one written without any structure."""
+    rule = make_rule("soft_movement")
+    kernels, scores, _ = make_trees("element", rule)
+
+    def plain(kernels, scores):
+        masks = rule.masks(kernels, scores, 0.1)
+        gate = jax.tree.map(straight_through, scores, masks)
+        return jax.tree.map(jnp.multiply, kernels, gate), rule.penalty(scores)
+
+    expected = str(jax.make_jaxpr(plain)(kernels, scores))
+    for structure in (ELEMENT, Structure((Part(ATTENTION, Element()), Part(FFN, Element())))):
+
+        def structured(kernels, scores, structure=structure):
+            pruned, _ = prune_params(rule, kernels, scores, 0.1, ".*", structure=structure)
+            return pruned, structure.penalty(rule, scores)
+
+        assert str(jax.make_jaxpr(structured)(kernels, scores)) == expected
+
+
+@pytest.mark.parametrize("rule", [r for r in RULES if r.has_penalty], ids=id_of)
+def test_penalty_is_the_mean_over_arrays_times_the_factors(rule, x64):
+    _, scores, _ = make_trees("hybrid", rule)
+    structure = STRUCTURES["hybrid"]
+    shift = {"l1": 0.0, "l0": 2 / 3 * np.log(0.1 / 1.1)}[rule.regularization]
+    sigma = {p: 1 / (1 + np.exp(-(s - shift))) for p, s in numbers(scores).items()}
+    factor = {p: 3.0 if "ffn" in p else 0.25 for p in sigma}
+    expected = np.mean([factor[p] * x.mean() for p, x in sigma.items()])
+    value, slope = jax.value_and_grad(lambda s: structure.penalty(rule, s))(scores)
+    assert len(sigma) == 3 and float(value) == pytest.approx(expected, rel=1e-12)
+    for path, x in sigma.items():
+        want = factor[path] * x * (1 - x) / x.size / 3
+        np.testing.assert_allclose(flatten(slope)[path], want, rtol=1e-10)
+
+
+def of_runs(values: np.ndarray, count: int, m: int) -> np.ndarray:
+    mask = np.zeros(values.shape, bool)
+    for start in range(0, values.shape[0], m):
+        for column in range(values.shape[1]):
+            order = np.argsort(-values[start : start + m, column], kind="stable")
+            mask[start + order[:count], column] = True
+    return mask
+
+
+@pytest.mark.parametrize("nm", [(2, 4), (1, 4), (1, 2), (4, 8), (2, 2)], ids=str)
+@pytest.mark.parametrize("name", ["magnitude", "movement", "l0"])
+def test_n_of_m_is_exact_in_every_run(name, nm):
+    n, m = nm
+    rng = np.random.default_rng(3)
+    values = rng.integers(-3, 4, size=(16, 6)).astype(np.float32)  # many are tied
+    rule = make_rule(name, final=n / m)
+    structure = Structure((Part(".*", NofM(n, m)),))
+    kernels = {"kernel": jnp.asarray(values)}
+    scores = {"kernel": jnp.asarray(values) + 5} if rule.has_scores else {}
+    rank = np.abs(values) if name == "magnitude" else values
+    masks = jax.jit(lambda v: structure.masks(rule, kernels, scores, v)["kernel"] != 0)
+    for density in (1.0, 0.8, 0.6, n / m):
+        count = n if density == n / m else max(n, int(density * m))
+        got = np.asarray(masks(jnp.float32(density)))
+        np.testing.assert_array_equal(got, of_runs(rank, count, m))
+    runs = got.reshape(16 // m, m, 6).sum(axis=1)
+    assert (runs == n).all()
+
+
+def test_n_of_m_beside_another_granularity_keeps_its_own_count():
+    rule = make_rule("movement", final=0.1, scope="global")
+    structure = Structure((Part(ATTENTION, NofM(2, 4)), Part(FFN, UNITS)))
+    kernels, *_ = make_trees("element", rule)
+    scores = jax.tree.map(
+        lambda s: jnp.asarray(np.random.default_rng(0).normal(size=s.shape), s.dtype),
+        structure.like_scores(kernels),
+    )
+    masks = numbers(structure.masks(rule, kernels, scores, jnp.float32(0.1)))
+    assert masks["l0/ffn/units"].sum() == 2
+    for path in (p for p in SHAPES if "attention" in p):
+        np.testing.assert_array_equal(masks[path], of_runs(numbers(scores)[path], 2, 4))
+    open_gates = jax.tree.map(lambda s: s + 9, scores)
+    rule = make_rule("l0")  # no density: λ decides about the units, and runs are cut all the same
+    masks = numbers(structure.masks(rule, kernels, open_gates, jnp.float32(1.0)))
+    assert masks["l0/ffn/units"].all()
+    np.testing.assert_array_equal(
+        masks["l0/attention/query/kernel"] != 0,
+        of_runs(numbers(open_gates)["l0/attention/query/kernel"], 2, 4),
+    )
+
+
+def test_global_scope_counts_scores_whatever_they_cover():
+    rule = make_rule("movement", final=0.5, scope="global")
+    _, scores, _ = make_trees("hybrid", rule)
+    masks = STRUCTURES["hybrid"].masks(rule, unflatten(zeros()), scores, 0.5)
+    assert sum(m.sum() for m in numbers(masks).values()) == 44 // 2
+
+
+def zeros():
+    return {path: jnp.zeros(shape) for path, shape in SHAPES.items()}
+
+
+def test_sharded_equals_unsharded():
+    rule, structure = make_rule("movement", final=0.3), STRUCTURES["hybrid"]
+    kernels, scores, _ = make_trees("hybrid", rule)
+    split = jax.NamedSharding(make_mesh(), jax.P("data"))
+    put = jax.tree.map(lambda w: jax.device_put(w, split) if w.shape[0] % 8 == 0 else w, kernels)
+
+    @jax.jit
+    def grads(kernels, scores):
+        def loss(k, s):
+            pruned, masks = prune_params(rule, k, s, 0.3, ".*", structure=structure)
+            return sum(jnp.sum(w**2) for w in jax.tree.leaves(pruned)), masks
+
+        return jax.grad(loss, argnums=(0, 1), has_aux=True)(kernels, scores)
+
+    alone, sharded = grads(kernels, scores), grads(put, scores)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), alone, sharded)
+
+
+def test_a_wrapped_module_and_a_state_have_the_scores_of_the_structure():
+    structure = Structure((Part("kernel", Block(1, None)),))
+    rule = make_rule("movement", final=0.5)
+    model = Pruned(nn.Dense(4), rule, where="kernel", structure=structure)
+    x = jnp.eye(6)
+    variables = model.init(jax.random.key(0), x)
+    assert variables["scores"]["kernel"].shape == (6, 1)
+    variables["scores"]["kernel"] = jnp.arange(6.0)[:, None]
+    out = model.apply(variables, x, threshold=0.5)
+    assert (np.asarray(out).any(axis=1) == [False] * 3 + [True] * 3).all()
+    tx = make_optimizer(OptimizerConfig(), rule, 1, structure)
+    state = create_state(variables["params"], rule, tx, where="kernel", structure=structure)
+    folded = fold(state, rule, where="kernel", structure=structure)
+    np.testing.assert_array_equal(folded["kernel"], variables["params"]["kernel"])  # density 1
+
+
+@pytest.mark.parametrize(
+    ("part", "parts"),
+    [
+        (Part(FFN, Block(3, 4)), ["blocks of 3 x 4", "l0/ffn/in/kernel", "16 x 20"]),
+        (Part(FFN, Block(4, 16)), ["blocks of 4 x 16", "l0/ffn/in/kernel", "16 x 20"]),
+        (Part(ATTENTION, NofM(2, 5)), ["5 consecutive inputs", "l0/attention/output", "24 x 16"]),
+        (Part(ATTENTION, Shared("heads", HEADS.along, 7)), ["24 features", "heads of 7"]),
+        (Part(ATTENTION, UNITS), ["l0/attention/output/kernel", "units"]),
+        (Part(".*/in/kernel", UNITS), ["l0/ffn/units", "not matched"]),
+    ],
+    ids=str,
+)
+def test_what_does_not_divide_is_named(part, parts):
+    with pytest.raises(InputError) as error:
+        Structure((part,)).groups(unflatten(zeros()))
+    for word in parts:
+        assert word in str(error.value)
+
+
+def test_bad_sizes_are_refused():
+    for make in (lambda: NofM(3, 2), lambda: NofM(0, 4), lambda: Block(0, 4), lambda: Block(2, -1)):
+        with pytest.raises(InputError, match="structure"):
+            make()
+    with pytest.raises(InputError, match="blocks are for matrices"):
+        Structure((Part(".*", Block(1, 1)),)).groups({"conv": jnp.ones((3, 3, 4))})
+    with pytest.raises(ValueError, match="scope"):
+        make_rule("soft_movement", scope=NofM(2, 4))

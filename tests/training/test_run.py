@@ -1,0 +1,332 @@
+"""Runs from end to end: what they write, that they repeat, and that they continue exactly."""
+
+import json
+import os
+import random
+import shutil
+import signal
+
+import numpy as np
+import pytest
+import tiny
+from safetensors.numpy import load_file
+
+from mpjax.errors import InputError, Interrupted
+from mpjax.runs import folder as rundir
+from mpjax.runs.folder import RunDir
+from mpjax.tasks.batches import Batches
+from mpjax.training import loop
+from mpjax.training.evaluate import evaluate
+from mpjax.training.loop import train
+from mpjax.training.prepare import limited
+
+pytestmark = pytest.mark.usefixtures("programs")
+
+DENSITY = 0.29  # int(0.29 * 16 * 24) is 111
+METHODS = {
+    "dense": {"density": None},
+    "magnitude": {"density": DENSITY},
+    "movement": {"density": DENSITY},
+    "movement-global": {"density": DENSITY, "scope": "global"},
+    "soft_movement": {"density": None, "final_lambda": 200.0, "score_learning_rate": 1.0},
+    "l0": {"density": DENSITY, "final_lambda": 1.0},
+}
+
+
+def start(root, name, **changes):
+    options = METHODS[name] | {"method": name.removesuffix("-global"), "output": str(root / name)}
+    return train(tiny.config(root, **(options | changes)))
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def finished(root):
+    """The run that the others are compared with: movement, with an evaluation on the way."""
+    start(root, "movement", eval_every=2, checkpoint_every=2)
+    return RunDir(root / "movement")
+
+
+def matrices(run):
+    tensors = load_file(run.model / "model.safetensors")
+    return [t for name, t in tensors.items() if ".layer." in name and t.ndim == 2]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_run_ends_at_the_density_asked_for(name, root):
+    result = start(root, name) if name != "movement" else start(
+        root, name, eval_every=2, checkpoint_every=2
+    )  # fmt: skip
+    run = RunDir(root / name)
+    kept = [int(np.count_nonzero(m)) for m in matrices(run)]
+    sizes = [m.size for m in matrices(run)]
+    if name == "dense":
+        assert kept == sizes
+    elif name == "movement-global":
+        assert sum(kept) == int(DENSITY * sum(sizes))
+    elif name == "soft_movement":
+        assert 0 < sum(kept) < sum(sizes)
+    else:
+        assert kept == [int(DENSITY * size) for size in sizes]
+    assert result == run.read_result()
+    assert result["linear_density"] == sum(kept) / sum(sizes)
+    assert result["steps"] == tiny.STEPS
+    records = rundir.read_lines(run.metrics)
+    assert [r["step"] for r in records if "loss" in r] == list(range(1, tiny.STEPS + 1))
+    assert records[-1] == {"step": tiny.STEPS, "eval": result["score"]}
+
+
+def test_a_run_folder_holds_what_it_says(finished, root):
+    config = rundir.read_json(finished.config)
+    assert config["density"] == DENSITY and config["final_threshold"] == DENSITY
+    assert config["derived"]["train_rows"] == tiny.ROWS["train"]
+    assert config["derived"]["total_steps"] == tiny.STEPS
+    (session,) = rundir.read_json(finished.provenance)["sessions"]
+    assert session["versions"]["jax"] and session["from_step"] == 0
+    evals = [r["step"] for r in rundir.read_lines(finished.metrics) if "eval" in r]
+    assert evals == [2, 4, 6]
+    names = {path.name for path in finished.path.iterdir()}
+    assert names == {
+        "config.json", "provenance.json", "metrics.jsonl", "timings.jsonl", "checkpoints",
+        "model", "result.json",
+    }  # fmt: skip
+    folders = {path.name for path in root.iterdir()} - {*METHODS, "model", "data", "tokenizer"}
+    assert not [name for name in folders if name.startswith(".")], "temporary folders are gone"
+
+
+def test_embeddings_stay_as_they_were_unless_they_are_to_be_trained(finished, root):
+    before = load_file(root / "model" / "model.safetensors")
+    after = load_file(finished.model / "model.safetensors")
+    train(tiny.config(root, output=str(root / "all"), train_embeddings=True, steps=4))
+    trained = load_file(root / "all" / "model" / "model.safetensors")
+    word = "bert.embeddings.word_embeddings.weight"
+    bias = "bert.encoder.layer.0.output.dense.bias"
+    assert np.array_equal(before[word], after[word])
+    assert not np.array_equal(before[word], trained[word])
+    assert not np.array_equal(before[bias], after[bias])
+
+
+def test_evaluating_the_folder_gives_the_score_of_the_run(finished):
+    scores = evaluate(finished.path, cache="none", batch_size=3)
+    assert scores["score"] == finished.read_result()["score"]
+    data = str(finished.path.parent / "data")
+    alone = evaluate(finished.model, "sst2", data, max_length=16, cache="none")
+    assert alone["score"] == scores["score"]
+    assert evaluate(finished.path, cache="none", limit=5)["rows"] == 5
+
+
+class Stop(Exception):
+    """A crash in the middle of a run."""
+
+
+def stop_at(monkeypatch, step, action):
+    """Calls `action` once the step has been dispatched and the ones before have been logged."""
+    write = loop.Journal.train
+
+    def train_and_stop(self, number, metrics):
+        write(self, number, metrics)
+        if number == step:
+            action()
+
+    monkeypatch.setattr(loop.Journal, "train", train_and_stop)
+
+
+def crash():
+    raise Stop
+
+
+def terminate():
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.parametrize(
+    ("step", "action", "error"), [(1, crash, Stop), (5, crash, Stop), (3, terminate, Interrupted)]
+)
+def test_a_stopped_run_continues_to_the_same_bits(
+    step, action, error, finished, root, tmp_path, monkeypatch
+):
+    options = {"output": str(tmp_path / "run"), "eval_every": 2, "checkpoint_every": 2}
+    before = signal.getsignal(signal.SIGTERM)
+    with monkeypatch.context() as patch:
+        stop_at(patch, step, action)
+        with pytest.raises(error):
+            start(root, "movement", **options)
+    assert signal.getsignal(signal.SIGTERM) == before
+    run = RunDir(tmp_path / "run")
+    assert run.read_result() is None and not run.model.exists()
+    with pytest.raises(InputError, match="not finished"):
+        evaluate(run.path)
+    start(root, "movement", **options)
+    sessions = rundir.read_json(run.provenance)["sessions"]
+    expected = step if action is terminate else (step - 1) // 2 * 2
+    assert [s["from_step"] for s in sessions] == [0, expected]
+    assert run.metrics.read_bytes() == finished.metrics.read_bytes()
+    assert (run.model / "model.safetensors").read_bytes() == (
+        finished.model / "model.safetensors"
+    ).read_bytes()
+
+
+def test_tensorboard_gets_every_value_that_the_files_get(root, tmp_path, finished):
+    event_pb2 = pytest.importorskip("tensorboardX.proto.event_pb2")
+    run = RunDir(tmp_path / "run")
+    start(root, "movement", output=str(run.path), eval_every=2, tensorboard=True)
+    [file] = run.tensorboard.iterdir()
+    found, data = {}, file.read_bytes()
+    while data:  # a record: length (8 bytes), its checksum (4), the event, its checksum (4)
+        size = int.from_bytes(data[:8], "little")
+        event = event_pb2.Event.FromString(data[12 : 12 + size])
+        for value in event.summary.value:
+            found[event.step, value.tag] = value.simple_value
+        data = data[16 + size :]
+    expected = {}
+    for record in rundir.read_lines(run.metrics):
+        values = {f"eval/{k}": v for k, v in record.pop("eval", {}).items()} or record
+        expected |= {(record["step"], k): v for k, v in values.items() if k != "step"}
+    speeds = {key: found.pop(key) for key in list(found) if key[1] == "rows_per_second"}
+    assert found.keys() == expected.keys()
+    np.testing.assert_allclose(
+        [found[k] for k in sorted(found)], [expected[k] for k in sorted(found)], rtol=1e-6
+    )
+    assert len(speeds) == tiny.STEPS and min(speeds.values()) > 0
+    assert run.metrics.read_bytes() == finished.metrics.read_bytes()
+
+
+def test_learning_rates_are_logged_as_they_were_used(finished):
+    records = [r for r in rundir.read_lines(finished.metrics) if "loss" in r]
+    # One step of warm-up, then down to 0 at the sixth: the update of step 2 is the peak.
+    shape = np.array([0.0, 1.0, 0.8, 0.6, 0.4, 0.2])
+    np.testing.assert_allclose([r["learning_rate"] for r in records], 1e-2 * shape, rtol=1e-6)
+    np.testing.assert_allclose([r["score_learning_rate"] for r in records], 1e-2 * shape, rtol=1e-6)
+
+
+def test_every_batch_is_taken_once_and_in_order(root, tmp_path, monkeypatch):
+    taken, give = [], Batches.batch
+
+    def batch(self, step, part):
+        taken.append(step)
+        return give(self, step, part)
+
+    monkeypatch.setattr(Batches, "batch", batch)
+    start(root, "movement", output=str(tmp_path / "run"), eval_every=2)
+    assert taken == list(range(tiny.STEPS))
+
+
+def test_limited_rows_are_the_first_of_the_stated_shuffle():
+    rows: list = [{"row": i} for i in range(9)]
+    order = list(range(9))
+    random.Random(0).shuffle(order)
+    assert [row["row"] for row in limited(rows, 4)] == order[:4]
+    assert limited(rows, None) == limited(rows, 9) == limited(rows, 10) == rows
+
+
+def test_the_same_config_gives_the_same_bits_and_compiles_nothing_large_again(
+    finished, root, tmp_path, programs
+):
+    before = sorted(programs.iterdir())
+    assert before
+    start(root, "movement", output=str(tmp_path / "run"), eval_every=2, checkpoint_every=3)
+    assert sorted(p for p in programs.iterdir() if p.name.endswith("-cache")) == [
+        p for p in before if p.name.endswith("-cache")
+    ]
+    run = RunDir(tmp_path / "run")
+    assert run.metrics.read_bytes() == finished.metrics.read_bytes()
+    other = start(root, "movement", output=str(tmp_path / "other"), eval_every=2, seed=1)
+    assert RunDir(tmp_path / "other").metrics.read_bytes() != finished.metrics.read_bytes()
+    assert other["linear_density"] == finished.read_result()["linear_density"]
+
+
+def test_a_run_begun_on_eight_devices_ends_on_one_as_it_would_have_there(
+    finished, root, tmp_path, monkeypatch
+):
+    options = {"output": str(tmp_path / "run"), "eval_every": 2, "remat": True}
+    split = {"devices": None, "mesh": "data=2,fsdp=2,tensor=2", "scan_layers": True}
+    with monkeypatch.context() as patch:
+        stop_at(patch, 4, terminate)
+        with pytest.raises(Interrupted):
+            start(root, "movement", **options, **split)
+    result = start(root, "movement", **options)
+    assert result["linear_density"] == finished.read_result()["linear_density"]
+    one, eight = (
+        [r["loss"] for r in rundir.read_lines(RunDir(p).metrics) if "loss" in r]
+        for p in (finished.path, tmp_path / "run")
+    )
+    np.testing.assert_allclose(eight, one, rtol=1e-4)
+    sessions = rundir.read_json(RunDir(tmp_path / "run").provenance)["sessions"]
+    assert [s["from_step"] for s in sessions] == [0, 4]
+    assert sessions[0]["hardware"]["devices"] == 8
+
+
+def test_a_mesh_that_does_not_fit_leaves_no_run_behind(root, tmp_path):
+    with pytest.raises(InputError, match="--mesh data=4"):
+        start(root, "movement", output=str(tmp_path / "run"), devices=None, mesh="data=4")
+    assert not (tmp_path / "run").exists()
+
+
+def test_accumulation_is_part_of_what_a_run_computes(finished, root):
+    with pytest.raises(InputError, match="--accumulate was 1, now 2"):
+        start(root, "movement", eval_every=2, accumulate=2)
+
+
+def test_a_run_that_lost_its_end_finishes_without_a_step(finished, root, tmp_path):
+    shutil.copytree(finished.path, tmp_path / "run")
+    run = RunDir(tmp_path / "run")
+    result = finished.read_result()
+    run.result.unlink()
+    shutil.rmtree(run.model)
+    again = start(root, "movement", output=str(run.path), eval_every=2)
+    assert again == result
+    assert run.metrics.read_bytes() == finished.metrics.read_bytes()
+
+
+def test_a_finished_run_only_says_so(finished, root, monkeypatch, caplog):
+    monkeypatch.setattr(loop, "prepare", None)
+    again = start(root, "movement", eval_every=2, checkpoint_every=99, cache=None)
+    assert again == finished.read_result()
+    assert "is finished" in caplog.text
+
+
+def test_a_different_config_is_refused_by_its_options(finished, root):
+    before = finished.config.read_bytes()
+    with pytest.raises(InputError, match=r"--seed was 0, now 1; --eval-every was 2, now 3"):
+        start(root, "movement", eval_every=3, seed=1)
+    assert finished.config.read_bytes() == before
+
+
+def test_changed_data_are_refused(finished, root, tmp_path):
+    shutil.copytree(root / "data", tmp_path / "data")
+    shutil.copytree(finished.path, tmp_path / "run")
+    (tmp_path / "run" / "result.json").unlink()
+    config = rundir.read_json(tmp_path / "run" / "config.json") | {"data": str(tmp_path / "data")}
+    rundir.write_json(tmp_path / "run" / "config.json", config)
+    dev = tmp_path / "data" / "dev.tsv"
+    dev.write_text("\n".join(dev.read_text().splitlines()[:-2]) + "\n")
+    with pytest.raises(InputError, match=r"have changed.*dev_rows was 16, now 14"):
+        start(root, "movement", eval_every=2, output=str(tmp_path / "run"),
+              data=str(tmp_path / "data"))  # fmt: skip
+
+
+def test_a_loss_that_is_no_number_stops_the_run(root, tmp_path):
+    with pytest.raises(InputError, match=r"the loss is .*--learning-rate"):
+        start(root, "dense", output=str(tmp_path / "run"), learning_rate=1e38, clip=0.0)
+    assert not (tmp_path / "run" / "result.json").exists()
+
+
+def test_lines_cut_short_are_left_out_and_later_ones_dropped(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1, "loss": 0.1}\n{"step": 2, "loss": 0.2}\n{"step": 3, "lo')
+    assert [r["step"] for r in rundir.read_lines(path)] == [1, 2]
+    rundir.keep_until(path, 1)
+    assert path.read_text() == '{"step": 1, "loss": 0.1}\n'
+
+
+def test_writing_fails_without_a_trace(tmp_path, monkeypatch):
+    path = tmp_path / "a.json"
+    rundir.write_json(path, {"a": 1})
+    monkeypatch.setattr(os, "replace", lambda *_: crash())
+    with pytest.raises(Stop):
+        rundir.write_json(path, {"a": 2})
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]

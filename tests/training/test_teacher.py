@@ -1,0 +1,152 @@
+"""Distillation: answers made once are the answers of every step, and mistakes are named."""
+
+import numpy as np
+import pytest
+import tiny
+
+from mpjax.config.resolve import resolve
+from mpjax.errors import InputError
+from mpjax.runs.folder import RunDir
+from mpjax.tasks.base import Encoded
+from mpjax.tasks.batches import Batches
+from mpjax.training.loop import train
+from mpjax.training.prepare import prepare
+from mpjax.training.step import INPUTS, make_predict
+from mpjax.training.teacher import teacher_logits
+
+pytestmark = pytest.mark.usefixtures("programs")
+
+TASKS = {
+    "classification": {"single_length": False},
+    "qa": {
+        "task": "demo_questions", "data": None, "limit_train": 40, "limit_eval": 8,
+        "max_length": 32, "single_length": False,
+    },
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def teachers(root):
+    """A dense run for each kind of task; the student of question answering is as large."""
+    folders = {}
+    for name, options in TASKS.items():
+        folders[name] = root / f"teacher-{name}"
+        train(tiny.config(root, **options, method="dense", density=None, output=str(folders[name])))
+    return folders
+
+
+def student(root, teachers, name, **changes):
+    return tiny.config(root, **(TASKS[name] | {"teacher": str(teachers[name])} | changes))
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_answers_made_once_are_those_of_every_batch(name, root, teachers):
+    job = prepare(resolve(student(root, teachers, name)))
+    assert job.teacher is not None
+    batches = job.batches.with_array("teacher_logits", teacher_logits(job.teacher, 7))
+    predict = make_predict(job.teacher.model.module)
+    lengths = set()
+    for step in range(10):
+        batch = batches.batch(step)
+        inputs = {k: v for k, v in batch.items() if k in INPUTS}
+        now = predict(job.teacher.model.params, inputs)
+        assert batch["teacher_logits"].shape == now.shape
+        np.testing.assert_allclose(batch["teacher_logits"], now, atol=1e-6)
+        lengths.add(batch["input_ids"].shape[1])
+    if name == "qa":
+        assert len(lengths) > 1, "batches of several lengths, or this shows little"
+    assert "teacher_logits" not in job.batches.batch(0)
+
+
+def test_logits_of_many_classes_are_not_cut_to_the_length_of_a_batch():
+    n, width, classes = 6, 32, 40
+    ids = np.ones((n, width), np.int32)
+    encoded = Encoded({"input_ids": ids}, np.full(n, 5, np.int32))
+    logits = np.arange(n * classes, dtype=np.float32).reshape(n, classes)
+    batches = Batches(encoded, 2, 0).with_array("teacher_logits", logits)
+    batch = batches.batch(0)
+    assert batch["input_ids"].shape == (2, 16)
+    np.testing.assert_array_equal(batch["teacher_logits"], logits[batches.rows(0)])
+
+
+def test_a_teacher_of_no_weight_changes_nothing(root, teachers):
+    plain = tiny.config(root, output=str(root / "plain"), single_length=False)
+    weightless = student(
+        root, teachers, "classification",
+        alpha_ce=1.0, alpha_distil=0.0, output=str(root / "weightless"),
+    )  # fmt: skip
+    heavy = student(root, teachers, "classification", output=str(root / "heavy"))
+    for config in (plain, weightless, heavy):
+        train(config)
+    lines = [RunDir(root / name).metrics.read_bytes() for name in ("plain", "weightless", "heavy")]
+    assert lines[0] == lines[1]
+    assert lines[0] != lines[2]
+
+
+def test_answers_are_kept_and_a_broken_file_is_made_anew(root, teachers, tmp_path):
+    job = prepare(resolve(student(root, teachers, "classification")))
+    assert job.teacher is not None
+    first = teacher_logits(job.teacher, 8, tmp_path)
+    [file] = tmp_path.iterdir()
+    np.save(file, first + 1)  # what the cache holds is what is used
+    np.testing.assert_array_equal(teacher_logits(job.teacher, 8, tmp_path), first + 1)
+    file.write_bytes(b"not an array")
+    np.testing.assert_array_equal(teacher_logits(job.teacher, 8, tmp_path), first)
+    other = prepare(resolve(student(root, teachers, "classification", limit_train=30)))
+    assert other.teacher is not None
+    assert len(teacher_logits(other.teacher, 8, tmp_path)) == 30
+
+
+def test_a_teacher_without_a_head_is_refused(root, teachers):
+    config = student(root, teachers, "classification", teacher=str(root / "model"))
+    with pytest.raises(InputError, match=r"no trained head for sst2.*mpjax train --method dense"):
+        prepare(resolve(config))
+
+
+def test_a_teacher_with_other_tokens(root, teachers, tmp_path):
+    """Fine for classes, impossible for positions of tokens."""
+    import json
+    import shutil
+
+    for name in TASKS:
+        folder = shutil.copytree(teachers[name] / "model", tmp_path / name)
+        path = folder / "tokenizer.json"
+        tokenizer = json.loads(path.read_text())
+        vocabulary = tokenizer["model"]["vocab"]
+        words = [w for w in vocabulary if not w.startswith("[")][:2]
+        vocabulary[words[0]], vocabulary[words[1]] = vocabulary[words[1]], vocabulary[words[0]]
+        path.write_text(json.dumps(tokenizer))
+        config = resolve(student(root, teachers, name, teacher=str(folder)))
+        if name == "qa":
+            with pytest.raises(InputError, match="another tokenizer than --model"):
+                prepare(config)
+            continue
+        job = prepare(config)
+        assert job.teacher is not None
+        assert job.teacher.key != prepare(resolve(student(root, teachers, name))).teacher.key
+        ids = job.teacher.encoded.arrays["input_ids"]
+        assert (ids != job.batches.encoded.arrays["input_ids"]).any()
+
+
+@pytest.mark.parametrize("name", ["temperature", "alpha_ce", "alpha_distil"])
+def test_distillation_options_need_a_teacher(name, root):
+    with pytest.raises(InputError, match=f"--{name.replace('_', '-')} is for distillation"):
+        resolve(tiny.config(root, **{name: 1.0}))
+
+
+def test_temperature_must_be_positive(root, teachers):
+    with pytest.raises(InputError, match="--temperature is 0"):
+        resolve(student(root, teachers, "classification", temperature=0.0))
+
+
+def test_masked_words_have_no_teacher(root, teachers):
+    config = student(
+        root, teachers, "classification", task="demo_mlm", data=None, method="dense", density=None
+    )
+    with pytest.raises(InputError, match="--teacher does not apply to demo_mlm"):
+        prepare(resolve(config))
