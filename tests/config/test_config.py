@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from mpjax.config.checks import DENSE, methods
-from mpjax.config.length import plan
+from mpjax.config.length import run_length
 from mpjax.config.recorded import as_dict, differences
 from mpjax.config.resolve import make_rule, resolve
 from mpjax.config.train import TrainConfig

@@ -19,7 +19,7 @@ from experiments.paper.__main__ import main
 from mpjax import cli
 from mpjax.cli.arguments import run_config
 from mpjax.config.checks import DENSE
-from mpjax.config.length import plan
+from mpjax.config.length import run_length
 from mpjax.config.resolve import make_rule, resolve
 from mpjax.config.train import TrainConfig
 from mpjax.runs.folder import RunDir

@@ -9,7 +9,7 @@ import tiny
 from experiments import seeds
 from mpjax import models
 from mpjax.pruning import flatten, select
-from mpjax.training.loop import train
+from mpjax.training.train import train
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from mpjax import models
 from mpjax.errors import InputError
 from mpjax.export import export_model
 from mpjax.tasks import demo
-from mpjax.training.loop import train
+from mpjax.training.train import train
 from mpjax.training.step import make_predict
 
 pytestmark = pytest.mark.usefixtures("programs")

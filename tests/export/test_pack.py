@@ -276,7 +276,7 @@ def test_every_flipped_bit_and_every_cut_is_noticed(tmp_path):
 
 
 def test_a_later_format_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr("mpjax.models.packed.FORMAT", 7)
+    monkeypatch.setattr("mpjax.models.packed.file.FORMAT", 7)
     small(tmp_path / "m.mpz")
     monkeypatch.undo()
     with pytest.raises(InputError, match="format 7"):

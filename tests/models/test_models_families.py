@@ -30,7 +30,7 @@ from mpjax.models.families.roberta import RobertaEmbeddings
 from mpjax.models.hf.weights import shapes
 from mpjax.report.density import measure
 from mpjax.training.evaluate import evaluate
-from mpjax.training.loop import train
+from mpjax.training.train import train
 from mpjax.training.prepare import prepare
 
 pytestmark = pytest.mark.usefixtures("programs")

@@ -553,7 +553,7 @@ def test_a_failure_leaves_nothing_behind(exist_ok, saved, monkeypatch):
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("mpjax.models.saving.save_file", full)
+    monkeypatch.setattr("mpjax.models.hf.saving.save_file", full)
     with pytest.raises(OSError, match="No space left"):
         models.save_model(target, TINY, numbered(TINY, "qa"), "qa", exist_ok=exist_ok)
     monkeypatch.undo()
@@ -565,7 +565,7 @@ def test_a_failure_leaves_nothing_behind(exist_ok, saved, monkeypatch):
             raise OSError(5, "Input/output error")
         move(source, destination)
 
-    monkeypatch.setattr("mpjax.models.saving.os.replace", refuse_once)
+    monkeypatch.setattr("mpjax.models.hf.saving.os.replace", refuse_once)
     with pytest.raises(OSError, match="Input/output"):
         models.save_model(target, TINY, numbered(TINY, "qa"), "qa", exist_ok=exist_ok)
     monkeypatch.undo()

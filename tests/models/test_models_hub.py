@@ -14,7 +14,7 @@ import pytest
 
 from mpjax import models
 from mpjax.errors import InputError
-from mpjax.models.hf.hub import resolve
+from mpjax.models.hf.hub import local_folder
 
 TINY = models.BertConfig(
     vocab_size=11,
@@ -228,7 +228,7 @@ def no_network(monkeypatch):
     def refuse(*args):
         raise AssertionError("asked the hub")
 
-    monkeypatch.setattr("mpjax.models.hub._fetch", refuse)
+    monkeypatch.setattr("mpjax.models.hf.hub._fetch", refuse)
 
 
 def test_an_existing_folder_wins(no_network, tmp_path, monkeypatch):

@@ -16,8 +16,8 @@ from mpjax.errors import InputError
 from mpjax.export import export_model, export_with_scores, inspect_model, shrink_model
 from mpjax.pruning import flatten
 from mpjax.runs.checkpoints import read_latest
-from mpjax.runs.opening import load_plain
-from mpjax.training.loop import train
+from mpjax.models import load_plain
+from mpjax.training.train import train
 
 pytestmark = pytest.mark.usefixtures("programs")
 

@@ -30,7 +30,7 @@ from mpjax.runs.folder import read_lines
 from mpjax.tasks.base import Encoded
 from mpjax.tasks.batches import Batches, eval_batches
 from mpjax.tasks.masking import MaskedBatches
-from mpjax.training.loop import train
+from mpjax.training.train import train
 
 STEPS, BATCH = 12, 8
 # Split so that every process holds a part of every matrix.

@@ -27,7 +27,7 @@ from mpjax.sweep.placement import place_members
 from mpjax.sweep.population import member_bytes, traits
 from mpjax.sweep.sweep import member_configs, sweep
 from mpjax.training import job as jobs
-from mpjax.training.loop import train
+from mpjax.training.train import train
 from mpjax.training.prepare import prepare
 
 pytestmark = pytest.mark.usefixtures("programs")

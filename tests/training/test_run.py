@@ -17,7 +17,7 @@ from mpjax.runs.folder import RunDir
 from mpjax.tasks.batches import Batches
 from mpjax.training import loop
 from mpjax.training.evaluate import evaluate
-from mpjax.training.loop import train
+from mpjax.training.train import train
 from mpjax.training.prepare import limited
 
 pytestmark = pytest.mark.usefixtures("programs")

@@ -16,7 +16,7 @@ from mpjax.runs.checkpoints import read_latest
 from mpjax.runs.folder import RunDir
 from mpjax.training import loop
 from mpjax.training.filling import fill, live_masks
-from mpjax.training.loop import train
+from mpjax.training.train import train
 from mpjax.training.prepare import prepare
 
 pytestmark = pytest.mark.usefixtures("programs")

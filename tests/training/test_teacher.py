@@ -9,7 +9,7 @@ from mpjax.errors import InputError
 from mpjax.runs.folder import RunDir
 from mpjax.tasks.base import Encoded
 from mpjax.tasks.batches import Batches
-from mpjax.training.loop import train
+from mpjax.training.train import train
 from mpjax.training.prepare import prepare
 from mpjax.training.step import INPUTS, make_predict
 from mpjax.training.teacher import teacher_logits
