@@ -182,7 +182,7 @@ def _train(population: Population, group: _Group) -> None:
         start = checkpoints.latest()
         if start:
             log.warning("continuing %d members from step %d", len(group.members), start)
-        journals = _Journals(group, start, scope)
+        journals = Journals(group, start, scope)
         span = Span(start, total, f"{job.label} x {len(group.members)}", group.output)
         state = run_steps(
             program, state, span, job.cadence, journals, checkpoints, lambda: stop.signal or 0
@@ -206,11 +206,12 @@ def _batch(jobs: Sequence[Job], step: int) -> Any:
     return stack([each.batch(step, length=length) for each in batches])
 
 
-class _Journals:
+class Journals:
     """One journal per member; a member whose loss is not finite any more stops writing."""
 
     def __init__(self, group: _Group, start: int, scope: ExitStack) -> None:
         self.diverged: dict[int, int] = {}  # member -> step
+        self.folders = [run.path for _, run in group.members]
         self._journals: list[Journal] = []
         for job, run in group.members:
             provenance.record(run, start)

@@ -18,7 +18,7 @@ import mpjax
 from mpjax import cli
 from mpjax.config.checks import option
 from mpjax.config.train import TrainConfig
-from mpjax.training import loop
+from mpjax.training import train as training
 
 pytestmark = pytest.mark.usefixtures("programs")
 
@@ -184,7 +184,7 @@ def test_bad_input_is_refused_before_anything_is_compiled_or_written(
     changes = dict(changes)
     if "output" in changes:
         changes["output"] = str(tmp_path / changes["output"])
-    monkeypatch.setattr(loop, "_train", None)
+    monkeypatch.setattr(training, "_train", None)
     before = contents(tmp_path)
     message = fails(tiny.command(tmp_path, **changes), capsys)
     for part in parts:
@@ -259,15 +259,15 @@ def test_an_interrupted_command_says_so_in_its_status(root, tmp_path, monkeypatc
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(cli.COMMANDS, "inspect", interrupt)
+    monkeypatch.setattr(cli.COMMANDS["inspect"], "run", interrupt)
     assert cli.main(["inspect", "x"]) == 130
-    write = loop.Journal.train
+    write = training.Journal.train
 
     def terminate(self, step, metrics):
         write(self, step, metrics)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(loop.Journal, "train", terminate)
+    monkeypatch.setattr(training.Journal, "train", terminate)
     assert cli.main(tiny.command(root, output=str(tmp_path / "run"))) == 128 + signal.SIGTERM
     error = capsys.readouterr().err
     assert "stopped at step 1 of 6" in error and "the same command continues" in error

@@ -9,7 +9,7 @@ import pytest
 from mpjax.config.checks import DENSE, methods
 from mpjax.config.length import run_length
 from mpjax.config.recorded import as_dict, differences
-from mpjax.config.resolve import make_rule, resolve
+from mpjax.config.resolve import config_rule, resolve
 from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError
 from mpjax.pruning import RULES, cubic_schedule
@@ -39,7 +39,7 @@ def test_resolving_gives_a_rule_and_changes_nothing_the_second_time(options):
     assert resolve(config) == config
     for name, value in options.items():
         assert getattr(config, name) == value
-    rule = make_rule(config)
+    rule = config_rule(config)
     if rule is None:
         assert options["method"] == DENSE
         return
@@ -112,7 +112,8 @@ def test_a_wrong_option_is_named(options, parts):
 
 def test_wrong_numbers_are_found_without_importing_jax():
     code = (
-        "import sys; from mpjax.training.config import TrainConfig, resolve\n"
+        "import sys; from mpjax.config.resolve import resolve\n"
+        "from mpjax.config.train import TrainConfig\n"
         "try: resolve(TrainConfig(model='m', task='sst2', output='o', density=2.0))\n"
         "except ValueError: sys.exit('jax' in sys.modules or 'numpy' in sys.modules)\n"
         "sys.exit('no error')"
@@ -135,29 +136,29 @@ def test_a_plan_is_refused_exactly_where_the_schedule_has_no_ramp():
                 except ValueError:
                     fits = False
                 if fits:
-                    assert plan(config, 1).total_steps == total
+                    assert run_length(config, 1).total_steps == total
                     continue
                 refused += 1
                 with pytest.raises(InputError, match="--warmup"):
-                    plan(config, 1)
-                assert plan(dataclasses.replace(config, method="dense", warmup=0), 1)
+                    run_length(config, 1)
+                assert run_length(dataclasses.replace(config, method="dense", warmup=0), 1)
     assert refused > 10
 
 
 def test_the_warm_up_that_the_message_proposes_fits_and_the_next_does_not():
     config = TrainConfig(method="movement", steps=100, warmup=50)
     with pytest.raises(InputError, match=r"\(--initial-warmup 1 \+ --final-warmup 2\) x 50") as e:
-        plan(config, 1)
+        run_length(config, 1)
     proposed = int(str(e.value).split("at most ")[1].split()[0])
-    assert plan(dataclasses.replace(config, warmup=proposed), 1).warmup_steps == proposed
+    assert run_length(dataclasses.replace(config, warmup=proposed), 1).warmup_steps == proposed
     with pytest.raises(InputError):
-        plan(dataclasses.replace(config, warmup=proposed + 1), 1)
+        run_length(dataclasses.replace(config, warmup=proposed + 1), 1)
 
 
 def test_warmup_below_one_is_a_fraction_and_epochs_count_steps():
-    assert plan(TrainConfig(method="dense", epochs=1.5, warmup=0.25), 10).total_steps == 15
-    assert plan(TrainConfig(method="dense", epochs=1.5, warmup=0.25), 10).warmup_steps == 3
-    assert plan(TrainConfig(method="dense", steps=7, epochs=9, warmup=2), 10).total_steps == 7
+    assert run_length(TrainConfig(method="dense", epochs=1.5, warmup=0.25), 10).total_steps == 15
+    assert run_length(TrainConfig(method="dense", epochs=1.5, warmup=0.25), 10).warmup_steps == 3
+    assert run_length(TrainConfig(method="dense", steps=7, epochs=9, warmup=2), 10).total_steps == 7
 
 
 def test_differences_name_options_that_matter_and_no_others():
@@ -213,8 +214,8 @@ def test_published_cut_is_for_global_magnitude_and_movement(changes):
         model="m", task="sst2", output="o", published_cut=True,
         method="movement", density=0.1, scope="global",
     )  # fmt: skip
-    assert make_rule(resolve(good)).published_cut
-    assert not make_rule(resolve(dataclasses.replace(good, published_cut=False))).published_cut
+    assert config_rule(resolve(good)).published_cut
+    assert not config_rule(resolve(dataclasses.replace(good, published_cut=False))).published_cut
 
 
 def test_tensorboard_without_its_package(monkeypatch):

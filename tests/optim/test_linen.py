@@ -6,7 +6,7 @@ import numpy as np
 from flax import linen as nn
 
 from mpjax.linen import Pruned
-from mpjax.pruning import make_rule
+from mpjax.pruning import Pruning, make_rule
 
 
 class Net(nn.Module):
@@ -24,7 +24,7 @@ X = jnp.asarray(np.random.default_rng(0).normal(size=(5, 7, 3)), jnp.float32)
 
 
 def test_init_returns_both_collections_and_apply_prunes():
-    model = Pruned(Net(), make_rule("movement", final=0.25), where="(conv|hidden)/kernel")
+    model = Pruned(Net(), Pruning(make_rule("movement", final=0.25), "(conv|hidden)/kernel"))
     variables = model.init(jax.random.key(0), X)
     assert set(variables) == {"params", "scores"}
     assert set(variables["scores"]) == {"conv", "hidden"}
@@ -41,7 +41,7 @@ def test_init_returns_both_collections_and_apply_prunes():
 
 
 def test_both_collections_have_gradients_under_jit():
-    model = Pruned(Net(), make_rule("soft_movement"), where=lambda path, leaf: leaf.ndim == 2)
+    model = Pruned(Net(), Pruning(make_rule("soft_movement"), lambda path, leaf: leaf.ndim == 2))
     variables = model.init({"params": jax.random.key(0)}, X)
     variables["scores"]["hidden"]["kernel"] = jnp.linspace(-4, 4, 32).reshape(4, 8)
 
@@ -62,7 +62,7 @@ def test_both_collections_have_gradients_under_jit():
 
 
 def test_gates_are_noisy_with_their_stream_and_deterministic_without():
-    model = Pruned(Net(), make_rule("l0"), where="hidden/kernel")
+    model = Pruned(Net(), Pruning(make_rule("l0"), "hidden/kernel"))
     variables = model.init(jax.random.key(0), X)
     plain = model.apply(variables, X, threshold=1.0)
     np.testing.assert_array_equal(plain, model.apply(variables, X, threshold=1.0))

@@ -10,13 +10,13 @@ from mpjax.optim.make import OptimizerConfig, labels, make_optimizer, schedules
 from mpjax.optim.transforms import (
     ClipState,
     add_score_penalty,
-    clip_by_global_norm,
+    clip_grad_norm,
     find_state,
-    freeze,
+    freeze_params,
     pruning_state,
     sparsity_schedule,
 )
-from mpjax.pruning import cubic_schedule, linear_warmup_decay, make_rule
+from mpjax.pruning import Pruning, cubic_schedule, linear_warmup_decay, make_rule
 
 
 def cubic(t, initial, final, total, warmup, i, f):
@@ -51,7 +51,7 @@ def test_schedules_are_float64_under_x64(x64):
 
 def test_clip_has_the_factor_of_pytorch(x64):
     torch_factor = 1.0 / (5.0 + 1e-6)
-    tx = clip_by_global_norm(1.0)
+    tx = clip_grad_norm(1.0)
     updates, state = tx.update({"a": jnp.array([3.0]), "b": jnp.array([4.0])}, tx.init({}))
     assert float(updates["a"][0]) == pytest.approx(3 * torch_factor, rel=1e-15)
     assert float(state.norm) == 5.0
@@ -102,7 +102,7 @@ def test_sparsity_state_is_that_of_the_next_forward_pass():
     assert pruning_state(optax.sgd(1.0).init({})) is None
 
 
-def test_labels_and_freeze():
+def test_labels_and_freeze_params():
     variables = {
         "params": {
             "embeddings": {"norm": {"scale": 1}},
@@ -121,7 +121,7 @@ def test_labels_and_freeze():
         "scores": {"dense": {"kernel": "scores"}},
     }
     grads = jax.tree.map(float, variables)
-    updates, _ = freeze(frozen).update(jax.tree.map(jnp.asarray, grads), optax.EmptyState())
+    updates, _ = freeze_params(frozen).update(jax.tree.map(jnp.asarray, grads), optax.EmptyState())
     assert float(updates["params"]["embeddings"]["norm"]["scale"]) == 0.0
     assert float(updates["params"]["dense"]["kernel"]) == 2.0
 
@@ -132,8 +132,8 @@ def test_whole_chain_equals_a_numpy_replay(x64):
         learning_rate=1e-2, score_learning_rate=0.3, weight_decay=0.1, max_grad_norm=0.5,
         warmup_steps=2, final_warmup=1, final_lambda=5.0,
     )  # fmt: skip
-    rule, total = make_rule("soft_movement"), 12
-    tx = make_optimizer(config, rule, total)
+    pruning, total = Pruning(make_rule("soft_movement")), 12
+    tx = make_optimizer(config, pruning, total)
     rng = np.random.default_rng(0)
     shapes = {"e": (5,), "w": (4, 3), "b": (3,), "s": (4, 3)}
     x = {k: rng.normal(size=s) for k, s in shapes.items()}

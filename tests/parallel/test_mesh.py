@@ -13,13 +13,13 @@ from flax import linen as nn
 from mpjax.config.resolve import resolve
 from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError
-from mpjax.models import BertConfig, encoder, make_structure
+from mpjax.models import BertConfig, encoder, parse_structure
 from mpjax.models.blocks import Block, FeedForward
 from mpjax.optim.make import OptimizerConfig, make_optimizer
 from mpjax.optim.transforms import pruning_state
 from mpjax.parallel.mesh import choose_mesh
 from mpjax.parallel.sharding import make_mesh, place_batch
-from mpjax.pruning import ELEMENT, flatten, make_rule, prune_params
+from mpjax.pruning import ELEMENT, Pruning, flatten, make_rule
 from mpjax.runs.checkpoints import Checkpoints
 from mpjax.runs.journal import total_loss
 from mpjax.training.losses import task_loss
@@ -34,7 +34,7 @@ CONFIG = BertConfig(
 SHRUNK = dataclasses.replace(
     CONFIG, num_hidden_layers=2, pruned_heads=((), (1,)), ffn_per_layer=(24, 21)
 )
-HYBRID = make_structure("attention=block:2x2,ffn=units", head_size=8)
+HYBRID = parse_structure("attention=block:2x2,ffn=units", head_size=8)
 MESHES = {
     "one": {},
     "data": {"data": 8},
@@ -84,17 +84,21 @@ def whole(config=CONFIG, dtype=jnp.float64):
     return encoder(config, "classification", dtype, jnp.promote_types(dtype, jnp.float32))
 
 
+def pruning_by(rule, structure=ELEMENT):
+    return None if rule is None else Pruning(rule, KERNELS, structure)
+
+
 def build(module, rule, mesh, structure=ELEMENT, **options):
     ids = jnp.zeros((1, 4), jnp.int32)
     params = jax.jit(module.init)(jax.random.key(0), ids)["params"]
     settings = OptimizerConfig(
         learning_rate=1e-3, score_learning_rate=0.1, warmup_steps=1, final_lambda=20.0
     )
-    tx = make_optimizer(settings, rule, STEPS, structure)
-    what = {"where": KERNELS, "structure": structure}
-    state, shardings = create_sharded_state(jax.device_get(params), rule, tx, mesh, seed=1, **what)
+    pruning = pruning_by(rule, structure)
+    tx = make_optimizer(settings, pruning, STEPS)
+    state, shardings = create_sharded_state(jax.device_get(params), pruning, tx, mesh, seed=1)
     loss = task_loss("classification")
-    step = make_train_step(module, rule, tx, loss, shardings=shardings, **what, **options)
+    step = make_train_step(module, pruning, tx, loss, shardings=shardings, **options)
     return state, shardings, step
 
 
@@ -102,7 +106,7 @@ def run(module, rule, where, structure=ELEMENT, **options):
     """Losses of a whole run on a mesh, and the masks after it, both from the mesh."""
     mesh = mesh_of(where)
     state, shardings, step = build(module, rule, mesh, structure, **options)
-    losses, measure = [], make_measure(rule, where=KERNELS, structure=structure)
+    losses, measure = [], make_measure(pruning_by(rule, structure))
     for t in range(STEPS):
         measures = measure(state)
         state, metrics = step(state, place_batch(make_batch(t), mesh))
@@ -114,8 +118,8 @@ def run(module, rule, where, structure=ELEMENT, **options):
     @jax.jit
     def masks(state):
         now = pruning_state(state.opt_state)
-        pruned = state.params, state.scores, now.threshold, KERNELS
-        return prune_params(rule, *pruned, structure=structure)[1]
+        pruning = pruning_by(rule, structure)
+        return pruning.prune(state.params, state.scores, now.threshold)[1]
 
     return losses, flatten(jax.device_get(masks(state)))
 
@@ -161,7 +165,7 @@ def test_what_is_trained_stays_float32_and_chooses_so():
     kernel = state.scores["ffn"]["in"]["kernel"]
     assert len(np.unique(close.astype(jnp.bfloat16))) == 1
     state.scores["ffn"]["in"]["kernel"] = jax.device_put(close, kernel.sharding)
-    _, masks = prune_params(RULES["movement"], state.params, state.scores, 0.2, KERNELS)
+    _, masks = pruning_by(RULES["movement"]).prune(state.params, state.scores, 0.2)
     chosen = order >= 16 * 24 - int(0.2 * 16 * 24)
     np.testing.assert_array_equal(masks["ffn"]["in"]["kernel"], chosen)
     state, metrics = step(state, place_batch(make_batch(0), mesh))
@@ -217,8 +221,8 @@ def test_no_score_mask_or_key_leaves_its_device(name, where, structure, tmp_path
     assert all(dtype in ("bf16", "f32") for kind, dtype in large)
     searched = [(kind, size) for kind, _, size, place in moves if "while" in place]
     assert set(searched) == {("all-reduce", 1)}, searched
-    logged = travels(make_measure(RULES[name], where=KERNELS, structure=structure), state,
-                     folder=tmp_path / "log")  # fmt: skip
+    measure = make_measure(pruning_by(RULES[name], structure))
+    logged = travels(measure, state, folder=tmp_path / "log")
     assert max(size for _, _, size, _ in logged) < shard
 
 

@@ -10,7 +10,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from mpjax.optim.make import OptimizerConfig, schedules
 from mpjax.parallel.sharding import make_mesh
-from mpjax.pruning import RULES, Rule, linear_density, make_rule, mask_density, prune_params
+from mpjax.pruning import RULES, Pruning, Rule, linear_density, make_rule, mask_density
 
 DENSITY = 0.29  # int(0.29 * 100) is 28: a density whose product is not what it seems
 
@@ -102,17 +102,17 @@ def test_masks_equal_the_oracle(rule, noisy, x64):
 @all_rules
 def test_jit_equals_eager_and_compiles_once(rule):
     kernels, scores, noise = make_trees(rule)
-    traced = []
+    pruning, traced = Pruning(rule, ".*"), []
 
     @jax.jit
     def prune(kernels, scores, threshold, noise):
         traced.append(1)
-        return prune_params(rule, kernels, scores, threshold, ".*", noise)[0]
+        return pruning.prune(kernels, scores, threshold, noise)[0]
 
     for threshold in (rule.initial, 0.4, rule.final):
         t = jnp.asarray(threshold, jnp.float32)
         compiled = prune(kernels, scores, t, noise)
-        eager, _ = prune_params(rule, kernels, scores, t, ".*", noise)
+        eager, _ = pruning.prune(kernels, scores, t, noise)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), compiled, eager)
     assert len(traced) == 1
 
@@ -125,7 +125,7 @@ def test_gradient_law(rule, x64):
     threshold = jnp.asarray(rule.final)
 
     def loss(kernels, scores):
-        pruned, _ = prune_params(rule, kernels, scores, threshold, ".*", noise)
+        pruned, _ = Pruning(rule, ".*").prune(kernels, scores, threshold, noise)
         return sum(jax.tree.leaves(jax.tree.map(lambda p, u: jnp.sum(p * u), pruned, upstream)))
 
     d_kernels, d_scores = jax.grad(loss, argnums=(0, 1))(kernels, scores)
@@ -189,7 +189,7 @@ def test_density_asked_is_density_got(rule):
     kernels, scores, _ = make_trees(rule)
     if rule.name == "l0":  # a gate below this is shut before any cut
         scores = jax.tree.map(lambda s: jnp.maximum(s, -2.0), scores)
-    got, _ = prune_params(rule, kernels, scores, jnp.asarray(DENSITY, jnp.float32), ".*kernel")
+    got, _ = Pruning(rule).prune(kernels, scores, jnp.asarray(DENSITY, jnp.float32))
     kept = [k for k, _ in linear_density(got, ".*kernel").values()]
     sizes = [w["kernel"].size for w in kernels.values()]
     if rule.scope == "global":

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mpjax.pruning import ordered_keys, survivors, top_k_cuts, top_k_masks
+from mpjax.pruning import num_kept, ordered_keys, top_k_cuts, top_k_masks
 from mpjax.pruning.topk.counting import count_true
 
 RNG = np.random.default_rng(0)
@@ -152,12 +152,12 @@ def test_keys_keep_the_order(dtype):
     np.testing.assert_array_equal(np.diff(np.asarray(values, np.float64)) > 0, np.diff(keys) > 0)
 
 
-def test_survivors_is_python_int_of_the_product():
+def test_num_kept_is_python_int_of_the_product():
     for density in (0.03, 0.1, 0.15, 0.29, 0.57, 1.0):
         for size in (100, 3200, 589_824, 2_359_296, 84_934_656):
             exact = int(density * size)
-            assert survivors(density, size) == exact
-            traced = jax.jit(lambda v, n=size, d=density: survivors(v, n, final=d))
+            assert num_kept(density, size) == exact
+            traced = jax.jit(lambda v, n=size, d=density: num_kept(v, n, final=d))
             assert int(traced(jnp.float32(density))) == exact
 
 

@@ -20,17 +20,17 @@ from mpjax.pruning import (
     Element,
     NofM,
     Part,
+    Pruning,
     Shared,
     Structure,
     flatten,
     make_rule,
     mask_density,
-    prune_params,
     straight_through,
     unflatten,
 )
 from mpjax.training.state import create_state
-from mpjax.training.step import fold
+from mpjax.training.step import finalize
 
 SHAPES = {
     "l0/attention/query/kernel": (16, 24),
@@ -109,15 +109,13 @@ def expected_masks(rule, name, kernels, scores, noise) -> dict[str, np.ndarray]:
 
 @every_pair
 def test_masks_gradients_and_density_equal_numpy(rule, name, x64):
-    structure = STRUCTURES[name]
+    pruning = Pruning(rule, ".*", STRUCTURES[name])
     kernels, scores, noise = make_trees(name, rule)
     rng = np.random.default_rng(5)
     upstream = {p: rng.normal(size=s) for p, s in SHAPES.items()}
 
     def loss(kernels, scores):
-        pruned, masks = prune_params(
-            rule, kernels, scores, jnp.asarray(rule.final), ".*", noise, structure
-        )
+        pruned, masks = pruning.prune(kernels, scores, jnp.asarray(rule.final), noise)
         total = sum(jnp.sum(w * upstream[p]) for p, w in flatten(pruned).items())
         return total, (pruned, masks)
 
@@ -125,17 +123,20 @@ def test_masks_gradients_and_density_equal_numpy(rule, name, x64):
     (d_kernels, d_scores), (pruned, masks) = grad(kernels, scores)
     expected = expected_masks(rule, name, kernels, scores, noise)
     weights = numbers(kernels)
-    assert masks.keys() == kernels.keys() and flatten(masks).keys() == expected.keys()
-    for path, mask in numbers(masks).items():
+    small = pruning.structure.masks(rule, kernels, scores, jnp.asarray(rule.final), noise)
+    assert small.keys() == kernels.keys() and flatten(small).keys() == expected.keys()
+    for path, mask in numbers(small).items():
         np.testing.assert_allclose(mask, expected[path], rtol=0, atol=1e-14)
+    assert flatten(masks).keys() == SHAPES.keys()
     wide = {path: spread(name, path, expected) for path in SHAPES}
     for path in SHAPES:
+        np.testing.assert_allclose(flatten(masks)[path], wide[path], rtol=0, atol=1e-14)
         np.testing.assert_allclose(flatten(pruned)[path], weights[path] * wide[path], atol=1e-14)
         np.testing.assert_allclose(
             flatten(d_kernels)[path], upstream[path] * wide[path], atol=1e-12
         )
     kept = sum(np.count_nonzero(w) for w in wide.values())
-    density = mask_density(masks, structure.covers(kernels))
+    density = mask_density(masks)
     assert float(density) == pytest.approx(kept / sum(w.size for w in wide.values()), abs=1e-12)
     for path, slope in numbers(d_scores).items():
         for i in np.ndindex(*slope.shape):  # the sum over what the score covers
@@ -161,9 +162,9 @@ def test_scores_lie_as_numpy_says_and_are_small(name):
         "element": 1408, "block": 176, "rows": 76, "columns": 76, "hybrid": 44, "heads": 24,
         "one part": 788,
     }  # fmt: skip
-    tx = make_optimizer(OptimizerConfig(), make_rule("movement"), 10, structure)
-    state = create_state(kernels, make_rule("movement"), tx, where=".*", structure=structure)
-    dense = create_state(kernels, None, make_optimizer(OptimizerConfig(), None, 10), where=".*")
+    pruning = Pruning(make_rule("movement"), ".*", structure)
+    state = create_state(kernels, pruning, make_optimizer(OptimizerConfig(), pruning, 10))
+    dense = create_state(kernels, None, make_optimizer(OptimizerConfig(), None, 10))
     assert sum(s.size for s in jax.tree.leaves(state.scores)) == sizes[name]
     count = lambda s: sum(np.size(x) for x in jax.tree.leaves(s.opt_state))  # noqa: E731
     assert count(state) - count(dense) <= 2 * sizes[name] + 8  # two moments, and a few counters
@@ -188,7 +189,7 @@ def test_a_score_per_weight_costs_nothing():
     for structure in (ELEMENT, Structure((Part(ATTENTION, Element()), Part(FFN, Element())))):
 
         def structured(kernels, scores, structure=structure):
-            pruned, _ = prune_params(rule, kernels, scores, 0.1, ".*", structure=structure)
+            pruned, _ = Pruning(rule, ".*", structure).prune(kernels, scores, 0.1)
             return pruned, structure.penalty(rule, scores)
 
         assert str(jax.make_jaxpr(structured)(kernels, scores)) == expected
@@ -272,15 +273,15 @@ def zeros():
 
 
 def test_sharded_equals_unsharded():
-    rule, structure = make_rule("movement", final=0.3), STRUCTURES["hybrid"]
-    kernels, scores, _ = make_trees("hybrid", rule)
+    pruning = Pruning(make_rule("movement", final=0.3), ".*", STRUCTURES["hybrid"])
+    kernels, scores, _ = make_trees("hybrid", pruning.rule)
     split = jax.NamedSharding(make_mesh(), jax.P("data"))
     put = jax.tree.map(lambda w: jax.device_put(w, split) if w.shape[0] % 8 == 0 else w, kernels)
 
     @jax.jit
     def grads(kernels, scores):
         def loss(k, s):
-            pruned, masks = prune_params(rule, k, s, 0.3, ".*", structure=structure)
+            pruned, masks = pruning.prune(k, s, 0.3)
             return sum(jnp.sum(w**2) for w in jax.tree.leaves(pruned)), masks
 
         return jax.grad(loss, argnums=(0, 1), has_aux=True)(kernels, scores)
@@ -291,18 +292,18 @@ def test_sharded_equals_unsharded():
 
 def test_a_wrapped_module_and_a_state_have_the_scores_of_the_structure():
     structure = Structure((Part("kernel", Block(1, None)),))
-    rule = make_rule("movement", final=0.5)
-    model = Pruned(nn.Dense(4), rule, where="kernel", structure=structure)
+    pruning = Pruning(make_rule("movement", final=0.5), "kernel", structure)
+    model = Pruned(nn.Dense(4), pruning)
     x = jnp.eye(6)
     variables = model.init(jax.random.key(0), x)
     assert variables["scores"]["kernel"].shape == (6, 1)
     variables["scores"]["kernel"] = jnp.arange(6.0)[:, None]
     out = model.apply(variables, x, threshold=0.5)
     assert (np.asarray(out).any(axis=1) == [False] * 3 + [True] * 3).all()
-    tx = make_optimizer(OptimizerConfig(), rule, 1, structure)
-    state = create_state(variables["params"], rule, tx, where="kernel", structure=structure)
-    folded = fold(state, rule, where="kernel", structure=structure)
-    np.testing.assert_array_equal(folded["kernel"], variables["params"]["kernel"])  # density 1
+    tx = make_optimizer(OptimizerConfig(), pruning, 1)
+    state = create_state(variables["params"], pruning, tx)
+    final = finalize(state, pruning)
+    np.testing.assert_array_equal(final["kernel"], variables["params"]["kernel"])  # density 1
 
 
 @pytest.mark.parametrize(

@@ -14,20 +14,18 @@ import mpjax
 from mpjax.errors import InputError
 from mpjax.optim.make import OptimizerConfig, make_optimizer
 from mpjax.parallel.sharding import make_mesh, replicated
-from mpjax.pruning import make_rule
+from mpjax.pruning import Pruning, make_rule
 from mpjax.runs.checkpoints import KEPT, Checkpoints
-from mpjax.training.state import TrainState, create_state
+from mpjax.training.state import ScoreInit, TrainState, create_state
 
 
 def make_state(seed: int = 0) -> TrainState:
     rng = np.random.default_rng(seed)
     params = {"bert": {"kernel": rng.normal(size=(4, 6)).astype(np.float32)},
               "head": {"bias": rng.normal(size=3).astype(np.float32)}}  # fmt: skip
-    rule = make_rule("movement")
-    tx = make_optimizer(OptimizerConfig(), rule, total_steps=10)
-    return create_state(
-        params, rule, tx, where=r"bert/kernel", seed=seed, score_init="uniform", score_scale=1.0
-    )
+    pruning = Pruning(make_rule("movement"), r"bert/kernel")
+    tx = make_optimizer(OptimizerConfig(), pruning, total_steps=10)
+    return create_state(params, pruning, tx, seed=seed, score_init=ScoreInit("uniform", 1.0))
 
 
 def bits(state: TrainState) -> list[bytes]:
@@ -78,7 +76,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import test_checkpoints as t
-from mpjax.training.checkpoints import Checkpoints
+from mpjax.runs.checkpoints import Checkpoints
 checkpoints = Checkpoints(Path(sys.argv[1]))
 checkpoints.save(t.make_state(1), 1)
 checkpoints.wait()

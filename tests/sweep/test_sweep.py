@@ -20,12 +20,11 @@ from mpjax import cli, models
 from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError, Interrupted
 from mpjax.pruning import make_rule
-from mpjax.runs.journal import Journal
 from mpjax.sweep import curve
 from mpjax.sweep import sweep as sweeps
 from mpjax.sweep.placement import place_members
-from mpjax.sweep.population import member_bytes, traits
-from mpjax.sweep.sweep import member_configs, sweep
+from mpjax.sweep.population import host_hyperparameters, member_bytes
+from mpjax.sweep.sweep import Journals, member_configs, sweep
 from mpjax.training import job as jobs
 from mpjax.training.train import train
 from mpjax.training.prepare import prepare
@@ -166,9 +165,9 @@ def test_the_final_count_is_exact_where_float32_is_not():
     assert found.tolist() == [int(0.29 * n) for n in sizes]
 
 
-def test_traits_carry_the_counts_of_every_matrix_and_of_all(root):
+def test_hyperparameters_carry_the_counts_of_every_matrix_and_of_all(root):
     config = member_configs(tiny.config(root, density=None), {"density": (0.29,)})["density-0.29"]
-    assert traits(prepare(config)).final_counts == {
+    assert host_hyperparameters(prepare(config)).final_counts == {
         256: int(0.29 * 256), 384: int(0.29 * 384), 1792: int(0.29 * 1792)
     }  # fmt: skip
 
@@ -183,21 +182,21 @@ def test_groups_share_a_program_and_a_sweep_goes_on_where_it_stopped(
     base = tiny.config(root, **GLOBAL, output=str(tmp_path / "whole"))
     whole = sweep(base, AXES, members_at_once=2)
     assert len(whole) == 3 and compiled() == 1
-    write = Journal.train
+    write = Journals.train
 
     def stop(self, step, metrics):
         write(self, step, metrics)
-        if "density-0.1-" in str(self._files[0]) and step == 3:
+        if "density-0.1-" in str(self.folders[0]) and step == 3:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(Journal, "train", stop)
+    monkeypatch.setattr(Journals, "train", stop)
     parts = dataclasses.replace(base, output=str(tmp_path / "parts"))
     with pytest.raises(Interrupted, match="stopped at step 3 of 6"):
         sweep(parts, AXES, members_at_once=2)
     results = tmp_path / "parts" / "members"
     assert (results / whole[1]["member"] / "result.json").exists()
     assert not (results / whole[2]["member"] / "result.json").exists()
-    monkeypatch.setattr(Journal, "train", write)
+    monkeypatch.setattr(Journals, "train", write)
     again = sweep(parts, AXES, members_at_once=2)
     assert "continuing 1 members from step 3" in caplog.text
     for one, other in zip(whole, again, strict=True):
@@ -233,9 +232,9 @@ def test_what_does_not_fit_is_refused_with_the_arithmetic(root, tmp_path):
     base = tiny.config(root, density=None, output=str(tmp_path / "sweep"))
     axes = {"density": (0.5, 0.2)}
     job = prepare(member_configs(base, axes)["density-0.5"])
-    floats = sum(leaf.size for leaf in jax.tree.leaves(job.model.params))
+    floats = sum(leaf.size for leaf in jax.tree.leaves(job.inputs.model.params))
     held = sum(
-        leaf.size for leaf in jax.tree.leaves({k: v for k, v in job.model.params["bert"].items()
+        leaf.size for leaf in jax.tree.leaves({k: v for k, v in job.inputs.model.params["bert"].items()
                                                if k == "embeddings"})
     )  # fmt: skip
     scores = 1792
@@ -293,7 +292,7 @@ def test_seeds_of_a_step_share_the_longest_length(root):
     base = tiny.config(root, **LONG | {"data": data}, density=None)
     configs = member_configs(base, {"density": (0.1,), "seed": (0, 1)}).values()
     runs = [prepare(config) for config in configs]
-    lengths = [[run.batches.length(step) for run in runs] for step in range(tiny.STEPS)]
+    lengths = [[run.inputs.batches.length(step) for run in runs] for step in range(tiny.STEPS)]
     assert {tuple(sorted(both)) for both in lengths} >= {(16, 32)}  # the case above is no easy one
     assert {max(both) for both in lengths} == {16, 32}
     for step, both in enumerate(lengths):
@@ -301,7 +300,7 @@ def test_seeds_of_a_step_share_the_longest_length(root):
         assert batch["input_ids"].shape == (2, 8, max(both))
         for i, run in enumerate(runs):
             np.testing.assert_array_equal(
-                batch["input_ids"][i, :, : both[i]], run.batches.batch(step)["input_ids"]
+                batch["input_ids"][i, :, : both[i]], run.inputs.batches.batch(step)["input_ids"]
             )
             assert not batch["attention_mask"][i, :, both[i] :].any()
 

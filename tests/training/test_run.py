@@ -12,10 +12,11 @@ import tiny
 from safetensors.numpy import load_file
 
 from mpjax.errors import InputError, Interrupted
-from mpjax.runs import folder as rundir
+from mpjax import files
+from mpjax.runs import folder
 from mpjax.runs.folder import RunDir
 from mpjax.tasks.batches import Batches
-from mpjax.training import loop
+from mpjax.training import train as training
 from mpjax.training.evaluate import evaluate
 from mpjax.training.train import train
 from mpjax.training.prepare import limited
@@ -74,19 +75,19 @@ def test_a_run_ends_at_the_density_asked_for(name, root):
     assert result == run.read_result()
     assert result["linear_density"] == sum(kept) / sum(sizes)
     assert result["steps"] == tiny.STEPS
-    records = rundir.read_lines(run.metrics)
+    records = folder.read_lines(run.metrics)
     assert [r["step"] for r in records if "loss" in r] == list(range(1, tiny.STEPS + 1))
     assert records[-1] == {"step": tiny.STEPS, "eval": result["score"]}
 
 
 def test_a_run_folder_holds_what_it_says(finished, root):
-    config = rundir.read_json(finished.config)
+    config = files.read_object(finished.config)
     assert config["density"] == DENSITY and config["final_threshold"] == DENSITY
     assert config["derived"]["train_rows"] == tiny.ROWS["train"]
     assert config["derived"]["total_steps"] == tiny.STEPS
-    (session,) = rundir.read_json(finished.provenance)["sessions"]
+    (session,) = files.read_object(finished.provenance)["sessions"]
     assert session["versions"]["jax"] and session["from_step"] == 0
-    evals = [r["step"] for r in rundir.read_lines(finished.metrics) if "eval" in r]
+    evals = [r["step"] for r in folder.read_lines(finished.metrics) if "eval" in r]
     assert evals == [2, 4, 6]
     names = {path.name for path in finished.path.iterdir()}
     assert names == {
@@ -124,14 +125,14 @@ class Stop(Exception):
 
 def stop_at(monkeypatch, step, action):
     """Calls `action` once the step has been dispatched and the ones before have been logged."""
-    write = loop.Journal.train
+    write = training.Journal.train
 
     def train_and_stop(self, number, metrics):
         write(self, number, metrics)
         if number == step:
             action()
 
-    monkeypatch.setattr(loop.Journal, "train", train_and_stop)
+    monkeypatch.setattr(training.Journal, "train", train_and_stop)
 
 
 def crash():
@@ -160,7 +161,7 @@ def test_a_stopped_run_continues_to_the_same_bits(
     with pytest.raises(InputError, match="not finished"):
         evaluate(run.path)
     start(root, "movement", **options)
-    sessions = rundir.read_json(run.provenance)["sessions"]
+    sessions = files.read_object(run.provenance)["sessions"]
     expected = step if action is terminate else (step - 1) // 2 * 2
     assert [s["from_step"] for s in sessions] == [0, expected]
     assert run.metrics.read_bytes() == finished.metrics.read_bytes()
@@ -182,7 +183,7 @@ def test_tensorboard_gets_every_value_that_the_files_get(root, tmp_path, finishe
             found[event.step, value.tag] = value.simple_value
         data = data[16 + size :]
     expected = {}
-    for record in rundir.read_lines(run.metrics):
+    for record in folder.read_lines(run.metrics):
         values = {f"eval/{k}": v for k, v in record.pop("eval", {}).items()} or record
         expected |= {(record["step"], k): v for k, v in values.items() if k != "step"}
     speeds = {key: found.pop(key) for key in list(found) if key[1] == "rows_per_second"}
@@ -195,7 +196,7 @@ def test_tensorboard_gets_every_value_that_the_files_get(root, tmp_path, finishe
 
 
 def test_learning_rates_are_logged_as_they_were_used(finished):
-    records = [r for r in rundir.read_lines(finished.metrics) if "loss" in r]
+    records = [r for r in folder.read_lines(finished.metrics) if "loss" in r]
     # One step of warm-up, then down to 0 at the sixth: the update of step 2 is the peak.
     shape = np.array([0.0, 1.0, 0.8, 0.6, 0.4, 0.2])
     np.testing.assert_allclose([r["learning_rate"] for r in records], 1e-2 * shape, rtol=1e-6)
@@ -250,11 +251,11 @@ def test_a_run_begun_on_eight_devices_ends_on_one_as_it_would_have_there(
     result = start(root, "movement", **options)
     assert result["linear_density"] == finished.read_result()["linear_density"]
     one, eight = (
-        [r["loss"] for r in rundir.read_lines(RunDir(p).metrics) if "loss" in r]
+        [r["loss"] for r in folder.read_lines(RunDir(p).metrics) if "loss" in r]
         for p in (finished.path, tmp_path / "run")
     )
     np.testing.assert_allclose(eight, one, rtol=1e-4)
-    sessions = rundir.read_json(RunDir(tmp_path / "run").provenance)["sessions"]
+    sessions = files.read_object(RunDir(tmp_path / "run").provenance)["sessions"]
     assert [s["from_step"] for s in sessions] == [0, 4]
     assert sessions[0]["hardware"]["devices"] == 8
 
@@ -282,7 +283,7 @@ def test_a_run_that_lost_its_end_finishes_without_a_step(finished, root, tmp_pat
 
 
 def test_a_finished_run_only_says_so(finished, root, monkeypatch, caplog):
-    monkeypatch.setattr(loop, "prepare", None)
+    monkeypatch.setattr(training, "prepare", None)
     again = start(root, "movement", eval_every=2, checkpoint_every=99, cache=None)
     assert again == finished.read_result()
     assert "is finished" in caplog.text
@@ -299,8 +300,8 @@ def test_changed_data_are_refused(finished, root, tmp_path):
     shutil.copytree(root / "data", tmp_path / "data")
     shutil.copytree(finished.path, tmp_path / "run")
     (tmp_path / "run" / "result.json").unlink()
-    config = rundir.read_json(tmp_path / "run" / "config.json") | {"data": str(tmp_path / "data")}
-    rundir.write_json(tmp_path / "run" / "config.json", config)
+    config = files.read_object(tmp_path / "run" / "config.json") | {"data": str(tmp_path / "data")}
+    files.write_json(tmp_path / "run" / "config.json", config)
     dev = tmp_path / "data" / "dev.tsv"
     dev.write_text("\n".join(dev.read_text().splitlines()[:-2]) + "\n")
     with pytest.raises(InputError, match=r"have changed.*dev_rows was 16, now 14"):
@@ -317,16 +318,16 @@ def test_a_loss_that_is_no_number_stops_the_run(root, tmp_path):
 def test_lines_cut_short_are_left_out_and_later_ones_dropped(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 1, "loss": 0.1}\n{"step": 2, "loss": 0.2}\n{"step": 3, "lo')
-    assert [r["step"] for r in rundir.read_lines(path)] == [1, 2]
-    rundir.keep_until(path, 1)
+    assert [r["step"] for r in folder.read_lines(path)] == [1, 2]
+    folder.keep_until(path, 1)
     assert path.read_text() == '{"step": 1, "loss": 0.1}\n'
 
 
 def test_writing_fails_without_a_trace(tmp_path, monkeypatch):
     path = tmp_path / "a.json"
-    rundir.write_json(path, {"a": 1})
+    files.write_json(path, {"a": 1})
     monkeypatch.setattr(os, "replace", lambda *_: crash())
     with pytest.raises(Stop):
-        rundir.write_json(path, {"a": 2})
+        files.write_json(path, {"a": 2})
     assert json.loads(path.read_text()) == {"a": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]

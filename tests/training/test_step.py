@@ -11,10 +11,11 @@ import pytest
 from mpjax.errors import InputError
 from mpjax.models import PRUNABLE, BertConfig, encoder
 from mpjax.optim.make import OptimizerConfig, make_optimizer
-from mpjax.pruning import RULES, flatten, make_rule, select
+from mpjax.pruning import RULES, Pruning, flatten, make_rule, select
 from mpjax.training.losses import distillation_loss, mlm_loss, qa_loss, task_loss
 from mpjax.training.state import create_state
-from mpjax.training.step import fold, make_gradients, make_measure, make_predict, make_train_step
+from mpjax.training.predict import make_predict
+from mpjax.training.step import finalize, make_gradients, make_measure, make_train_step
 
 CONFIG = BertConfig(
     vocab_size=53, hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
@@ -41,22 +42,22 @@ def build(name: str, dropout: float = 0.1):
     config = dataclasses.replace(
         CONFIG, hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout
     )
-    rule = None if name == "dense" else make_rule(name)
-    tx = make_optimizer(OPTIMIZER, rule, TOTAL)
+    pruning = None if name == "dense" else Pruning(make_rule(name), PRUNABLE)
+    tx = make_optimizer(OPTIMIZER, pruning, TOTAL)
     dtype = jnp.result_type(float)
     module = encoder(config, "classification", dtype=dtype, param_dtype=dtype)
     params = module.init(jax.random.key(0), jnp.zeros((1, 4), jnp.int32))["params"]
-    state = create_state(params, rule, tx, where=PRUNABLE, seed=1)
-    step = make_train_step(module, rule, tx, task_loss("classification"), where=PRUNABLE)
-    return module, rule, state, step
+    state = create_state(params, pruning, tx, seed=1)
+    step = make_train_step(module, pruning, tx, task_loss("classification"))
+    return module, pruning, state, step
 
 
 @pytest.mark.parametrize("name", ["dense", *sorted(RULES)])
 def test_step_compiles_once_moves_what_it_should_and_reports(name):
-    _, rule, state, step = build(name)
+    _, pruning, state, step = build(name)
     frozen = np.asarray(state.params["bert"]["embeddings"]["word"]["embedding"])
     kernel = np.asarray(state.params["classifier"]["kernel"])
-    measure = make_measure(rule, where=PRUNABLE)
+    measure = make_measure(pruning)
     for t in range(TOTAL):
         measures = measure(state)
         state, metrics = step(state, make_batch(t))
@@ -66,24 +67,25 @@ def test_step_compiles_once_moves_what_it_should_and_reports(name):
     assert int(state.step) == TOTAL
     np.testing.assert_array_equal(state.params["bert"]["embeddings"]["word"]["embedding"], frozen)
     assert not np.array_equal(state.params["classifier"]["kernel"], kernel)
-    if rule is None:
+    if pruning is None:
         assert measures == {}
         return
     assert set(measures) == {"threshold", "lam", "penalty", "density"}
-    folded = select(fold(state, rule, where=PRUNABLE), PRUNABLE)
-    kept = sum(int(jnp.count_nonzero(w)) for w in jax.tree.leaves(folded))
-    sizes = [w.size for w in jax.tree.leaves(folded)]
+    finalized = select(finalize(state, pruning), PRUNABLE)
+    kept = sum(int(jnp.count_nonzero(w)) for w in jax.tree.leaves(finalized))
+    sizes = [w.size for w in jax.tree.leaves(finalized)]
+    rule = pruning.rule
     if rule.is_density and rule.final < 1:
         assert kept == sum(int(rule.final * n) for n in sizes)
         assert float(measures["density"]) == pytest.approx(kept / sum(sizes), rel=1e-5)
 
 
 def test_pruned_weights_get_no_gradient_and_their_scores_do(x64):
-    module, rule, state, _ = build("movement", dropout=0.0)
+    module, pruning, state, _ = build("movement", dropout=0.0)
     scores = jax.tree.map(
         lambda s: jax.random.normal(jax.random.key(3), s.shape, s.dtype), state.scores
     )
-    gradients = make_gradients(module, rule, task_loss("classification"), where=PRUNABLE)
+    gradients = make_gradients(module, pruning, task_loss("classification"))
     variables = {"params": state.params, "scores": scores}
     (_, (masks, _)), grads = gradients(variables, make_batch(0), 0.3)
     for path, mask in flatten(masks).items():
@@ -147,14 +149,14 @@ def test_predict_runs_without_dropout():
 
 
 def whole_and_in_parts(head: str, parts: int, module, batch):
-    rule = make_rule("movement")
+    pruning = Pruning(make_rule("movement"), PRUNABLE)
     params = module.init(jax.random.key(0), jnp.zeros((1, 4), jnp.int32))["params"]
     scores = jax.tree.map(
         lambda w: jax.random.normal(jax.random.key(3), w.shape, w.dtype), select(params, PRUNABLE)
     )
     found = []
     for n in (1, parts):
-        gradients = make_gradients(module, rule, task_loss(head), where=PRUNABLE, accumulate=n)
+        gradients = make_gradients(module, pruning, task_loss(head), accumulate=n)
         found.append(jax.jit(gradients)({"params": params, "scores": scores}, batch, 0.3))
     return found
 
@@ -185,7 +187,7 @@ def test_masks_are_made_once_for_all_microbatches():
     params = module.init(jax.random.key(0), jnp.zeros((1, 4), jnp.int32))["params"]
     variables = {"params": params, "scores": select(params, PRUNABLE)}
     loss = task_loss("classification")
-    gradients = make_gradients(module, Counted(), loss, where=PRUNABLE, accumulate=4)
+    gradients = make_gradients(module, Pruning(Counted(), PRUNABLE), loss, accumulate=4)
     jax.block_until_ready(jax.jit(gradients)(variables, make_batch(0), 0.3))
     jax.effects_barrier()
     assert len(made) == 1
@@ -197,7 +199,7 @@ def test_every_microbatch_drops_other_things():
     params = module.init(jax.random.key(0), jnp.zeros((1, 4), jnp.int32))["params"]
     batch = {name: np.repeat(x[:1], 4, axis=0) for name, x in make_batch(0).items()}
     gradients = make_gradients(
-        module, None, task_loss("classification"), where=PRUNABLE, accumulate=4
+        module, None, task_loss("classification"), accumulate=4
     )
     (_, (_, logits)), _ = gradients({"params": params}, batch, None, jax.random.key(1))
     assert len({tuple(row) for row in np.asarray(logits).tolist()}) == 4
@@ -214,7 +216,7 @@ def test_layers_give_the_same_however_they_are_run(how, x64):
     jax.tree.map(np.testing.assert_array_equal, params, again)
     results, programs = [], []
     for module in (plain, other):
-        gradients = make_gradients(module, None, task_loss("classification"), where=PRUNABLE)
+        gradients = make_gradients(module, None, task_loss("classification"))
         args = {"params": params}, make_batch(0), None, jax.random.key(7)
         lowered = jax.jit(gradients).lower(*args)
         programs.append(lowered.as_text())
@@ -239,8 +241,8 @@ def test_layers_of_different_sizes_are_not_scanned():
 
 
 def test_the_density_measured_is_of_the_random_gates_that_the_step_trains_with(x64):
-    _, rule, state, step = build("l0")
-    measure = make_measure(rule, where=PRUNABLE)
+    _, pruning, state, step = build("l0")
+    measure = make_measure(pruning)
 
     def momentum(state):
         leaves = jax.tree_util.tree_leaves_with_path(state.opt_state)

@@ -14,7 +14,7 @@ from mpjax.pruning import NofM, flatten, select
 from mpjax.report import measure
 from mpjax.runs.checkpoints import read_latest
 from mpjax.runs.folder import RunDir
-from mpjax.training import loop
+from mpjax.training import train as training
 from mpjax.training.filling import fill, live_masks
 from mpjax.training.train import train
 from mpjax.training.prepare import prepare
@@ -60,7 +60,7 @@ def test_a_stopped_hybrid_run_continues_to_the_same_bits(hybrid, tmp_path, monke
     class Stop(Exception):
         pass
 
-    write = loop.Journal.train
+    write = training.Journal.train
 
     def stop_at_four(self, number, metrics):
         write(self, number, metrics)
@@ -71,7 +71,7 @@ def test_a_stopped_hybrid_run_continues_to_the_same_bits(hybrid, tmp_path, monke
         hybrid.path.parent, output=str(tmp_path / "run"), checkpoint_every=2, **HYBRID
     )
     with monkeypatch.context() as patch:
-        patch.setattr(loop.Journal, "train", stop_at_four)
+        patch.setattr(training.Journal, "train", stop_at_four)
         with pytest.raises(Stop):
             train(config)
     train(config)
@@ -87,8 +87,8 @@ def test_a_filled_run_gives_back_what_survives_and_keeps_the_rest_at_zero(hybrid
     job = prepare(resolve(config))
     pruned = flatten(models.load_model(hybrid.model, "classification").params)
     trained = flatten(read_latest(hybrid.checkpoints)["params"])
-    start = flatten(job.model.params)
-    masks = flatten(job.held)
+    start = flatten(job.inputs.model.params)
+    masks = flatten(job.inputs.held)
     assert len(masks) == 6 and not all(m.all() for m in masks.values())
     more = 0
     for path, value in start.items():
@@ -157,7 +157,7 @@ def test_heads_and_units_are_found_in_every_family(family, tmp_path):
     )  # fmt: skip
     params = models.new_model(config, "classification").params
     kernels = select(params, models.PRUNABLE)
-    groups = models.make_structure("heads", config.head_size).groups(kernels)
+    groups = models.parse_structure("heads", config.head_size).groups(kernels)
     assert [(g.shape, len(g.kernels), g.covers) for g in groups] == [
         ((4,), 4, 64), ((4,), 4, 64), ((12,), 2, 16), ((12,), 2, 16)
     ]  # fmt: skip
@@ -228,5 +228,5 @@ def test_an_n_of_m_structure_brings_its_density():
         TrainConfig(**BASE, method="movement", structure="attention=2:4,ffn=units", density=0.1)
     )
     assert config.final_threshold == 0.1
-    made = models.make_structure("attention=2:4", 8, lambda_ffn=2.0)
+    made = models.parse_structure("attention=2:4", 8, lambda_ffn=2.0)
     assert made.parts[0].granularity == NofM(2, 4) and made.parts[1].penalty == 2.0

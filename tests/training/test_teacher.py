@@ -47,20 +47,20 @@ def student(root, teachers, name, **changes):
 @pytest.mark.parametrize("name", TASKS)
 def test_answers_made_once_are_those_of_every_batch(name, root, teachers):
     job = prepare(resolve(student(root, teachers, name)))
-    assert job.teacher is not None
-    batches = job.batches.with_array("teacher_logits", teacher_logits(job.teacher, 7))
-    predict = make_predict(job.teacher.model.module)
+    assert job.inputs.teacher is not None
+    batches = job.inputs.batches.with_array("teacher_logits", teacher_logits(job.inputs.teacher, 7))
+    predict = make_predict(job.inputs.teacher.model.module)
     lengths = set()
     for step in range(10):
         batch = batches.batch(step)
         inputs = {k: v for k, v in batch.items() if k in INPUTS}
-        now = predict(job.teacher.model.params, inputs)
+        now = predict(job.inputs.teacher.model.params, inputs)
         assert batch["teacher_logits"].shape == now.shape
         np.testing.assert_allclose(batch["teacher_logits"], now, atol=1e-6)
         lengths.add(batch["input_ids"].shape[1])
     if name == "qa":
         assert len(lengths) > 1, "batches of several lengths, or this shows little"
-    assert "teacher_logits" not in job.batches.batch(0)
+    assert "teacher_logits" not in job.inputs.batches.batch(0)
 
 
 def test_logits_of_many_classes_are_not_cut_to_the_length_of_a_batch():
@@ -90,13 +90,13 @@ def test_a_teacher_of_no_weight_changes_nothing(root, teachers):
 
 def test_answers_are_kept_and_a_broken_file_is_made_anew(root, teachers, tmp_path):
     job = prepare(resolve(student(root, teachers, "classification")))
-    assert job.teacher is not None
-    first = teacher_logits(job.teacher, 8, tmp_path)
+    assert job.inputs.teacher is not None
+    first = teacher_logits(job.inputs.teacher, 8, tmp_path)
     [file] = tmp_path.iterdir()
     np.save(file, first + 1)  # what the cache holds is what is used
-    np.testing.assert_array_equal(teacher_logits(job.teacher, 8, tmp_path), first + 1)
+    np.testing.assert_array_equal(teacher_logits(job.inputs.teacher, 8, tmp_path), first + 1)
     file.write_bytes(b"not an array")
-    np.testing.assert_array_equal(teacher_logits(job.teacher, 8, tmp_path), first)
+    np.testing.assert_array_equal(teacher_logits(job.inputs.teacher, 8, tmp_path), first)
     other = prepare(resolve(student(root, teachers, "classification", limit_train=30)))
     assert other.teacher is not None
     assert len(teacher_logits(other.teacher, 8, tmp_path)) == 30
@@ -127,10 +127,10 @@ def test_a_teacher_with_other_tokens(root, teachers, tmp_path):
                 prepare(config)
             continue
         job = prepare(config)
-        assert job.teacher is not None
-        assert job.teacher.key != prepare(resolve(student(root, teachers, name))).teacher.key
-        ids = job.teacher.encoded.arrays["input_ids"]
-        assert (ids != job.batches.encoded.arrays["input_ids"]).any()
+        assert job.inputs.teacher is not None
+        assert job.inputs.teacher.key != prepare(resolve(student(root, teachers, name))).inputs.teacher.key
+        ids = job.inputs.teacher.encoded.arrays["input_ids"]
+        assert (ids != job.inputs.batches.encoded.arrays["input_ids"]).any()
 
 
 @pytest.mark.parametrize("name", ["temperature", "alpha_ce", "alpha_distil"])
