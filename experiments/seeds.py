@@ -1,4 +1,4 @@
-"""How far apart finished runs of one recipe are that differ in the seed: what chance alone does.
+"""Agreement of finished runs of one recipe that differ in the seed: the effect of chance alone.
 
     python -m experiments.seeds RUN RUN [RUN ...]
 
@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.torch_compare import score_differences
+from experiments.torch_compare.compare import score_differences
 from mpjax import models
 from mpjax.config.recorded import is_run
 from mpjax.errors import InputError
@@ -62,7 +62,7 @@ def check_recipe(runs: list[dict[str, Any]]) -> None:
 
 
 def agreement(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    """What two runs have in common."""
+    """Scores, densities and kept weights of two runs, and the agreement of the last two."""
     pairs = [(mask, other["kept"][name]) for name, mask in one["kept"].items()]
     both = sum(int(np.sum(here & there)) for here, there in pairs)
     sizes = [sum(int(np.sum(mask)) for mask in run["kept"].values()) for run in (one, other)]
@@ -79,7 +79,7 @@ def agreement(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Prints the pairs; returns the exit code."""
+    """Prints a record per pair; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m experiments.seeds",
         description=__doc__,

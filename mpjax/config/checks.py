@@ -1,4 +1,4 @@
-"""Names of the options of a run, and the values that each may have whatever the others are."""
+"""Option names, and the values that each option accepts independently of the others."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DENSE = "dense"  # the method that prunes nothing: plain fine-tuning
 
 
 def methods() -> tuple[str, ...]:
-    """Names for `--method`: every rule of `mpjax.pruning`, and dense. Imports no rule.
+    """Names for `--method`: the files of `mpjax.pruning.rules`, and dense. Imports no rule.
 
     >>> "movement" in methods() and "dense" in methods()
     True
@@ -29,7 +29,7 @@ def methods() -> tuple[str, ...]:
 
 
 def option(field: str) -> str:
-    """The command-line spelling of a field.
+    """Command-line spelling of a field.
 
     >>> option("final_lambda")
     '--final-lambda'
@@ -49,7 +49,7 @@ _LEAST = {
 
 
 def check_ranges(config: TrainConfig) -> None:
-    """`InputError` for a number that its option can never have."""
+    """Raises `InputError` for a number out of the range of its option."""
     for name, least in _LEAST.items():
         value = getattr(config, name)
         if value is not None and not (math.isfinite(value) and value >= least):
@@ -70,7 +70,7 @@ def check_ranges(config: TrainConfig) -> None:
 
 
 def check_choices(config: TrainConfig) -> None:
-    """`InputError` for a word that its option does not know."""
+    """Raises `InputError` for a word that its option does not accept."""
     for field in dataclasses.fields(config):
         choices = {"method": methods(), "task": tasks.names()}.get(
             field.name, field.metadata.get("choices")
@@ -81,7 +81,7 @@ def check_choices(config: TrainConfig) -> None:
 
 
 def distillation(config: TrainConfig) -> dict[str, Any]:
-    """Temperature and weights of a distilled run, by default the published; nothing without one.
+    """Temperature and loss weights with a teacher, the published ones by default; {} without one.
 
     Raises:
       InputError: one of them without a teacher.
@@ -96,7 +96,7 @@ def distillation(config: TrainConfig) -> dict[str, Any]:
 
 
 def check_tensorboard() -> None:
-    """`InputError` where the package that writes the events is missing."""
+    """Raises `InputError` if `--tensorboard` is given without the package that writes events."""
     if importlib.util.find_spec(_TENSORBOARD) is None:
         raise InputError(
             f"--tensorboard needs the package {_TENSORBOARD}; install it with "

@@ -12,7 +12,7 @@ from mpjax.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class RunLength:
-    """Total and warm-up steps, known once the data has been read."""
+    """Total and warm-up steps of a run."""
 
     total_steps: int
     warmup_steps: int

@@ -9,10 +9,10 @@ AXES = ("data", "fsdp", "tensor")
 
 
 def parse_mesh(text: str) -> dict[str, int]:
-    """Sizes by axis from the words of `--mesh`.
+    """Axis sizes of `--mesh`.
 
     Raises:
-      InputError: an axis that is unknown or named twice, or a size that is no positive number.
+      InputError: an unknown or repeated axis, or a size that is not a positive number.
 
     >>> parse_mesh("data=4,fsdp=2")
     {'data': 4, 'fsdp': 2}
@@ -37,7 +37,7 @@ def parse_mesh(text: str) -> dict[str, int]:
 
 
 def check_mesh(config: TrainConfig) -> None:
-    """`InputError` for what is wrong with `--mesh` and `--accumulate` on any devices."""
+    """Raises `InputError` for a `--mesh` or `--accumulate` that no set of devices could fit."""
     if config.batch_size % config.accumulate:
         raise InputError(
             f"--batch-size {config.batch_size} is no multiple of --accumulate "

@@ -1,4 +1,4 @@
-"""`config.json` of a run: what was asked for, and how a later command differs from it."""
+"""`config.json` of a run, and the differences between it and a later command."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mpjax.files import read_object
 
 CONFIG = "config.json"
 DERIVED = "derived"  # key for the sizes that followed from the data
-# Options that say where and how a run is stored and computed, and change none of its numbers.
+# Options about storage and devices, which change no number of a run.
 OPERATIONAL = (
     "output", "checkpoint_every", "cache", "devices", "mesh", "remat", "scan_layers", "tensorboard",
 )  # fmt: skip
@@ -25,18 +25,18 @@ def is_run(folder: str | Path) -> bool:
 
 
 def as_dict(config: TrainConfig) -> dict[str, Any]:
-    """The config as JSON values."""
+    """Config as JSON values."""
     return dataclasses.asdict(config)
 
 
 def differences(now: dict[str, Any], then: dict[str, Any]) -> list[str]:
-    """What would change a recorded run's numbers: '--seed was 0, now 1', ...
+    """Options that would change a recorded run's numbers: '--seed was 0, now 1', ...
 
     >>> differences({"seed": 1, "output": "a"}, {"seed": 0, "output": "b"})
     ['--seed was 0, now 1']
     """
     defaults = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
-    then = {**defaults, **then}  # a run older than an option had its default
+    then = {**defaults, **then}  # runs recorded before an option existed had its default
     names = [name for name in then if name not in OPERATIONAL and name in now]
     return [
         f"{option(name)} was {then.get(name)}, now {now.get(name)}"

@@ -28,12 +28,12 @@ _SCORES = ("final_lambda", "regularization", "score_learning_rate", "mask_scale"
 
 
 def resolve(config: TrainConfig) -> TrainConfig:
-    """Checks everything that needs no data and fills in what the method decides.
+    """Checks a config as far as that needs no data, and fills in the values its method decides.
 
     Paths of local folders become absolute, so that a run is the same run from any directory.
 
     Raises:
-      InputError: an option that is missing, out of range, or means nothing to the method.
+      InputError: an option that is missing, out of range, or has no effect with the method.
     """
     config = dataclasses.replace(config, **check_fill(config))
     for name in ("model", "task", "output"):
@@ -62,7 +62,7 @@ def resolve(config: TrainConfig) -> TrainConfig:
 
 
 def config_rule(config: TrainConfig) -> Rule | None:
-    """The pruning rule of a resolved config; None for plain fine-tuning."""
+    """Pruning rule of a resolved config; None for plain fine-tuning."""
     from mpjax.pruning.rules import make_rule
 
     if config.method == DENSE:
@@ -84,7 +84,7 @@ def config_rule(config: TrainConfig) -> Rule | None:
 
 
 def _method_values(config: TrainConfig) -> dict[str, Any]:
-    """Thresholds, λ and score settings of a pruning run, after checking that they make sense."""
+    """Thresholds, λ and score settings of a pruning run, checked against its rule."""
     from mpjax.pruning.rules import RULES
 
     method, rule = config.method, RULES[config.method]

@@ -1,4 +1,4 @@
-"""The options of a run that say what one score decides about, and that start from what is left."""
+"""Checks of `--structure` and `--fill-from`."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ ELEMENT = "element"
 
 
 def check_structure(config: TrainConfig, rule: type[Rule] | None, penalty: bool) -> dict[str, Any]:
-    """What `--structure` decides, once it is known to mean something to the method.
+    """Density that `--structure` implies, after checking that the method supports it.
 
     Args:
-      rule: of the method, None for plain fine-tuning. penalty: whether it has one on its scores.
+      rule: rule of the method, None for plain fine-tuning.
+      penalty: whether the run penalises its scores.
 
     Returns:
-      The density that an N:M structure has, or nothing.
+      ``{"density": N/M}`` for an N:M structure, else {}.
     """
     for option, value in (("attention", config.lambda_attention), ("ffn", config.lambda_ffn)):
         if value != 1 and not penalty:
@@ -66,7 +67,7 @@ def _check_runs(config: TrainConfig, rule: type[Rule]) -> dict[str, Any]:
 
 
 def check_fill(config: TrainConfig) -> dict[str, Any]:
-    """The model of a run with `--fill-from`: that run; nothing without the option."""
+    """``{"model": run}`` with `--fill-from`, after checking it; {} without."""
     if config.fill_from is None:
         return {}
     if not is_run(config.fill_from):

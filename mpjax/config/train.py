@@ -16,8 +16,9 @@ def _option(default: Any, help: str, **more: Any) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """One fine-pruning run. `None` means: decided by the method, see `resolve`.
+    """One fine-pruning run. `None` = decided by the method, see `resolve`.
 
+    >>> from mpjax.config.resolve import resolve
     >>> config = TrainConfig(model="bert", task="sst2", output="runs/one", method="movement",
     ...                      density=0.1)
     >>> resolve(config).final_threshold
@@ -27,13 +28,13 @@ class TrainConfig:
     model: str = _option(
         "", "model folder, packed model, or name on the Hugging Face hub (required)"
     )
-    task: str = _option("", "what to learn; an unknown name lists the known ones (required)")
+    task: str = _option("", "task; an unknown name lists the known ones (required)")
     data: str | None = _option(
         None,
-        "folder or file of the task's data (default: from the hub; demo_* tasks make their own)",
+        "folder or file of the task's data (default: the hub; demo_* tasks generate theirs)",
     )
     output: str = _option("", "run folder; the same command again continues it (required)")
-    method: str = _option("soft_movement", "what decides which weights stay")
+    method: str = _option("soft_movement", "pruning rule, or dense for plain fine-tuning")
     density: float | None = _option(
         None, "fraction of the prunable weights to keep, in (0, 1]: magnitude, movement, l0"
     )
@@ -47,21 +48,21 @@ class TrainConfig:
     )
     structure: str = _option(
         "element",
-        "what one score decides about: element, rows, columns (of inputs x outputs), "
+        "weights that share one score: element, rows, columns (of inputs x outputs), "
         "block:ROWSxCOLUMNS, heads, hybrid (blocks in attention, whole units in the feed-forward "
         "layers), N:M such as 2:4, or attention=ONE,ffn=ANOTHER",
     )
     fill_from: str | None = _option(
         None,
         "finished run to start from: its surviving heads and feed-forward units get all their "
-        "weights back and are fine-tuned on, with --method dense",
+        "weights back and are fine-tuned further, with --method dense",
     )
-    lambda_attention: float = _option(1.0, "multiplies --final-lambda for the scores of attention")
-    lambda_ffn: float = _option(1.0, "multiplies it for those of the feed-forward layers")
+    lambda_attention: float = _option(1.0, "factor of --final-lambda for attention scores")
+    lambda_ffn: float = _option(1.0, "factor of --final-lambda for feed-forward scores")
     scope: str = _option(
         "local",
-        "compare scores within each matrix (local) or over all of them (global), where each counts "
-        "as one, however many weights it decides about",
+        "rank scores within each matrix (local) or over all matrices (global); a score counts as "
+        "one, however many weights it covers",
         choices=("local", "global"),
     )
     initial_threshold: float | None = _option(
@@ -72,21 +73,21 @@ class TrainConfig:
     )
     published_cut: bool = _option(
         False,
-        "with --scope global, cut as the published code does: one weight more, and never less than "
-        "half a percent of a matrix",
+        "with --scope global, cut as the published code does: one weight more, and at least 0.5% "
+        "of every matrix",
     )
     teacher: str | None = _option(
         None, "fine-tuned model folder, run or hub name to distil from (its logits are made once)"
     )
-    temperature: float | None = _option(None, "of the distillation (default: 2)")
+    temperature: float | None = _option(None, "distillation temperature (default: 2)")
     alpha_ce: float | None = _option(
-        None, "weight of the task's own loss beside a teacher (default: 0.1)"
+        None, "weight of the task loss in distillation (default: 0.1)"
     )
-    alpha_distil: float | None = _option(None, "weight of the teacher's (default: 0.9)")
-    epochs: float = _option(3.0, "passes over the training rows")
+    alpha_distil: float | None = _option(None, "weight of the distillation loss (default: 0.9)")
+    epochs: float = _option(3.0, "epochs over the training rows")
     steps: int | None = _option(None, "optimizer steps, instead of --epochs")
     batch_size: int = _option(32, "rows per step")
-    max_length: int = _option(128, "tokens per row; longer ones are cut")
+    max_length: int = _option(128, "tokens per row; longer rows are truncated")
     single_length: bool = _option(
         False, "pad every batch to --max-length: one compilation, more padding"
     )
@@ -102,7 +103,7 @@ class TrainConfig:
         0, "step number of the first update in the sparsity schedule; the published SQuAD runs: 1"
     )
     train_embeddings: bool = _option(False, "train the embeddings too, as pretraining needs")
-    clip: float = _option(1.0, "largest global norm of the gradient; 0 = no clipping")
+    clip: float = _option(1.0, "maximum global gradient norm; 0 = no clipping")
     mask_init: str = _option(
         "constant", "initial scores", choices=("constant", "uniform", "kaiming")
     )
@@ -111,34 +112,34 @@ class TrainConfig:
     )
     seed: int = _option(0, "seed of new weights, data order and dropout")
     dtype: str = _option(
-        "float32", "type to compute in; weights stay float32", choices=("float32", "bfloat16")
+        "float32", "compute dtype; parameters stay float32", choices=("float32", "bfloat16")
     )
     accumulate: int = _option(
-        1, "parts of a batch that are computed one after another, to fit a large one into memory"
+        1, "microbatches per batch, computed in turn to fit a large batch into memory"
     )
     devices: int | None = _option(None, "use the first N devices only (default: all)")
     mesh: str | None = _option(
         None,
-        "what devices share, as data=4,fsdp=2,tensor=2: rows of the batch over data and fsdp, "
-        "weights, scores and optimizer state over fsdp and tensor (default: data alone)",
+        "device mesh, as data=4,fsdp=2,tensor=2: batch rows are split over data and fsdp, "
+        "weights, scores and optimizer state over fsdp and tensor (default: data only)",
     )
     remat: bool = _option(
-        False, "compute every layer again for the gradient: less memory, more time"
+        False, "rematerialise every layer in the backward pass: less memory, more time"
     )
     scan_layers: bool = _option(
-        False, "compile one layer and loop over it: compiles faster, the results are the same"
+        False, "compile one layer and scan over it: compiles faster, same results"
     )
     limit_train: int | None = _option(
-        None, "train on N rows only: the first N after random.Random(0).shuffle of the file's rows"
+        None, "train on N rows: the first N after random.Random(0).shuffle of the file's rows"
     )
-    limit_eval: int | None = _option(None, "evaluate on the first N rows of the dev file only")
+    limit_eval: int | None = _option(None, "evaluate on the first N rows of the dev file")
     eval_batch_size: int = _option(64, "rows per step of evaluation")
-    eval_every: int | None = _option(None, "evaluate every N steps too (default: at the end)")
-    tensorboard: bool = _option(False, "write the metrics as TensorBoard events too")
+    eval_every: int | None = _option(None, "evaluate every N steps (default: at the end only)")
+    tensorboard: bool = _option(False, "also write the metrics as TensorBoard events")
     log_every: int = _option(10, "write a line of metrics.jsonl every N steps")
     checkpoint_every: int = _option(500, "save a checkpoint every N steps")
     cache: str | None = _option(
         None,
-        "folder for compiled programs and tokenised data; none = keep nothing "
+        "folder for compiled programs and tokenised data; none = no cache "
         "(default: $MPJAX_CACHE or ~/.cache/mpjax)",
     )

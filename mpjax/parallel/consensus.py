@@ -1,6 +1,6 @@
-"""What processes that train together must agree on, and how each learns it of the others.
+"""Agreement between processes that train together.
 
-All of them must call these functions, in the same order. With one process nothing is sent.
+All processes must call these functions, in the same order. With one process nothing is sent.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from mpjax.errors import InputError
 from mpjax.parallel.sharding import replicated
 
-_PAGE = 4096  # texts are sent in multiples of it, so that few programs are compiled
+_PAGE = 4096  # texts are padded to multiples of it, so that few programs are compiled
 
 
 def first() -> bool:
-    """Whether this process is the one that writes and prints."""
+    """Whether this is process 0, which writes files and prints."""
     return jax.process_index() == 0
 
 
 def exchange(text: str) -> list[str]:
-    """The text of every process, in their order; all must call it."""
+    """Texts of all processes, in process order."""
     if jax.process_count() == 1:
         return [text]
     data = np.frombuffer(text.encode(), np.uint8)
@@ -41,19 +41,19 @@ def exchange(text: str) -> list[str]:
 
 
 def everywhere(value: bool) -> bool:
-    """Whether it is true in every process."""
+    """Whether `value` is true in every process."""
     return all(json.loads(text) for text in exchange(json.dumps(value)))
 
 
 def from_first(make: Callable[[], Any]) -> Any:
-    """A JSON value that process 0 makes, in every process."""
+    """Calls `make` in process 0 and gives its JSON value to every process."""
     if jax.process_count() == 1:
         return make()
     return json.loads(exchange(json.dumps(make() if first() else None))[0])
 
 
 def check_same(values: Mapping[str, Any]) -> None:
-    """`InputError` in all processes if one of them has other values (JSON) than process 0."""
+    """Raises `InputError` in all processes if one has other JSON values than process 0."""
     start, *others = (json.loads(text) for text in exchange(json.dumps(dict(values))))
     for number, theirs in enumerate(others, 1):
         differing = [
@@ -67,7 +67,7 @@ def check_same(values: Mapping[str, Any]) -> None:
 
 
 def check_visible(path: Path, seconds: float = 60.0) -> None:
-    """`InputError` where a file that process 0 has written is not to be seen."""
+    """Raises `InputError` if a file written by process 0 does not appear here in time."""
     until = time.monotonic() + seconds  # a network file system may be late
     while not path.is_file():
         if time.monotonic() > until:
@@ -79,10 +79,10 @@ def check_visible(path: Path, seconds: float = 60.0) -> None:
 
 
 class Agreement:
-    """The largest of the numbers that the processes have, known to all one step later.
+    """Maximum of a number over all processes, with one step of delay.
 
-    Nothing waits for it: the answer of a step is read when that of the next one has been asked
-    for. Alone a process knows its own number at once.
+    The result of a step is read after the next one has been requested, so that the loop does not
+    wait for the devices. A single process gets its own number at once.
     """
 
     def __init__(self, mesh: Mesh) -> None:

@@ -17,13 +17,13 @@ from mpjax.parallel.sharding import make_mesh
 
 
 def choose_mesh(config: TrainConfig, devices: Sequence[Any] | None = None) -> Mesh:
-    """The mesh of a run: the one asked for, or ``data`` alone over as many devices as share evenly.
+    """The mesh of a run: as asked for, or ``data`` over the most devices that divide the batch.
 
     Args:
-      devices: to choose from, those of this process unless given.
+      devices: to choose from; all of this process unless given.
 
     Raises:
-      InputError: other sizes than there are devices, or a batch that the mesh does not split.
+      InputError: mesh sizes that do not match the devices, or do not divide the batch.
     """
     # The devices of a process stand together, so that its rows of a batch do.
     found = sorted(jax.devices() if devices is None else devices, key=lambda d: d.process_index)
@@ -60,7 +60,7 @@ def choose_mesh(config: TrainConfig, devices: Sequence[Any] | None = None) -> Me
 
 
 def _check_processes(config: TrainConfig, devices: int) -> None:
-    """`InputError` for a mesh that would leave a process out, or split its rows from each other."""
+    """Raises `InputError` for a mesh that leaves a process out or separates its rows."""
     if config.devices is not None and config.devices < devices:
         raise InputError(
             f"--devices is {config.devices}, but {jax.process_count()} processes use all of their "
@@ -80,7 +80,7 @@ def _check_processes(config: TrainConfig, devices: int) -> None:
 
 
 def batch_parts(mesh: Mesh) -> int:
-    """In how many parts a batch is split."""
+    """Number of batch shards."""
     return mesh.shape["data"] * mesh.shape["fsdp"]
 
 

@@ -1,8 +1,8 @@
-"""How processes that train together find each other, and learn at once that one has stopped.
+"""Connections between processes: meeting at the start, and stopping when one of them stops.
 
-Process 0 listens; every other one holds a connection to it as long as it lives. A process that is
-killed, or fails, breaks its connection: then process 0 stops, and with it the rest, which would
-otherwise wait in a collective for what never comes. The connections carry lines of JSON.
+Process 0 listens; every other process keeps a connection to it. A process that is killed or fails
+breaks its connection: process 0 then stops, and with it the others, which would otherwise wait in a
+collective for ever. The connections carry lines of JSON.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from typing import Any, TextIO
 from mpjax.errors import InputError
 
 Line = Mapping[str, Any]
-# A host without power or network closes nothing: after 20 s of silence it is asked, and given up
-# 30 s later (macOS has no TCP_KEEPIDLE and asks after hours).
+# A host without power or network closes no connection: it is probed after 20 s of silence and given
+# up 30 s later (macOS has no TCP_KEEPIDLE and probes after hours).
 _KEEPALIVE = {"TCP_KEEPIDLE": 20, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 6}
 HOW = "Start the same command on every host, each with its own --process-id"
 
 
 def address(host: str, port: int) -> str:
-    """HOST:PORT as it is written.
+    """HOST:PORT, with brackets around an IPv6 address.
 
     >>> address("node0", 99), address("::1", 99)
     ('node0:99', '[::1]:99')
@@ -36,7 +36,7 @@ def address(host: str, port: int) -> str:
 
 
 class Link:
-    """One connection, as lines of JSON both ways."""
+    """A connection that carries lines of JSON both ways."""
 
     def __init__(self, connection: socket.socket) -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -47,12 +47,12 @@ class Link:
         self._lines: TextIO = connection.makefile("r", encoding="utf-8")
 
     def send(self, line: Line) -> None:
-        """Sends a line, if there is still somebody to read it."""
+        """Sends a line; does nothing if the other end has gone."""
         with contextlib.suppress(OSError):
             self._connection.sendall((json.dumps(line) + "\n").encode())
 
     def read(self, seconds: float | None = None) -> Any:
-        """The next line; None if it is none of ours, or if the other end is gone or silent."""
+        """Next line; None if it is not JSON, or the other end has gone or is silent."""
         try:
             self._connection.settimeout(seconds)
             return json.loads(self._lines.readline())
@@ -60,25 +60,28 @@ class Link:
             return None
 
     def break_off(self) -> None:
-        """Ends what either end reads, as the end of this process would."""
+        """Shuts the connection down for both ends, as the end of this process would."""
         with contextlib.suppress(OSError):
             self._connection.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Frees the connection; no thread may be reading."""
+        """Closes the connection; no thread may be reading."""
         self._lines.close()
         self._connection.close()
 
 
 def receive(server: socket.socket, count: int, seconds: float, reply: Line) -> dict[int, Link]:
-    """Waits in process 0 for all the others; their links by number.
+    """Waits in process 0 for all others; returns their links by process number.
 
     Args:
-      server: a socket that listens. count: of the processes, this one included.
-      reply: what each is told, once all are there.
+      server: listening socket.
+      count: number of processes, this one included.
+      seconds: time to wait.
+      reply: line sent to each of them once all have connected.
 
     Raises:
-      InputError: one that does not come, comes twice or counts otherwise; those there are told.
+      InputError: a process that does not connect, connects twice or has another ``count``; the
+        connected ones are told.
     """
     links: dict[int, Link] = {}
     until = time.monotonic() + seconds
@@ -101,7 +104,7 @@ def receive(server: socket.socket, count: int, seconds: float, reply: Line) -> d
         link = Link(connection)
         hello = link.read(10.0)
         if not isinstance(hello, dict) or not {"process", "processes"} <= hello.keys():
-            link.close()  # a stranger
+            link.close()  # not one of our processes
             continue
         number, its_count = hello["process"], hello["processes"]
         known = number in links
@@ -119,10 +122,10 @@ def receive(server: socket.socket, count: int, seconds: float, reply: Line) -> d
 
 
 def call(host: str, port: int, number: int, count: int, seconds: float) -> tuple[Link, Line]:
-    """Connects process `number` of `count` to process 0; the link and what it was told.
+    """Connects process `number` of `count` to process 0; returns the link and the reply.
 
     Raises:
-      InputError: nobody listens there, or process 0 refuses.
+      InputError: no answer in time, or a refusal by process 0.
     """
     until = time.monotonic() + seconds
     while True:
@@ -147,7 +150,7 @@ def call(host: str, port: int, number: int, count: int, seconds: float) -> tuple
 
 
 def stop_process(message: str) -> None:
-    """Ends this process at once, whatever its threads wait for."""
+    """Ends this process at once, whatever its threads are waiting for."""
     print(f"mpjax: error: {message}", file=sys.stderr, flush=True)
     sys.stdout.flush()
     os._exit(1)
@@ -157,7 +160,8 @@ class Watch:
     """Stops this process when another one stops.
 
     Args:
-      number: of this process. links: to all the others in process 0, to process 0 elsewhere.
+      number: this process.
+      links: to all others in process 0, to process 0 elsewhere.
       stop: called with the message, in another thread.
     """
 
@@ -172,7 +176,7 @@ class Watch:
             thread.start()
 
     def leave(self) -> None:
-        """Ends the watch in good order: returns when the others have come to the same point."""
+        """Ends the watch: returns when all processes have reached this point."""
         self._tell({"stopped": None})
         for thread in self._threads:
             thread.join()

@@ -1,5 +1,6 @@
-"""Several processes that train together: one per host of a TPU slice, one per task of SLURM, or
-as many as the command line says. All of them see the same run folder; process 0 writes to it.
+"""Joining several processes into one run: one per TPU host, per SLURM task, or as started by hand.
+
+All of them see the same run folder; process 0 writes to it.
 """
 
 from __future__ import annotations
@@ -26,22 +27,26 @@ from mpjax.log import log
 from mpjax.parallel.consensus import exchange, first
 from mpjax.parallel.peers import Watch, address, call, receive
 
-JOIN_SECONDS = 300.0  # until the last has been started, by hand perhaps
-_WATCH_SECONDS = 30.0  # for a connection between processes that have found each other
+JOIN_SECONDS = 300.0  # for the last process to be started, perhaps by hand
+_WATCH_SECONDS = 30.0  # for connections between processes that jax has already joined
 
 
 @contextlib.contextmanager
 def joined(
     coordinator: str | None = None, processes: int | None = None, process_id: int | None = None
 ) -> Iterator[None]:
-    """This process as one of several while the context lasts; must come before jax computes.
+    """Joins this process to the others of its run for the duration of the context.
+
+    Must be entered before jax computes anything. Without arguments, SLURM or the TPU slice say
+    which processes belong together; without either the process runs alone.
 
     Args:
-      coordinator: HOST:PORT where process 0 listens. processes: how many there are. process_id:
-        which one this is, from 0. With none of them, what SLURM or the TPU slice say, else alone.
+      coordinator: HOST:PORT where process 0 listens.
+      processes: total number of processes.
+      process_id: index of this process, from 0.
 
     Raises:
-      InputError: only some of the three, or others that do not come.
+      InputError: only some of the three arguments, or processes that do not connect.
     """
     given = {"coordinator": coordinator, "processes": processes, "process_id": process_id}
     if all(value is None for value in given.values()):
@@ -52,14 +57,14 @@ def joined(
         yield
         return
     if not first():
-        log.setLevel(logging.ERROR)  # notes are written once
+        log.setLevel(logging.ERROR)  # notes are printed by process 0 only
     try:
         yield
     except Interrupted:
         watch.leave()
         raise
     except BaseException as error:
-        time.sleep(1.0)  # if another one has failed and this is the echo, the watch says so better
+        time.sleep(1.0)  # if this error follows from another process, the watch reports that one
         watch.fail(str(error) or type(error).__name__)
         atexit.register(_leave, _status(error))
         raise
@@ -67,7 +72,7 @@ def joined(
 
 
 def check_address(given: Mapping[str, Any]) -> tuple[str, int, int, int]:
-    """Host, port, number of processes and number of this one.
+    """Host, port, number of processes and index of this one.
 
     >>> check_address({"coordinator": "node0:1234", "processes": 2, "process_id": 1})
     ('node0', 1234, 2, 1)
@@ -115,7 +120,7 @@ def _join(host: str, port: int, count: int, number: int) -> Watch:
 
 
 def _join_cluster() -> Watch | None:
-    """Joins the processes that a scheduler has started; None if this one is alone."""
+    """Joins the processes that a scheduler has started; None for a single process."""
     cluster = detected()
     if cluster is None:
         return None
@@ -138,7 +143,7 @@ def _join_cluster() -> Watch | None:
 
 
 def detected() -> str | None:
-    """The kind of cluster that has started this process beside others, as jax names it."""
+    """jax's name of the cluster that started this process together with others, or None."""
     here = os.environ
     if "SLURM_STEP_NODELIST" in here and int(here.get("SLURM_NTASKS", "1")) > 1:
         return "slurm"
@@ -152,7 +157,7 @@ def detected() -> str | None:
 
 
 def refuse(command: str) -> None:
-    """`InputError` for a command that works in one process, started in several."""
+    """Raises `InputError` for a single-process command that was started in several processes."""
     if detected() in ("slurm", "gketpu"):
         raise InputError(
             f"mpjax {command} runs in one process, but several have been started; start one "
@@ -161,7 +166,7 @@ def refuse(command: str) -> None:
 
 
 def _initialize(**options: Any) -> None:
-    # It would take SIGTERM for itself; the loop has its own way to stop in all processes.
+    # jax would take SIGTERM for itself; the loop stops all processes its own way.
     jax.config.update("jax_enable_preemption_service", False)
     jax.distributed.initialize(**options)
 
@@ -184,24 +189,24 @@ def _free_port() -> int:
 
 
 def _own_address() -> str:
-    """Where this host is reached from outside; nothing is sent to find out."""
+    """Address of this host on its network; nothing is sent to find out."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
-            probe.connect(("192.0.2.1", 9))  # reserved for documentation: never anybody's
+            probe.connect(("192.0.2.1", 9))  # reserved for documentation, used by no host
             return probe.getsockname()[0]
         except OSError:
             return socket.gethostname()
 
 
 def _status(error: BaseException) -> int:
-    """What the command would return for an error, which it no longer has the time to do."""
+    """Exit status of the command for an error."""
     if isinstance(error, KeyboardInterrupt):
         return 128 + signal.SIGINT
     return 2 if isinstance(error, InputError) else 1
 
 
 def _leave(status: int) -> None:
-    """Ends the process without waiting for the others, who end by themselves."""
+    """Ends the process without waiting for the others, which end by themselves."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

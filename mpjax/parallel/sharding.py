@@ -1,4 +1,4 @@
-"""Where every array of a run lives: logical axes by parameter path, mesh axes by logical axis.
+"""Shardings: logical axes by parameter path, mesh axes by logical axis.
 
 A mesh has three axes. The batch is split over ``data`` and ``fsdp``; parameters, scores and
 optimiser state over ``fsdp`` (gathered where they are used) and ``tensor`` (used where they are).
@@ -25,10 +25,10 @@ LOGICAL_AXES: tuple[tuple[str, tuple[str | None, ...]], ...] = (
     (r"ffn/in/kernel", ("embed", "mlp")),
     (r"ffn/in/bias", ("mlp",)),
     (r"ffn/out/kernel", ("mlp", "embed")),
-    # Whole along fsdp: a look-up in a split table moves activations or the table, which is larger
-    # than all that a layer gathers, and without --train-embeddings has no optimiser state to split.
+    # Not split over fsdp: a look-up in a split table moves activations or the table, which is larger
+    # than all that a layer gathers; frozen, it has no optimiser state to split either.
     (r"embeddings/\w+/embedding", ("vocab", None)),
-    (r"kernel", ("embed", None)),  # heads and pooler, and the matrices of other models
+    (r"kernel", ("embed", None)),  # classifiers, pooler, and the matrices of other models
 )
 MESH_AXES = {"embed": "fsdp", "heads": "tensor", "mlp": "tensor", "vocab": "tensor"}
 
@@ -48,17 +48,17 @@ def make_mesh(shape: Mapping[str, int] | None = None, devices: Sequence[Any] | N
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """The same array on every device."""
+    """Sharding of an array that every device holds whole."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """The leading axis split over ``data`` and ``fsdp``; it must divide."""
+    """Sharding of the leading axis over ``data`` and ``fsdp``, which must divide it."""
     return NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
 
 
 def partition_spec(path: str, shape: Sequence[int], mesh: Mesh) -> PartitionSpec:
-    """How the leaf at a ``/``-joined path is split; a dimension that does not divide is not.
+    """Partition of the leaf at a ``/``-joined path; dimensions that do not divide stay whole.
 
     >>> mesh = jax.sharding.AbstractMesh((1, 4, 2), AXES)
     >>> tuple(partition_spec("encoder/layer_0/ffn/in/kernel", (8, 24), mesh))
@@ -78,11 +78,10 @@ def partition_spec(path: str, shape: Sequence[int], mesh: Mesh) -> PartitionSpec
 
 
 def shardings(tree: Any, mesh: Mesh) -> Any:
-    """The sharding of every leaf of a state, of parameters, or of anything that has their paths.
+    """Sharding of every leaf of a state, of parameters, or of any tree with their paths.
 
-    Scores and the moments of an optimiser repeat the paths of the parameters they belong to, so
-    they are split alike and an update moves nothing. What has no such path, as counters and keys,
-    is on every device.
+    Scores and optimiser moments repeat the paths of their parameters, so they are split alike and
+    an update moves nothing. Leaves without such a path, as counters and keys, are replicated.
 
     Args:
       tree: arrays or ``jax.ShapeDtypeStruct``.
@@ -101,10 +100,10 @@ def shardings(tree: Any, mesh: Mesh) -> Any:
 
 
 def gather(params: Any, mesh: Mesh, dtype: DTypeLike | None) -> Any:
-    """Parameters as the layers use them: whole along ``fsdp``, still split along ``tensor``.
+    """All-gathers parameters along ``fsdp``; they stay split along ``tensor``.
 
-    Kernels are cast to ``dtype`` on their shards, before they are gathered; a gradient comes back
-    summed and in shards.
+    Kernels are cast to ``dtype`` on their shards, before the gather, which halves its bytes in
+    bfloat16; their gradients are reduce-scattered back to shards.
     """
 
     if mesh.shape["fsdp"] == 1:
@@ -124,7 +123,7 @@ def gather(params: Any, mesh: Mesh, dtype: DTypeLike | None) -> Any:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
 def _gather(x: jax.Array, shards: NamedSharding, used: NamedSharding) -> jax.Array:
-    x = jax.lax.with_sharding_constraint(x, shards)  # else the cast may move behind the gather
+    x = jax.lax.with_sharding_constraint(x, shards)  # keeps the cast before the gather
     return jax.lax.with_sharding_constraint(x, used)
 
 
@@ -141,12 +140,12 @@ _gather.defvjp(_gather_fwd, _gather_bwd)
 
 
 def place(tree: Any, mesh: Mesh) -> Any:
-    """Arrays of the host, each device receiving its own shards only."""
+    """Host arrays on the devices, each receiving its own shards only."""
     return put(tree, shardings(tree, mesh))
 
 
 def put(tree: Any, shardings: Any) -> Any:
-    """The same with shardings at hand; every process has all of the arrays and reads its shards."""
+    """`device_put` to given shardings; with several processes, each uploads only its shards."""
     if jax.process_count() == 1:
         return jax.device_put(tree, shardings)
 
@@ -158,7 +157,7 @@ def put(tree: Any, shardings: Any) -> Any:
 
 
 def own_rows(mesh: Mesh, rows: int) -> slice:
-    """Which of the rows of a batch the devices of this process compute with.
+    """Rows of a batch that the devices of this process compute.
 
     >>> own_rows(make_mesh(), 16)
     slice(0, 16, None)
@@ -169,12 +168,12 @@ def own_rows(mesh: Mesh, rows: int) -> slice:
 
 
 def place_batch(batch: Mapping[str, Any], mesh: Mesh) -> Any:
-    """A batch split over ``data`` and ``fsdp``, of the `own_rows` that each process has of it."""
+    """Batch split over ``data`` and ``fsdp``, assembled from the `own_rows` of each process."""
     return jax.make_array_from_process_local_data(batch_sharding(mesh), batch)
 
 
 def fetch(array: jax.Array) -> np.ndarray:
-    """All of an array on the host; processes that share it must call together."""
+    """Whole array on the host; with several processes, all must call."""
     if array.is_fully_addressable:
         return np.asarray(array)
     return np.asarray(multihost_utils.process_allgather(array, tiled=True))

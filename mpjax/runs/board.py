@@ -1,4 +1,4 @@
-"""The metrics of a run as TensorBoard events, on request."""
+"""TensorBoard events of a run."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from mpjax.config.checks import check_tensorboard
 
 
 class Board:
-    """Event files in a folder; without a folder it takes everything and writes nothing.
+    """Writer of event files; without a folder it writes nothing.
 
     Args:
-      folder: of the event files, or None.
-      start_step: events after it, of a session that was cut off, are hidden by TensorBoard.
+      folder: folder of the event files, or None.
+      start_step: TensorBoard hides later events, which an interrupted session has left.
     """
 
     def __init__(self, folder: Path | None, start_step: int) -> None:
@@ -27,7 +27,7 @@ class Board:
             self._writer = SummaryWriter(str(folder), purge_step=start_step + 1)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """One scalar per value."""
+        """Writes one scalar per value."""
         if self._writer is not None:
             for name, value in values.items():
                 self._writer.add_scalar(name, value, step)

@@ -1,4 +1,4 @@
-"""Where compiled programs and tokenised data are kept between runs."""
+"""Cache folder of compiled programs, tokenised data and teacher logits."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ NONE = "none"
 
 
 def cache_folder(choice: str | None = None) -> Path | None:
-    """The cache folder: `choice`, else $MPJAX_CACHE, else ~/.cache/mpjax; None if it says none.
+    """Cache folder: `choice`, else $MPJAX_CACHE, else ~/.cache/mpjax; None for "none".
 
     $XDG_CACHE_HOME replaces ~/.cache. The folder is not made here.
 
@@ -24,13 +24,13 @@ def cache_folder(choice: str | None = None) -> Path | None:
 
 
 def use_compiled_programs(folder: Path | None) -> None:
-    """Makes jax keep compiled programs under `folder`/xla, for the rest of this process.
+    """Sets jax's persistent compilation cache to `folder`/xla for the rest of this process.
 
-    A setting of the process, so the command line makes it and the library does not.
+    A process-wide setting, made by the command line and not by the library.
     """
     import jax
 
     if folder is not None:
         jax.config.update("jax_compilation_cache_dir", str(folder / "xla"))
-        # The default of a second would leave out most programs of a small model.
+        # jax's default of 1 s would skip most programs of a small model.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)

@@ -1,7 +1,7 @@
-"""Checkpoints with Orbax: all that changes during training, the last two kept.
+"""Checkpoints of the train state with Orbax; the last two are kept.
 
-A checkpoint counts once Orbax has committed it, so a run that is killed while saving continues
-from the one before.
+Orbax commits a checkpoint atomically, so a run that is killed while saving continues from the
+checkpoint before.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ State = TypeVar("State")  # a dataclass of pytrees
 
 
 class Checkpoints:
-    """The `checkpoints` folder of a run, as a context that waits for the last save on leaving.
+    """Checkpoint folder of a run; as a context it waits for the last save on leaving.
 
     ``with Checkpoints(folder) as checkpoints: state = checkpoints.restore(state)``
     """
@@ -41,17 +41,17 @@ class Checkpoints:
         )
 
     def save(self, state: Any, step: int) -> None:
-        """Starts saving the state reached after `step` steps; the state may be donated at once."""
+        """Starts saving the state after `step` steps; the state may be donated at once."""
         if step not in self._manager.all_steps():
             tree = jax.tree.map(_one_replica, _fields(state))
             self._manager.save(step, args=ocp.args.StandardSave(tree))
 
     def latest(self) -> int:
-        """The step of the last committed checkpoint, 0 without one."""
+        """Step of the last committed checkpoint, 0 without one."""
         return self._manager.latest_step() or 0
 
     def restore(self, template: State) -> State:
-        """The last committed state, in the shardings of `template`; `template` if there is none."""
+        """Last committed state, in the shardings of `template`; `template` without a checkpoint."""
         step = self._manager.latest_step()
         if step is None:
             return template
@@ -68,7 +68,7 @@ class Checkpoints:
         return dataclasses.replace(template, **jax.tree.map(_like, saved, fields))  # pyright: ignore
 
     def read(self) -> dict[str, Any]:
-        """The fields of the last committed state, on the first device."""
+        """Fields of the last committed state, on the first device."""
         step = self._manager.latest_step()
         if step is None:
             raise InputError(f"{self._manager.directory} holds no checkpoint")
@@ -81,7 +81,7 @@ class Checkpoints:
         return saved
 
     def wait(self) -> None:
-        """Returns when everything saved so far is committed."""
+        """Waits until everything saved so far is committed."""
         self._manager.wait_until_finished()
 
     def __enter__(self) -> Checkpoints:
@@ -97,7 +97,7 @@ class Checkpoints:
 
 
 def read_latest(folder: Path) -> dict[str, Any]:
-    """The fields of the last committed state as arrays of one device, whatever it was saved from.
+    """Fields of the last committed state as arrays of one device, whatever mesh it was saved from.
 
     Raises `InputError` for a folder without a checkpoint.
     """
@@ -106,7 +106,7 @@ def read_latest(folder: Path) -> dict[str, Any]:
 
 
 def _fields(state: Any) -> dict[str, Any]:
-    """The fields of a dataclass of pytrees, random keys as their bits."""
+    """Fields of a dataclass of pytrees, typed random keys as their bits."""
     fields = {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
     return jax.tree.map(lambda leaf: jax.random.key_data(leaf) if _is_key(leaf) else leaf, fields)
 
@@ -124,8 +124,8 @@ def _like(saved: jax.Array, leaf: jax.Array) -> jax.Array:
 
 
 def _one_replica(leaf: jax.Array) -> jax.Array:
-    # Of an array that every device holds, Orbax would have each write a slice, and compile a
-    # program to cut each slice off. Restoring spreads it again as the template says.
+    # Of a replicated array Orbax would have each device write a slice, and compile a program to cut
+    # each slice off. Restoring replicates it again as the template says.
     whole = leaf.is_fully_addressable and leaf.is_fully_replicated
     return leaf.addressable_data(0) if whole else leaf
 

@@ -1,9 +1,9 @@
-"""A run folder: everything about one run, in files that are whole or not there.
+"""Run folder: all files of one run, each written atomically.
 
 ```
 RUN/
-  config.json       every option, and the sizes that followed from the data
-  provenance.json   versions, commit, devices and command of every session that worked on it
+  config.json       resolved options, and sizes derived from the data
+  provenance.json   versions, commit, devices and command of every session
   metrics.jsonl     one line per logged step; the same bytes for the same config
   timings.jsonl     seconds, kept apart because they never repeat
   tensorboard/      the same metrics as TensorBoard events, with --tensorboard
@@ -66,16 +66,16 @@ class RunDir:
         return self.path / "result.json"
 
     def read_result(self) -> dict[str, Any] | None:
-        """What `result.json` holds, or None while the run is not finished."""
+        """Content of `result.json`, or None while the run is not finished."""
         return read_object(self.result) if self.result.is_file() else None
 
 
 def check(config: TrainConfig) -> RunDir:
-    """The run folder a config writes to, once it is known to be free or its own.
+    """Run folder of a config, after checking that it is free or belongs to the same run.
 
     Raises:
-      InputError: the output is a file, holds something else, or holds a run of other options,
-        which are named. Nothing is written.
+      InputError: the output is a file, not empty and no run, or a run with other options, which
+        are named. Nothing is written.
     """
     run = RunDir(Path(config.output))
     if run.path.is_file():
@@ -98,10 +98,10 @@ def check(config: TrainConfig) -> RunDir:
 
 
 def create(run: RunDir, config: TrainConfig, derived: Mapping[str, Any]) -> None:
-    """Writes `config.json` of a new run, or compares `derived` with that of a begun one.
+    """Writes `config.json` of a new run, or compares `derived` with the recorded one.
 
     Args:
-      derived: sizes that followed from the data (rows, steps); they differ when the data do.
+      derived: sizes derived from the data (rows, steps), which differ when the data do.
     """
     if run.config.is_file():
         then = read_object(run.config)[DERIVED]
@@ -119,9 +119,9 @@ def create(run: RunDir, config: TrainConfig, derived: Mapping[str, Any]) -> None
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Records of a .jsonl file of ours; a last line that was cut short is left out.
+    """Records of a .jsonl file of a run; drops an incomplete last line.
 
-    The line is cut where the machine stopped in the middle of writing it.
+    The last line is incomplete if the machine stopped while writing it.
     """
     if not path.is_file():
         return []
@@ -130,7 +130,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def keep_until(path: Path, step: int) -> None:
-    """Drops the records after `step` from a .jsonl file, before a run continues from there."""
+    """Drops the records after `step` from a .jsonl file, before a run continues there."""
     if path.is_file():
         kept = [record for record in read_lines(path) if record["step"] <= step]
         write_text(path, "".join(json.dumps(record) + "\n" for record in kept))

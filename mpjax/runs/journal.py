@@ -1,4 +1,4 @@
-"""The two growing files of a run: `metrics.jsonl` and `timings.jsonl`."""
+"""`metrics.jsonl` and `timings.jsonl`, the two growing files of a run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mpjax.runs.folder import RunDir, keep_until, read_lines
 
 
 def total_loss(metrics: Mapping[str, Any]) -> Any:
-    """What is minimised: the task's loss, and λ times the penalty where there is one.
+    """Task loss plus λ times the penalty, if any: the objective that is minimised.
 
     >>> total_loss({"task_loss": 1.0, "lam": 10.0, "penalty": 0.5}), total_loss({"task_loss": 1.0})
     (6.0, 1.0)
@@ -26,7 +26,7 @@ def total_loss(metrics: Mapping[str, Any]) -> Any:
 
 
 class Deferred:
-    """Metrics handed on one log line later, so that the loop does not wait for the device.
+    """Hands metrics on one log line later, so that the loop does not wait for the device.
 
     Args:
       write: takes the step and its metrics, fetched to the host.
@@ -37,12 +37,12 @@ class Deferred:
         self._waiting: tuple[int, Mapping[str, jax.Array]] | None = None
 
     def put(self, step: int, metrics: Mapping[str, jax.Array]) -> None:
-        """Takes the metrics of a step that may still be running."""
+        """Keeps the metrics of a step that may still be running, and hands on the previous ones."""
         self.flush()
         self._waiting = step, metrics
 
     def flush(self) -> None:
-        """Waits for the metrics taken last and hands them on."""
+        """Waits for the kept metrics and hands them on."""
         if self._waiting is None:
             return
         (step, metrics), self._waiting = self._waiting, None
@@ -50,15 +50,15 @@ class Deferred:
 
 
 class Journal:
-    """Writes a run's metrics without making the loop wait for the device.
+    """Writes the metrics of a run without making the loop wait for the device.
 
-    Making one drops the records beyond `start_step`.
+    Creating it drops the records after `start_step`.
 
     Args:
       batch_size: rows per step, for the throughput.
-      board: gets a copy of every value.
-      learning_rates: of the update made at a step, counted from 0, by name.
-      writes: whether anything is written; of several processes one does.
+      board: receives every value, too.
+      learning_rates: learning rates by name, applied at update ``step``, counted from 0.
+      writes: whether this process writes; with several, process 0 does.
     """
 
     def __init__(
@@ -79,27 +79,27 @@ class Journal:
         self._clock = time.perf_counter()
 
     def train(self, step: int, metrics: Mapping[str, jax.Array]) -> None:
-        """Metrics of a step that may still be running."""
+        """Records the metrics of a step that may still be running."""
         self._deferred.put(step, {**metrics, **self._rates(step - 1)})
 
     def flush(self) -> None:
-        """Waits for the metrics handed in last and writes them."""
+        """Writes the metrics recorded so far; waits for their step."""
         self._deferred.flush()
 
     def evaluation(self, step: int, score: Mapping[str, float]) -> None:
-        """Scores after a step."""
+        """Records the dev scores after a step."""
         self._deferred.flush()
         self._write(step, {"eval": dict(score)})
 
     def sync(self) -> None:
-        """Makes all that was handed in outlive a crash; comes before the checkpoint of a step."""
+        """Writes everything to disk; called before a checkpoint, so that no record behind it is lost."""
         self._deferred.flush()
         for path in self._files:
             with open(path, "a", encoding="utf-8") as file:
                 os.fsync(file.fileno())
 
     def write(self, step: int, metrics: Mapping[str, Any]) -> None:
-        """Writes the metrics of a step, which are on the host.
+        """Writes metrics that are on the host.
 
         Raises:
           InputError: the loss is not finite; going on would train nothing.
@@ -133,7 +133,7 @@ def last_score(run: RunDir) -> tuple[int, dict[str, float]] | None:
 
 
 def seconds(run: RunDir) -> float:
-    """Time that all sessions of a run together spent, evaluation and compilation included."""
+    """Total time of all sessions of a run, evaluation and compilation included."""
     return sum(line["seconds"] for line in read_lines(run.timings))
 
 

@@ -1,4 +1,4 @@
-"""Opening what a user calls a model: a run, a model folder, a packed model, a hub name."""
+"""Opening a model by the name of a run, a model folder, a packed model or a hub repository."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from mpjax.models import Model
 from mpjax.runs.folder import RunDir
 from mpjax.tasks.base import Task
 
-# The head of the model that serves each kind of task: a regression is a classifier of one output.
+# Model head by kind of task: a regression is a classifier with one output.
 MODEL_HEADS = {"classification": "classification", "regression": "classification", "qa": "qa",
                "mlm": "mlm"}  # fmt: skip
 
 
 def model_folder(name: str | Path) -> Path:
-    """The model folder behind a run folder, a model folder or a hub name."""
+    """Local model folder of a run, a model folder or a hub name."""
     if not is_run(name):
         return models.local_folder(name)
     run = RunDir(Path(name))
@@ -41,9 +41,9 @@ def load_for_task(
     masked: bool = True,
     threshold: float | None = None,
 ) -> Model:
-    """The model of a folder with the head that a task needs, its parameters on the host.
+    """Model with the head that a task needs, its parameters on the host.
 
-    A device gets its own shards of them, and no more, once it is known which those are.
+    Devices receive their shards later, once the mesh is known.
 
     Args:
       masked: mask the weights of a training checkpoint, see `plain.load_plain`; else leave them

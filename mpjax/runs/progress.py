@@ -10,11 +10,13 @@ import tqdm
 
 
 def bar(steps: Iterable[Any], total: int, done: int, what: str) -> Any:
-    """A tqdm bar over steps, on stderr and only on a terminal.
+    """tqdm bar over steps, on stderr and only in a terminal.
 
     Args:
-      steps: what to iterate over. total: length of the bar. done: where it starts.
-      what: label in front of it.
+      steps: iterable of steps.
+      total: length of the bar.
+      done: start of the bar.
+      what: label.
     """
     return tqdm.tqdm(
         steps, total=total, initial=done, desc=what, unit="step", disable=None, file=sys.stderr

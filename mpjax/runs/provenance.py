@@ -1,4 +1,4 @@
-"""What produced a result: versions, commit, devices, command."""
+"""Provenance of a run: versions, commit, devices, command."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PACKAGES = (
 
 
 def provenance(start_step: int = 0) -> dict[str, Any]:
-    """One session: when, from which step, with what, on what."""
+    """Record of one session: time, first step, command, commit, versions, hardware."""
     import jax
 
     devices = jax.devices()
@@ -41,13 +41,13 @@ def provenance(start_step: int = 0) -> dict[str, Any]:
 
 
 def record(run: RunDir, start_step: int) -> None:
-    """Adds this session to `provenance.json`."""
+    """Appends this session to `provenance.json`."""
     sessions = read_object(run.provenance)["sessions"] if run.provenance.is_file() else []
     write_json(run.provenance, {"sessions": [*sessions, provenance(start_step)]})
 
 
 def versions() -> dict[str, str]:
-    """Installed version of every package that has a say in the numbers.
+    """Installed versions of the packages that influence numbers.
 
     >>> "jax" in versions()
     True
@@ -62,7 +62,7 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str | None:
-    """Commit of the checkout mpjax runs from, with "+changes" if files differ; None outside."""
+    """Commit of the checkout, with "+changes" if tracked files differ; None outside a checkout."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None
@@ -75,7 +75,7 @@ def commit() -> str | None:
 
 
 def processor() -> str:
-    """Name of the CPU, as the system tells it."""
+    """Name of the CPU as the system reports it."""
     info = Path("/proc/cpuinfo")
     if info.is_file():
         for line in info.read_text(encoding="utf-8", errors="replace").splitlines():

@@ -1,4 +1,4 @@
-"""Stopping a run politely: signals become requests that the loop sees between two steps."""
+"""Signals as stop requests, which the loop reads between steps."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ from mpjax.log import log
 
 
 class StopRequests:
-    """Turns the first Ctrl-C or SIGTERM into a request that the loop sees between two steps.
+    """Records the first SIGINT or SIGTERM instead of stopping; the second one acts as usual.
 
-    The second one acts at once, as usual. Outside the main thread nothing is caught.
+    Outside the main thread no signal is caught.
+
+    Attributes:
+      signal: number of the signal received, or None.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""How many members of a sweep fit into memory, by arithmetic, before anything is compiled."""
+"""Placement of the members of a sweep on devices, with a check of memory before compilation."""
 
 from __future__ import annotations
 
@@ -15,20 +15,22 @@ from mpjax.training.job import Job
 
 @dataclass(frozen=True)
 class Placement:
-    """Members that train together, and the devices they are laid over evenly."""
+    """Number of members that train together, and the devices that share them evenly."""
 
     members: int
     devices: list[Any]
 
 
 def place_members(job: Job, members: int, devices: int | None, memory: float | None) -> Placement:
-    """Where so many members train together: on the most devices that share them evenly.
+    """Placement of members on the most devices that share them evenly.
 
     Args:
-      devices: most devices to use. memory: bytes that may be used, all that are free unless given.
+      members: members that train together.
+      devices: maximum number of devices.
+      memory: bytes to use; all free memory unless given.
 
     Raises:
-      InputError: they do not fit, with the arithmetic and the number that does.
+      InputError: they do not fit; shows the arithmetic and the number that fits.
     """
     found = jax.local_devices()
     for flag, value in (("--devices", devices), ("--members-at-once", members)):
@@ -43,7 +45,7 @@ def place_members(job: Job, members: int, devices: int | None, memory: float | N
     free = memory or _free(used)
     if members * each > free:
         fits = int(free // each)
-        if fits >= many:  # a number that the devices do not share evenly would leave some unused
+        if fits >= many:  # a multiple of the devices, so that none is unused
             fits -= fits % many
         remedy = (
             f"use --members-at-once {fits}, more devices, or --memory to say that there is more"
@@ -59,7 +61,7 @@ def place_members(job: Job, members: int, devices: int | None, memory: float | N
 
 
 def _free(devices: list[Any]) -> float:
-    """Bytes that are free on all the devices together; those of the host where it is the device."""
+    """Free bytes on all devices together; of the host for CPU devices."""
     free = []
     for device in devices:
         stats = device.memory_stats() or {}
@@ -70,7 +72,7 @@ def _free(devices: list[Any]) -> float:
 
 
 def _free_on_host() -> float:
-    """What Linux calls available; no limit where it does not say."""
+    """Available memory as Linux reports it; no limit elsewhere."""
     path = Path("/proc/meminfo")
     lines = path.read_text().splitlines() if path.is_file() else []
     kilobytes = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]

@@ -1,15 +1,15 @@
-"""A whole accuracy-density curve at once: densities, λ, learning rates and seeds as one program.
+"""Sweeps: every combination of densities, λ, learning rates and seeds as one compiled program.
 
 ```
 OUTPUT/
-  members/NAME/   a run folder each, as `mpjax train` makes it, but for its checkpoints
-  checkpoints/    of the members that are training
+  members/NAME/   run folder of a member, as of `mpjax train`, without checkpoints
+  checkpoints/    checkpoints of the members in training
   result.json     a row per member
-  curve.png       score over density, where matplotlib is installed
+  curve.png       score over density, if matplotlib is installed
 ```
 
-A member finished once is not trained again, so that a sweep goes on where it stopped and can be
-widened by more values.
+Finished members are not trained again, so that a sweep continues where it stopped and more values
+can be added to it.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ from mpjax.training.loop import Program, Span, run_steps
 from mpjax.training.predict import make_predict
 from mpjax.training.prepare import assemble, read_inputs
 from mpjax.training.state import TrainState
-from mpjax.training.train import finish, with_answers
+from mpjax.training.train import finish, with_teacher
 
 Axes = Mapping[str, Sequence[Any]]  # field of TrainConfig -> its values
 
@@ -68,14 +68,14 @@ def sweep(
     members_at_once: int | None = None,
     memory: float | None = None,
 ) -> list[dict[str, Any]]:
-    """Trains every combination of the values, each as `mpjax train` would; a row for each.
+    """Trains every combination of the values as `mpjax train` would; returns a row for each.
 
     Args:
-      base: everything else; `output` is the folder of the sweep.
+      base: options that all members share; `output` is the folder of the sweep.
       axes: values by field: density, final_lambda, learning_rate, score_learning_rate, seed.
-      devices: lay the members over the first N only.
-      members_at_once: train so many together, and then the next ones.
-      memory: bytes that may be used, instead of what is free.
+      devices: number of devices to use; all unless given.
+      members_at_once: members that train together; all unless given.
+      memory: bytes to use; all free memory unless given.
 
     Raises:
       InputError: a mistake in any member's options, or members whose state does not fit.
@@ -88,7 +88,7 @@ def sweep(
     waiting = [name for name, run in runs.items() if run.read_result() is None]
     if waiting:
         jobs = _prepare({name: configs[name] for name in waiting})
-        # A last group that was stopped must be as large again, to go on from its checkpoint.
+        # An interrupted last group must have its old size to continue from its checkpoint.
         together = len(waiting) if members_at_once is None else min(members_at_once, len(runs))
         chosen = place_members(jobs[waiting[0]], together, devices, memory)
         population = make_population(jobs[waiting[0]], chosen.devices)
@@ -112,10 +112,10 @@ def sweep(
 
 
 def member_configs(base: TrainConfig, axes: Axes) -> dict[str, TrainConfig]:
-    """The resolved config of every member by its name.
+    """Resolved config of every member by its name.
 
-    Batches of several seeds differ in length and are padded alike. Only the loss over positions of
-    a question answerer sees padding: there, all are padded to `max_length`, alone as together.
+    Batches of several seeds differ in length and are padded alike. Only the question-answering loss,
+    over positions, sees padding: its batches are padded to `max_length`, alone as together.
     """
     for field, values in axes.items():
         if len(set(values)) != len(values) or not values:
@@ -135,7 +135,7 @@ def member_configs(base: TrainConfig, axes: Axes) -> dict[str, TrainConfig]:
 
 @dataclasses.dataclass(frozen=True)
 class _Group:
-    """Members that train together; the program's other places are filled with the last one."""
+    """Members that train together; the last one fills the program's unused places."""
 
     output: Path
     members: list[tuple[Job, RunDir]]
@@ -197,9 +197,9 @@ def _train(population: Population, group: _Group) -> None:
 
 
 def _batch(jobs: Sequence[Job], step: int) -> Any:
-    """The members' batches of a step, of one length: the longest that one of them needs.
+    """Batches of a step for all members, padded to the longest among them.
 
-    Padding is masked, so that it changes nothing but which random numbers dropout draws.
+    Padding is masked, so it changes nothing but the random numbers that dropout draws.
     """
     batches = [job.inputs.batches for job in jobs]
     length = max(each.length(step) for each in batches)
@@ -207,7 +207,7 @@ def _batch(jobs: Sequence[Job], step: int) -> Any:
 
 
 class Journals:
-    """One journal per member; a member whose loss is not finite any more stops writing."""
+    """One journal per member; a member stops writing when its loss is no longer finite."""
 
     def __init__(self, group: _Group, start: int, scope: ExitStack) -> None:
         self.diverged: dict[int, int] = {}  # member -> step
@@ -245,12 +245,12 @@ class Journals:
 
 
 def _prepare(configs: Mapping[str, TrainConfig]) -> dict[str, Job]:
-    """The job of every member; those of one seed share data and parameters."""
+    """Job of every member; members with one seed share data and parameters."""
     by_seed: dict[int, Inputs] = {}
     jobs = {}
     for name, config in configs.items():
         if config.seed not in by_seed:
-            by_seed[config.seed] = with_answers(assemble(config, read_inputs(config))).inputs
+            by_seed[config.seed] = with_teacher(assemble(config, read_inputs(config))).inputs
         jobs[name] = assemble(config, by_seed[config.seed])
     return jobs
 
@@ -272,5 +272,5 @@ def _slice(tree: Any, i: jax.Array) -> Any:
 
 
 def _member(tree: Any, i: int) -> Any:
-    """One member's arrays, on one device."""
+    """Arrays of one member, on one device."""
     return jax.device_put(_slice(tree, i), jax.local_devices()[0])

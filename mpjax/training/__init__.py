@@ -1,1 +1,1 @@
-"""Fine-pruning runs: configuration, train step, loop, checkpoints, evaluation."""
+"""Training: state, step, losses, loop, evaluation."""

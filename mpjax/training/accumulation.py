@@ -1,4 +1,4 @@
-"""The gradient of a batch that is computed in parts, to fit a large one into memory."""
+"""Gradient accumulation over microbatches."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,13 +15,13 @@ LossFn = Callable[..., tuple[jax.Array, jax.Array]]
 def value_and_grad(loss_fn: LossFn, parts: int = 1) -> Callable[..., Any]:
     """``jax.value_and_grad(loss_fn, has_aux=True)``, a microbatch at a time.
 
-    The loss must be a mean over rows, or over the predicted tokens of (B, L) labels. Every
-    microbatch has its share in it and a dropout key of its own, so that loss, logits and gradient
-    are those of the whole batch.
+    The loss must be a mean over rows, or over the predicted tokens of (B, L) labels. Microbatches
+    are weighted by their share of these, and have a dropout key each, so that loss, logits and
+    gradient equal those of the whole batch.
 
     Args:
       loss_fn: of (params, batch, dropout key or None) to (loss, logits of leading axis B).
-      parts: microbatches; they must divide the rows.
+      parts: number of microbatches; it must divide the rows.
 
     Returns:
       A function of the same arguments to ``((loss, logits), grads)``.
@@ -39,7 +39,7 @@ def value_and_grad(loss_fn: LossFn, parts: int = 1) -> Callable[..., Any]:
         return whole
 
     def accumulated(params, batch, key):
-        # Rows i, i + parts, i + 2·parts, …: every device finds its share of them among its own.
+        # Microbatch i has rows i, i + parts, i + 2·parts, …, so that rows stay on their devices.
         micro = {
             name: x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1) for name, x in batch.items()
         }

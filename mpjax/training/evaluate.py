@@ -1,4 +1,4 @@
-"""Scores of a model on a task's dev set."""
+"""Dev scores of a model."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
 
 
 def _completed(config: EvaluateConfig) -> EvaluateConfig:
-    """The config with the task, data and length that a run knows, where none are given."""
+    """Config with task, data and length taken from a run, where they are not given."""
     if not is_run(config.model):
         return config
     recorded = read_object(RunDir(Path(config.model)).config)
@@ -96,7 +96,7 @@ def score_dev(
     batch_size: int,
     mesh: Mesh | None = None,
 ) -> dict[str, float]:
-    """The task's scores of plain parameters, see `dev_logits`."""
+    """Dev scores of plain parameters; see `dev_logits`."""
     return dev.task.score(dev.rows, dev.encoded, dev_logits(predict, params, dev, batch_size, mesh))
 
 
@@ -107,11 +107,14 @@ def dev_logits(
     batch_size: int,
     mesh: Mesh | None = None,
 ) -> np.ndarray:
-    """Outputs of plain parameters for every row of a dev set, as `Task.score` takes them.
+    """Logits of plain parameters for every row of a dev set, as `Task.score` takes them.
 
     Args:
-      predict: from `step.make_predict`. params: without scores, masks applied.
-      mesh: that the parameters are on, and the batches go to; None = the default device.
+      predict: from `make_predict`.
+      params: parameters with masks applied.
+      dev: dev set.
+      batch_size: rows per step.
+      mesh: mesh of the parameters; None = the default device.
     """
     part = ALL if mesh is None else own_rows(mesh, batch_size)
 
@@ -119,7 +122,7 @@ def dev_logits(
         waiting: tuple[np.ndarray, Any] | None = None
         for batch, rows in eval_batches(dev.encoded, batch_size, dev.lengths, part):
             running = rows, predict(params, batch if mesh is None else place_batch(batch, mesh))
-            if waiting is not None:  # fetch a batch while the device works on the next one
+            if waiting is not None:  # fetch a batch while the device computes the next one
                 yield waiting[0], fetch(waiting[1])
             waiting = running
         if waiting is not None:

@@ -1,15 +1,14 @@
-"""Filled runs: the surviving heads and FFN units of a pruned run get all their weights back.
+"""Filled runs (Lagunas et al. 2021, section 4.4 "filled"): surviving heads and FFN units get all
+their weights back.
 
-A run keeps the weights that its masks hide. Those inside a surviving head or unit come back with
-the values the run's last checkpoint holds; the rest is zero and stays zero while all else is
-fine-tuned.
+The checkpoint of a run still holds its masked weights. Inside a surviving head or unit they come
+back with these values; the other ones are zero, and stay zero during fine-tuning.
 
-* A head survives if one of its features has a weight left in both its value column and its row of
-  the attention output. Query and key have no say: a head without them averages.
-* An FFN unit survives if it has a weight left in both its column of FFN-in and its row of FFN-out.
+* A head survives if one of its features has a non-zero weight in both its value column and its row
+  of the attention output. Query and key do not count: a head without them averages.
+* An FFN unit survives if its column of FFN-in and its row of FFN-out both have a non-zero weight.
 
-A head or a unit that does not survive adds at most a constant; making up for it is left to the
-biases, which go on learning.
+A dead head or unit adds at most a constant, which the biases, still trained, make up for.
 """
 
 from __future__ import annotations
@@ -32,17 +31,17 @@ Masks = dict[str, Any]
 
 
 def fill(run: Path, model: Model) -> tuple[Model, Masks]:
-    """The filled model of a finished run, and masks of what has survived.
+    """Filled model of a finished run, and masks of the surviving heads and units.
 
     Args:
-      run: its folder. model: its finished model.
+      run: run folder.
+      model: finished model of the run.
 
     Returns:
-      The model, and for every kernel that was pruned a boolean mask with its two axes, one of them
-      of length 1.
+      The model, and for every prunable kernel a boolean mask of two axes, one of length 1.
 
     Raises:
-      InputError: no checkpoint, or no head and no unit that is gone.
+      InputError: no checkpoint, or no dead head or unit.
     """
     flat = {path: np.asarray(leaf) for path, leaf in flatten(model.params).items()}
     masks = live_masks(flat, model.config.head_size)

@@ -1,4 +1,4 @@
-"""Task losses by kind of head, with examples weighted equally, as the published trainers do."""
+"""Task losses by kind of head; means over examples, as in the published trainers."""
 
 from collections.abc import Callable, Mapping
 
@@ -46,7 +46,7 @@ LOSSES: dict[str, Loss] = {
 
 
 def terms(batch: Mapping[str, jax.Array]) -> jax.Array:
-    """What a loss of this batch is the mean of: predicted tokens where labels are (B, L), or rows.
+    """Number of terms in the mean of a loss: predicted tokens for (B, L) labels, else rows.
 
     >>> import jax.numpy as jnp
     >>> int(terms({"labels": jnp.array([[3, -100], [-100, -100]])}))
@@ -59,7 +59,7 @@ def terms(batch: Mapping[str, jax.Array]) -> jax.Array:
 
 
 def task_loss(head: str) -> Loss:
-    """The loss for a head, a function of (logits, batch) to a scalar in the dtype of the logits.
+    """Loss of a head: (logits, batch) to a scalar in the dtype of the logits.
 
     >>> import jax.numpy as jnp
     >>> loss = task_loss("classification")

@@ -1,6 +1,6 @@
-"""From a config to a job, with every mistake found on the way.
+"""From a config to a job: reads data and model, and finds every mistake on the way.
 
-Nothing is written and nothing is compiled here: what goes wrong, goes wrong before the run exists.
+Nothing is written and nothing is compiled here, so a mistake leaves no run behind.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from mpjax.training.job import Cadence, DevSet, Inputs, Job, Lengths
 from mpjax.training.state import ScoreInit
 from mpjax.training.teacher import Teacher, prepare_teacher
 
-NOTED_ROWS = 20_000  # more take long enough to tokenize for a note
+NOTED_ROWS = 20_000  # tokenizing more takes seconds, so it is announced
 
 
 def prepare(config: TrainConfig) -> Job:
@@ -90,8 +90,7 @@ def read_inputs(config: TrainConfig) -> Inputs:
 
 
 def assemble(config: TrainConfig, inputs: Inputs) -> Job:
-    """The job of a resolved config on inputs that were read for it, or for one that differs from it
-    in hyperparameters only."""
+    """Job of a resolved config on inputs read for it, or for a config with other hyperparameters."""
     length = run_length(config, inputs.batches.steps_per_epoch)
     pruning = make_pruning(config, inputs.model.config.head_size)
     parts = batch_parts(inputs.mesh)
@@ -127,7 +126,7 @@ def _read_teacher(
 
 
 def as_computed(model: Model, config: TrainConfig) -> Model:
-    """The model with `--remat` and `--scan-layers`, refused where its layers cannot be scanned."""
+    """Model with `--remat` and `--scan-layers`; `InputError` if its layers cannot be scanned."""
     how: dict[str, Any] = {"remat": config.remat, "scan_layers": config.scan_layers}
     module = model.module.clone(**how)
     if config.scan_layers:
@@ -138,7 +137,7 @@ def as_computed(model: Model, config: TrainConfig) -> Model:
 def make_batches(
     task: Task, encoded: Encoded, tokenizer: Any, config: TrainConfig, lengths: Lengths
 ) -> Batches:
-    """Training batches; those of masked language modelling hide other words in every step."""
+    """Training batches; masked language modelling masks other words in every step."""
     if task.head != "mlm":
         return Batches(encoded, config.batch_size, config.seed, lengths)
     return MaskedBatches(
@@ -154,7 +153,7 @@ def make_batches(
 
 
 def limited(rows: Sequence[Row], limit: int | None) -> list[Row]:
-    """The first `limit` rows after ``random.Random(0).shuffle``; all in file order without one."""
+    """First `limit` rows after ``random.Random(0).shuffle``; all rows in file order for None."""
     chosen = list(rows)
     if limit is not None and limit < len(chosen):
         random.Random(0).shuffle(chosen)
@@ -165,15 +164,15 @@ def limited(rows: Sequence[Row], limit: int | None) -> list[Row]:
 def encode(
     task: Task, rows: Sequence[Row], tokenizer: Any, max_length: int, cache: str | None
 ) -> Encoded:
-    """Rows as arrays, from the cache if they were encoded before."""
+    """Encoded rows, from the cache if they were encoded before."""
     folder = cache_folder(cache)
     return data_cache.encode(task, rows, tokenizer, max_length, folder and folder / "data")
 
 
 def check_fits(model: Model, encoded: Encoded) -> None:
-    """`InputError` where arrays ask for entries that the model's tables do not have.
+    """Raises `InputError` for ids or lengths beyond the tables of the model.
 
-    A look-up beyond a table would not fail in jax: it takes the last row.
+    jax would not fail on a look-up beyond a table: it takes the last row.
     """
     config = model.config
     if encoded.width > config.max_length:
@@ -182,7 +181,7 @@ def check_fits(model: Model, encoded: Encoded) -> None:
             f"tokens of the model in {model.folder}; lower it"
         )
     sizes = {"input_ids": ("vocab_size", config.vocab_size)}
-    if config.token_types > 1:  # else the model takes no notice of them
+    if config.token_types > 1:  # a model with one token type ignores them
         sizes["token_type_ids"] = ("type_vocab_size", config.token_types)
     for name, (key, size) in sizes.items():
         largest = int(encoded.arrays[name].max(initial=0))
@@ -194,7 +193,7 @@ def check_fits(model: Model, encoded: Encoded) -> None:
 
 
 def check_trainable(model: Model) -> None:
-    """`InputError` for empty matrices: no rule can choose in them, and no checkpoint holds them."""
+    """Raises `InputError` for empty matrices, which rules and checkpoints cannot handle."""
     c = model.config
     if not all(c.heads(i) and c.units(i) for i in range(c.num_hidden_layers)):
         raise InputError(
@@ -204,7 +203,7 @@ def check_trainable(model: Model) -> None:
 
 
 def starting_scores(model: Model, config: TrainConfig, pruning: Pruning | None) -> Tree | None:
-    """The scores that a run starts from: those of the training checkpoint that is its model.
+    """Scores of the training checkpoint that a run starts from; None for a plain model.
 
     Raises:
       InputError: a checkpoint of another method or structure, or a structure that does not divide

@@ -1,4 +1,4 @@
-"""Everything that changes during training, as one pytree."""
+"""Train state: everything that changes during training, as one pytree."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -23,11 +23,11 @@ class ScoreInit:
 
 @flax.struct.dataclass
 class TrainState:
-    """What a checkpoint holds and a train step maps to its next value.
+    """State of a run after a step: the content of a checkpoint.
 
-    ``params`` and ``scores`` are two Flax collections; scores have the paths of the kernels they
-    decide about, or one beside the kernels that share them. Threshold and λ live in ``opt_state``;
-    see ``optim.pruning_state``.
+    ``params`` and ``scores`` are two Flax collections; scores have the paths of their kernels, or a
+    path beside the kernels that share them. Threshold and λ live in ``opt_state``; see
+    ``optim.pruning_state``.
     """
 
     step: jax.Array  # shape=(), dtype=int32: optimiser steps taken
@@ -38,7 +38,7 @@ class TrainState:
 
     @property
     def variables(self) -> dict[str, Any]:
-        """Both collections, as Flax and the optimiser see them."""
+        """Both collections, as Flax and the optimiser take them."""
         return {"params": self.params, "scores": self.scores}
 
 
@@ -51,15 +51,15 @@ def create_state(
     score_init: ScoreInit = ScoreInit(),
     scores: Tree | None = None,
 ) -> TrainState:
-    """The state before the first step.
+    """State before the first step.
 
     Args:
       params: pretrained parameters, a nested dict.
       pruning: what is pruned and how, or None for plain fine-tuning.
       tx: optimiser over both collections, from ``optim.make_optimizer``.
-      seed: of dropout, gate noise and random scores.
+      seed: seed of dropout, gate noise and random scores.
       score_init: initial scores.
-      scores: to start from instead, of a training checkpoint.
+      scores: initial scores of a training checkpoint, instead of ``score_init``.
 
     Raises:
       ValueError: ``where`` picks nothing, or an unknown ``score_init``.
@@ -85,10 +85,11 @@ def create_sharded_state(
     scores: Tree | None = None,
     **options: Any,
 ) -> tuple[TrainState, TrainState]:
-    """The state before the first step, every leaf made in its shards, and its shardings.
+    """State before the first step, every leaf created in its shards, and its shardings.
 
     Args:
-      params, scores: arrays of the host. options: the others of `create_state`.
+      params, scores: host arrays.
+      options: other arguments of `create_state`.
     """
 
     def create(params: Any, scores: Tree | None) -> TrainState:

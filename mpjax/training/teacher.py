@@ -1,8 +1,7 @@
-"""Distillation: what a fine-tuned teacher says about the training set, computed once.
+"""Teacher logits for distillation, computed once per training set.
 
-The published trainer runs the teacher in every step of every epoch. Without dropout its answers
-never change, so they are an array like the labels, made before the first step and kept in the
-cache.
+The published trainer runs the teacher in every step of every epoch. Without dropout its logits do
+not change, so they are computed before the first step and cached, an array like the labels.
 """
 
 from __future__ import annotations
@@ -35,11 +34,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Teacher:
-    """A fine-tuned model and the training rows in its own tokens."""
+    """Fine-tuned model, and the training rows encoded by its tokenizer."""
 
     model: Model
     encoded: Encoded
-    key: str  # of rows, tokenizer and settings
+    key: str  # hash of rows, tokenizer and settings
 
 
 def prepare_teacher(
@@ -50,14 +49,13 @@ def prepare_teacher(
     rows: Sequence[Row],
     encoded: Encoded,
 ) -> Teacher:
-    """A teacher that can answer for every row of the student's training set.
+    """Teacher for the rows of the student's training set.
 
-    Classes are taken row by row, so the teacher may have a vocabulary of its own; spans are taken
-    token by token, so for question answering it must be the student's.
+    Classes belong to rows, so the teacher may have another vocabulary; spans belong to tokens, so
+    for question answering the vocabulary must be the student's.
 
     Raises:
-      InputError: a model without a trained head for the task, or another vocabulary where that
-        cannot be.
+      InputError: no trained head for the task, or another vocabulary for question answering.
     """
     if task.head == "mlm":
         raise InputError(f"--teacher does not apply to {task.name}: it has no labels to soften")
@@ -85,13 +83,13 @@ def teacher_logits(
     Args:
       batch_size: rows per step; it does not change the result beyond rounding.
       mesh: devices to compute on, which must split `batch_size`; None = the default device.
-      cache: folder to keep them in, under a name that hangs on the teacher's weights and the data.
+      cache: folder for them, under a name derived from the teacher's weights and the data.
     """
     path = None
     if cache is not None:
         path = cache / f"teacher-{_weights(teacher.model)}-{teacher.key}.npy"
     known = None if path is None else _load(path)
-    if everywhere(known is not None):  # what one process must compute, all do
+    if everywhere(known is not None):  # all processes compute if one must
         assert known is not None
         return known
     logits = _predict(teacher, batch_size, mesh)
@@ -112,10 +110,10 @@ def _predict(teacher: Teacher, batch_size: int, mesh: Mesh | None) -> np.ndarray
     mesh = make_mesh({"data": 1}, jax.devices()[:1]) if mesh is None else mesh
     params = place(teacher.model.params, mesh)
     encoded, predict = teacher.encoded, make_predict(teacher.model.module)
-    # A span's loss runs over the padding too, and a batch of the student may be longer than the
-    # one its row meets here: question answering is computed at full width.
+    # The loss of a span runs over the padding too, and the student's batch of a row may be longer
+    # than the teacher's, so question answering is computed at full width.
     lengths = () if teacher.model.head == "qa" else None
-    log.info("asking the teacher about %d training rows, once", len(encoded))
+    log.info("computing teacher logits of %d training rows, once", len(encoded))
     steps = -(-len(encoded) // batch_size)
     part = own_rows(mesh, batch_size)
     batches = bar(eval_batches(encoded, batch_size, lengths, part), steps, 0, "teacher")
@@ -141,7 +139,7 @@ def _weights(model: Model) -> str:
 def _load(path: Path) -> np.ndarray | None:
     try:
         return np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):  # not there, or cut short: made anew
+    except (OSError, ValueError, EOFError):  # missing or incomplete: computed again
         return None
 
 

@@ -59,14 +59,14 @@ def train_resolved(config: TrainConfig) -> dict[str, Any]:
     if first():
         folder.create(run, config, job.derived)
     check_visible(run.config)
-    params = _train(with_answers(job), run)
+    params = _train(with_teacher(job), run)
     if jax.process_count() > 1:
         params = jax.tree.map(sharding.fetch, params)
     return from_first(lambda: finish(job, run, params))
 
 
-def with_answers(job: Job) -> Job:
-    """The job with its teacher's logits, made once, among the arrays of its batches."""
+def with_teacher(job: Job) -> Job:
+    """Job with teacher logits among the arrays of its batches; unchanged without a teacher."""
     inputs = job.inputs
     if inputs.teacher is None:
         return job

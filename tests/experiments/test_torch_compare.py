@@ -8,10 +8,13 @@ import tiny
 
 pytest.importorskip("torch")
 
-from experiments import bench, torch_compare
+from experiments.bench.__main__ import main as bench
+from experiments.torch_compare.__main__ import main
+from experiments.torch_compare.compare import Pair, compare, summarize
+from experiments.torch_compare.numerics import Numerics
 from mpjax.config.resolve import resolve
-from mpjax.training.prepare import prepare
 
+DOUBLE = Numerics("float64", dropout=False)
 RUNS = {
     "dense": {"method": "dense", "density": None},
     "magnitude": {"method": "magnitude"},
@@ -47,10 +50,10 @@ def test_the_two_trainers_agree_in_float64(name, root):
     # Adam divides tiny gradients by their size, so that a large rate would magnify rounding.
     options = {"steps": 14, "warmup": 2, "learning_rate": 1e-3} | RUNS[name]
     with jax.enable_x64(True):
-        job = prepare(resolve(tiny.config(root, **options)))
+        pair = Pair.prepare(resolve(tiny.config(root, **options)))
         until = options["steps"] - 2
-        records = list(torch_compare.compare(job, until, double=True, dropout=False))
-    summary = torch_compare.summarize(records)
+        records = list(compare(pair, until, DOUBLE))
+    summary = summarize(records)
     assert summary["steps"] == until
     assert summary["largest_loss_difference"] < 1e-8
     assert summary["mask_entries_differing"] == 0
@@ -69,8 +72,8 @@ def test_with_dropout_the_scores_agree_as_two_seeds_do(root):
     """Not equal any more, and yet alike: only the noise differs. It is large: three seeds."""
     found = []
     for seed in range(3):
-        job = prepare(resolve(tiny.config(root, steps=30, learning_rate=1e-3, seed=seed)))
-        [*_, last] = torch_compare.compare(job, 30, double=False, dropout=True)
+        pair = Pair.prepare(resolve(tiny.config(root, steps=30, learning_rate=1e-3, seed=seed)))
+        [*_, last] = compare(pair, 30, Numerics())
         found.append(last["scores"]["correlation"])
     assert sum(found) / 3 > 0.5 and max(found) < 1 - 1e-6
 
@@ -79,7 +82,7 @@ def test_with_dropout_the_scores_agree_as_two_seeds_do(root):
 def test_command_prints_a_summary_and_writes_json(root, tmp_path, capsys):
     words = tiny.command(root, output=None)[1:]
     file = tmp_path / "out.json"
-    assert torch_compare.main([*words, "--until", "3", "--json", str(file)]) == 0
+    assert main([*words, "--until", "3", "--json", str(file)]) == 0
     written = json.loads(file.read_text())
     assert [r["step"] for r in written["records"] if "step" in r] == [1, 2, 3]
     assert written["config"]["density"] == 0.3 and written["versions"]["torch"]
@@ -92,8 +95,8 @@ def test_both_are_scored_folded_into_plain_parameters(name, root):
     """After equal steps the two have equal scores, and as few weights."""
     options = {"steps": 14, "warmup": 2, "learning_rate": 1e-3} | RUNS[name]
     with jax.enable_x64(True):
-        job = prepare(resolve(tiny.config(root, **options)))
-        [*_, last] = torch_compare.compare(job, 14, double=True, dropout=False, score=True)
+        pair = Pair.prepare(resolve(tiny.config(root, **options)))
+        [*_, last] = compare(pair, 14, DOUBLE, score=True)
     ours, theirs = last["dev"]["jax"], last["dev"]["torch"]
     assert ours == theirs
     assert 0 <= ours["accuracy"] <= 100
@@ -107,7 +110,7 @@ def test_the_benchmark_times_both_in_bfloat16(capsys, tmp_path):
     words = ["torch", "--model", "tiny", "--batch", "2", "--length", "8", "--rounds", "1",
              "--rules", "dense,movement", "--dtype", "bfloat16", "--peak-tflops", "0.001",
              "--give-back-memory", "--json", str(file)]  # fmt: skip
-    assert bench.main(words) == 0
+    assert bench(words) == 0
     found = json.loads(file.read_text())["result"]
     weights, attention = 2 * (4 * 64 * 64 + 2 * 64 * 128), 2 * 2 * 2 * 8 * 64  # of two layers
     assert found["flops"] == 3 * 2 * 8 * (2 * weights + attention)
@@ -118,5 +121,5 @@ def test_the_benchmark_times_both_in_bfloat16(capsys, tmp_path):
 
 def test_mistakes_are_named(root, capsys):
     words = tiny.command(root, output=None, method="l0", final_lambda=1.0)[1:]
-    assert torch_compare.main(words) == 2
+    assert main(words) == 2
     assert "published l0 only" in capsys.readouterr().err

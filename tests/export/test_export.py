@@ -10,8 +10,8 @@ from mpjax import models
 from mpjax.errors import InputError
 from mpjax.export import export_model
 from mpjax.tasks import demo
+from mpjax.training.predict import make_predict
 from mpjax.training.train import train
-from mpjax.training.step import make_predict
 
 pytestmark = pytest.mark.usefixtures("programs")
 

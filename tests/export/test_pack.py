@@ -3,7 +3,6 @@
 import json
 import math
 import os
-from functools import partial
 from pathlib import Path
 
 import jax
@@ -14,18 +13,19 @@ import tiny
 from safetensors.numpy import load_file, save_file
 
 from mpjax import cli, models
+from mpjax.config.evaluate import EvaluateConfig
 from mpjax.config.resolve import resolve
 from mpjax.errors import InputError
 from mpjax.export import measure_packed, pack_model, unpack_model
 from mpjax.models.hf.tensors import read_tensors
 from mpjax.models.packed.coding import compress, decode, encode
-from mpjax.models.packed.file import Packed, Stored, read_packed, write_packed
-from mpjax.optim.make import OptimizerConfig, make_optimizer
-from mpjax.pruning import make_rule
+from mpjax.models.packed.file import PackedModel, PackedTensor, read_packed, write_packed
+from mpjax.optim import OptimizerConfig, make_optimizer
+from mpjax.pruning import Pruning, make_rule
 from mpjax.training.evaluate import evaluate
 from mpjax.training.prepare import prepare
 from mpjax.training.state import create_state
-from mpjax.training.step import fold
+from mpjax.training.step import finalize
 
 DTYPES = ("float32", "float64", "float16", "bfloat16", "int8", "uint8", "int64", "bool")
 QUERY = "bert.encoder.layer.0.attention.self.query.weight"
@@ -154,7 +154,9 @@ def test_a_packed_model_serves_wherever_a_folder_does(root, tmp_path, capsys):
     target = tmp_path / "m.mpz"
     pack_model(root / "classifier", target)
     data = {"task": "sst2", "data": str(root / "data"), "max_length": 16, "cache": "none"}
-    one, other = (evaluate(m, **data) for m in (root / "classifier", target))
+    one, other = (
+        evaluate(EvaluateConfig(str(m), **data)) for m in (root / "classifier", target)
+    )
     assert one.pop("model") != other.pop("model") and one == other
     capsys.readouterr()
     printed = []
@@ -229,13 +231,13 @@ def test_an_encoder_of_six_per_cent_is_within_the_target(tmp_path):
 def test_what_training_drops_has_no_sign():
     """Half of a mask's zeros would be −0.0: a bit each, more than the mask itself."""
     kernel, scores = jax.random.normal(jax.random.key(0), (2, 40, 30))
-    rule = make_rule("l0")
-    tx = make_optimizer(OptimizerConfig(warmup_steps=1), rule, 10)
-    state = create_state({"dense": {"kernel": kernel}}, rule, tx, where=".*")
+    pruning = Pruning(make_rule("l0"), ".*")
+    tx = make_optimizer(OptimizerConfig(warmup_steps=1), pruning, 10)
+    state = create_state({"dense": {"kernel": kernel}}, pruning, tx)
     state = state.replace(scores={"dense": {"kernel": 5 * scores}})  # closed gates, half of them
-    folded = jax.jit(partial(fold, rule=rule, where=".*"))(state)["dense"]["kernel"]
-    assert 0 < np.count_nonzero(folded) < 1200
-    assert encode(np.asarray(folded)).signs.form == "none"
+    final = jax.jit(lambda state: finalize(state, pruning))(state)["dense"]["kernel"]
+    assert 0 < np.count_nonzero(final) < 1200
+    assert encode(np.asarray(final)).signs.form == "none"
 
 
 def test_equal_tensors_are_stored_once_and_stay_equal(root, tmp_path):
@@ -253,9 +255,9 @@ def test_equal_tensors_are_stored_once_and_stay_equal(root, tmp_path):
     assert two < one + 100
 
 
-def small(path: Path) -> Packed:
+def small(path: Path) -> PackedModel:
     array = encode(np.array([0, 1.5, -0.0, 0], np.float32))
-    packed = Packed({"config.json": compress(b"{}")}, {"w": Stored("float32", array)})
+    packed = PackedModel({"config.json": compress(b"{}")}, {"w": PackedTensor("float32", array)})
     assert write_packed(path, packed) == path.stat().st_size
     return packed
 
@@ -285,7 +287,7 @@ def test_a_later_format_is_named(tmp_path, monkeypatch):
 
 def test_a_file_of_another_name_does_not_leave_the_folder(tmp_path):
     packed = small(tmp_path / "m.mpz")
-    evil = Packed({"../config.json": compress(b"{}")}, packed.tensors)
+    evil = PackedModel({"../config.json": compress(b"{}")}, packed.tensors)
     write_packed(tmp_path / "evil.mpz", evil)
     with pytest.raises(InputError, match=r"\.\./config\.json"):
         unpack_model(tmp_path / "evil.mpz", tmp_path / "deep" / "out")

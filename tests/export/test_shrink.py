@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from experiments import bench_shrink
+from experiments.bench import shrink as bench_shrink
 from mpjax import models
 from mpjax.cli import main
 from mpjax.export.dense import densified

@@ -22,6 +22,7 @@ from test_models_folder import (
 )
 
 from mpjax import cli, models, tasks
+from mpjax.config.evaluate import EvaluateConfig
 from mpjax.config.resolve import resolve
 from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError
@@ -30,8 +31,8 @@ from mpjax.models.families.roberta import RobertaEmbeddings
 from mpjax.models.hf.weights import shapes
 from mpjax.report.density import measure
 from mpjax.training.evaluate import evaluate
-from mpjax.training.train import train
 from mpjax.training.prepare import prepare
+from mpjax.training.train import train
 
 pytestmark = pytest.mark.usefixtures("programs")
 
@@ -625,7 +626,8 @@ def test_a_run_from_the_first_step_to_the_export(task, start, tmp_path, capsys):
     family, folder = start
     result = train(demo_config(folder, tmp_path / "run", task))
     run = tmp_path / "run"
-    assert evaluate(run, cache="none", limit=4)["score"] == result["score"]
+    config = EvaluateConfig(str(run), cache="none", limit=4)
+    assert evaluate(config)["score"] == result["score"]
 
     assert cli.main(["inspect", str(run), "--json"]) == 0
     report = json.loads(capsys.readouterr().out)

@@ -127,11 +127,11 @@ def hub(tmp_path):
 CLIENT = """
 import json, sys
 from mpjax.errors import InputError
-from mpjax.models import load_model, resolve
+from mpjax.models import load_model, local_folder
 answers = []
 for name, revision, load in json.loads(sys.argv[1]):
     try:
-        folder = resolve(name, revision)
+        folder = local_folder(name, revision)
         fresh = list(load_model(name, "qa", revision=revision).fresh) if load else None
         answers.append({"files": sorted(p.name for p in folder.iterdir()), "fresh": fresh})
     except InputError as error:
@@ -234,10 +234,10 @@ def no_network(monkeypatch):
 def test_an_existing_folder_wins(no_network, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "lab" / "both").mkdir(parents=True)
-    assert resolve("lab/both") == Path("lab/both")
-    assert resolve(tmp_path / "lab") == tmp_path / "lab"
+    assert local_folder("lab/both") == Path("lab/both")
+    assert local_folder(tmp_path / "lab") == tmp_path / "lab"
     with pytest.raises(InputError, match="revision 'main' was given for the local folder"):
-        resolve("lab/both", "main")
+        local_folder("lab/both", "main")
 
 
 @pytest.mark.parametrize(
@@ -247,14 +247,14 @@ def test_a_path_that_is_not_there_is_not_looked_up(name, no_network, tmp_path, m
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").mkdir()  # so that runs/bert must have meant a folder in it
     with pytest.raises(InputError, match="does not exist; check the path"):
-        resolve(name)
+        local_folder(name)
     with pytest.raises(InputError, match="does not exist"):
-        resolve(Path("lab/both"))
+        local_folder(Path("lab/both"))
 
 
 def test_a_file_is_not_a_model_and_nothing_is_none(no_network, tmp_path):
     with pytest.raises(InputError, match="name is empty"):
-        resolve("")
+        local_folder("")
     (tmp_path / "model.safetensors").write_bytes(b"")
     with pytest.raises(InputError, match="is a file; give the folder"):
-        resolve(tmp_path / "model.safetensors")
+        local_folder(tmp_path / "model.safetensors")

@@ -13,10 +13,11 @@ import tiny
 
 from mpjax import models
 from mpjax.errors import InputError
-from mpjax.export import export_model, export_with_scores, inspect_model, shrink_model
+from mpjax.export import export_model, inspect_model, shrink_model
+from mpjax.export.with_scores import export_with_scores
+from mpjax.models import load_plain
 from mpjax.pruning import flatten
 from mpjax.runs.checkpoints import read_latest
-from mpjax.models import load_plain
 from mpjax.training.train import train
 
 pytestmark = pytest.mark.usefixtures("programs")
@@ -130,7 +131,7 @@ def folder(path, tensors, **keys):
 
 
 def assert_logits(model, expected):
-    assert model.fresh == () and model.scored is None
+    assert model.fresh == () and model.stored_scores is None
     ours = np.asarray(model.module.apply({"params": model.params}, *batch()))
     np.testing.assert_allclose(ours, expected, atol=3e-5 * np.abs(expected).max())
 
@@ -335,8 +336,8 @@ def test_a_run_and_its_checkpoint_hold_the_same_bits(run, tmp_path):
     config = json.loads((source / "config.json").read_text())
     assert config["pruning_method"] == "topK" and config["threshold"] == 0.3
     state = read_latest(run / "checkpoints")
-    model = models.load_model(source, "classification", keep_scores=True)
-    for ours, theirs in ((state["params"], model.params), (state["scores"], model.scored.scores)):
+    model = models.load_with_scores(source, "classification")
+    for ours, theirs in ((state["params"], model.params), (state["scores"], model.stored_scores.scores)):
         ours, theirs = flatten(ours), flatten(theirs)
         assert ours.keys() == theirs.keys()
         for path, leaf in ours.items():

@@ -25,7 +25,7 @@ from mpjax.sweep import sweep as sweeps
 from mpjax.sweep.placement import place_members
 from mpjax.sweep.population import host_hyperparameters, member_bytes
 from mpjax.sweep.sweep import Journals, member_configs, sweep
-from mpjax.training import job as jobs
+from mpjax.training import prepare as preparing
 from mpjax.training.train import train
 from mpjax.training.prepare import prepare
 
@@ -86,7 +86,7 @@ def double(x64, monkeypatch):
             folder, "classification", labels=labels, seed=seed, dtype=kind, param_dtype=kind
         )
 
-    monkeypatch.setattr(jobs, "load", load)
+    monkeypatch.setattr(preparing, "load_for_task", load)
 
 
 @pytest.fixture
