@@ -16,7 +16,7 @@ FIELDS = {field.name: field for field in dataclasses.fields(TrainConfig)}
 
 
 def add_field(parser: argparse.ArgumentParser, field: dataclasses.Field[Any]) -> None:
-    """One option from a field of TrainConfig: its type, default and help."""
+    """Adds the option of a field of TrainConfig: its type, default and help."""
     flag, text = option(field.name), field.metadata["help"]
     kind: Any = typing.get_type_hints(TrainConfig)[field.name]
     if kind is bool:
@@ -37,11 +37,11 @@ def add_field(parser: argparse.ArgumentParser, field: dataclasses.Field[Any]) ->
 
 
 def add_threshold(parser: argparse.ArgumentParser) -> None:
-    """The option of every command that can read a training checkpoint."""
+    """Adds the option of commands that read training checkpoints."""
     parser.add_argument(
         "--threshold",
         type=float,
-        help="of the masks of a training checkpoint with scores whose folder does not say it",
+        help="mask threshold of a training checkpoint with scores, if its folder does not say it",
     )
 
 
@@ -51,6 +51,6 @@ def use_cache(choice: str | None) -> None:
 
 
 def require(value: object, flag: str, command: str) -> None:
-    """`InputError` for an option that is needed and was not given."""
+    """Raises `InputError` for a required option that was not given."""
     if not value:
         raise InputError(f"{flag} is missing (see: mpjax {command} --help)")

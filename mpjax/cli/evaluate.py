@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", help="run folder, model folder, packed model or hub name (required)"
     )
-    parser.add_argument("--task", help="what to score it on (default: the run's own task)")
+    parser.add_argument("--task", help="task (default: the run's task)")
     parser.add_argument("--data", help="folder or file of the task's data (default: the run's)")
     parser.add_argument("--batch-size", type=int, default=64, help="(default: %(default)s)")
     parser.add_argument(
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--dtype", default="float32", choices=("float32", "bfloat16"), help="(default: %(default)s)"
     )
     parser.add_argument(
-        "--predictions", metavar="FILE", help="also write the predictions, for mpjax score"
+        "--predictions", metavar="FILE", help="also write predictions, in the format of mpjax score"
     )
     add_threshold(parser)
     add_field(parser, FIELDS["cache"])

@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    """Writes the folder and prints its path."""
     require(args.output, "--output", "export")
     from mpjax.export import export_model, export_with_scores
 

@@ -7,7 +7,7 @@ import json
 
 from mpjax.cli.arguments import add_threshold
 
-HELP = "what is left of an encoder, per layer and per matrix type"
+HELP = "remaining weights of an encoder, per layer and matrix type"
 EXAMPLE = "mpjax inspect runs/sst2-movement-10"
 
 
@@ -19,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    """Prints densities as a table or JSON."""
     from mpjax.export.inspect import inspect_model
 
     density = inspect_model(args.folder, args.threshold)

@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    """Writes the file and prints its sizes."""
     require(args.output, "--output", "pack")
     from mpjax.export import measure_packed, pack_model
 

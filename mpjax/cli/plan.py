@@ -14,7 +14,7 @@ EXAMPLE = (
 )
 
 
-# What changes the cost of a step: options of train that plan shares.
+# Options of train that change the cost of a step.
 PLANNED = (
     "model", "task", "method", "density", "final_lambda", "structure", "scope", "published_cut",
     "batch_size", "max_length", "dtype", "accumulate", "mesh", "remat", "scan_layers",
@@ -41,12 +41,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--full-effort",
         action="store_true",
         help="compile as train does, which takes minutes; the quick compilation fuses less and "
-        "mostly says more memory and traffic than a run will have",
+        "mostly overstates memory and traffic",
     )
     parser.add_argument("--json", action="store_true", help="print JSON, not a table")
 
 
 def run(args: argparse.Namespace) -> None:
+    """Compiles the step and prints its cost."""
     require(args.topology, "--topology", "plan")
     from mpjax.planning.plan import plan_step
     from mpjax.planning.show import table, to_json

@@ -6,7 +6,7 @@ import argparse
 
 from mpjax.cli.arguments import FIELDS, add_field, use_cache
 
-HELP = "the whole of it on a small built-in language, in minutes, without any data"
+HELP = "end-to-end demo on synthetic data: pretrain, fine-tune, prune, compare; minutes on a CPU"
 EXAMPLE = "mpjax quickstart"
 
 
@@ -19,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    """Trains the models of the demo and prints their table."""
     from mpjax.quickstart import quickstart
 
     use_cache(args.cache)

@@ -13,7 +13,7 @@ EXAMPLE = "mpjax score --task squad --data squad/dev-v1.1.json --predictions pre
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of score."""
-    parser.add_argument("--task", help="what they are predictions for (required)")
+    parser.add_argument("--task", help="task of the predictions (required)")
     parser.add_argument("--data", help="folder or file of the dev set (default: from the hub)")
     parser.add_argument(
         "--predictions",
@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    """Prints the scores as JSON."""
     for name in ("task", "predictions"):
         require(getattr(args, name), f"--{name}", "score")
     from mpjax.tasks.scoring import score_file

@@ -10,7 +10,7 @@ from mpjax.cli.arguments import add_threshold, require
 from mpjax.config.checks import option
 from mpjax.errors import InputError
 
-HELP = "remove the heads and FFN units that cannot contribute: the same logits, faster"
+HELP = "remove heads and FFN units that contribute only a constant: same logits, faster"
 EXAMPLE = "mpjax shrink runs/sst2-hybrid --output sst2-small --measure"
 
 
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--measure",
         action="store_true",
-        help="time the dense, the masked and the shrunk model on this device",
+        help="time the dense, masked and shrunk model on this device",
     )
     for flag, default, text in (
         ("--batch-size", 16, "rows of a timed batch"),
@@ -33,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    """Writes the smaller model; prints removed parts and, on request, times."""
     require(args.output, "--output", "shrink")
     from mpjax.export import measure_latency, shrink_model
 

@@ -17,7 +17,7 @@ EXAMPLE = (
 )
 
 
-# What members of a sweep may differ in, and how it is spelled there.
+# Fields that members of a sweep may differ in, and their options.
 SWEPT = {
     "density": "--density",
     "final_lambda": "--final-lambda",
@@ -29,7 +29,7 @@ _NOT_SWEPT = ("devices", "mesh", "tensorboard")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of train, those of `SWEPT` with several values."""
+    """Options of train; the fields of `SWEPT` take several values."""
     for field in FIELDS.values():
         if field.name in SWEPT:
             flag = SWEPT[field.name]
@@ -39,17 +39,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         elif field.name not in _NOT_SWEPT:
             add_field(parser, field)
     parser.add_argument(
-        "--devices", type=int, metavar="N", help="lay the members over the first N devices only"
+        "--devices", type=int, metavar="N", help="use the first N devices only (default: all)"
     )
     parser.add_argument(
-        "--members-at-once", type=int, metavar="N", help="train N together (default: all of them)"
+        "--members-at-once", type=int, metavar="N", help="members trained together (default: all)"
     )
     parser.add_argument(
-        "--memory", type=float, metavar="GB", help="how much may be used (default: what is free)"
+        "--memory", type=float, metavar="GB", help="memory to use (default: all that is free)"
     )
 
 
 def run(args: argparse.Namespace) -> None:
+    """Trains the members; prints their table and draws the curve."""
     base, axes = sweep_options(args)
     from mpjax.parallel.processes import refuse
 
@@ -74,7 +75,7 @@ def run(args: argparse.Namespace) -> None:
 def sweep_options(
     args: argparse.Namespace,
 ) -> tuple[TrainConfig, dict[str, tuple[float, ...]]]:
-    """What all members of a sweep share, and the values of each field they differ in."""
+    """Config that all members share, and the values of each swept field."""
     axes = {
         field: _numbers(flag, getattr(args, flag[2:].replace("-", "_")), field == "seed")
         for field, flag in SWEPT.items()
@@ -85,7 +86,7 @@ def sweep_options(
 
 
 def _numbers(flag: str, text: str | None, whole: bool) -> tuple[float, ...]:
-    """The values of a swept option."""
+    """Values of a swept option."""
     try:
         return tuple(int(x) if whole else float(x) for x in (text or "").split(",") if text)
     except ValueError as error:

@@ -17,24 +17,22 @@ EXAMPLE = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of train: the fields of `TrainConfig`, and this process' part in a run of several."""
+    """Options of train: the fields of `TrainConfig`, and the options of several processes."""
     for field in FIELDS.values():
         add_field(parser, field)
     add_processes(parser)
 
 
 def add_processes(parser: argparse.ArgumentParser) -> None:
-    """Options that make this process one of several; no part of what a run is."""
+    """Options that join this process to others; not part of the config of a run."""
     parser.add_argument(
         "--coordinator",
         metavar="HOST:PORT",
-        help="train together with processes on other hosts: where number 0 runs, and a free port "
-        "there (default: what SLURM or the TPU slice say)",
+        help="train together with processes on other hosts: host of process 0 and a free port "
+        "there (default: as SLURM or the TPU slice say)",
     )
-    parser.add_argument("--processes", type=int, metavar="N", help="how many there are of them")
-    parser.add_argument(
-        "--process-id", type=int, metavar="N", help="which of them this one is, from 0"
-    )
+    parser.add_argument("--processes", type=int, metavar="N", help="total number of processes")
+    parser.add_argument("--process-id", type=int, metavar="N", help="index of this process, from 0")
 
 
 def run(args: argparse.Namespace) -> None:

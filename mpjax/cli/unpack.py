@@ -17,6 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    """Writes the folder and prints its path."""
     require(args.output, "--output", "unpack")
     from mpjax.export import unpack_model
 

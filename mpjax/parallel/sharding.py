@@ -25,8 +25,8 @@ LOGICAL_AXES: tuple[tuple[str, tuple[str | None, ...]], ...] = (
     (r"ffn/in/kernel", ("embed", "mlp")),
     (r"ffn/in/bias", ("mlp",)),
     (r"ffn/out/kernel", ("mlp", "embed")),
-    # Not split over fsdp: a look-up in a split table moves activations or the table, which is larger
-    # than all that a layer gathers; frozen, it has no optimiser state to split either.
+    # Not split over fsdp: a look-up in a split table moves activations or the table, which is
+    # larger than all that a layer gathers; frozen, it has no optimiser state to split either.
     (r"embeddings/\w+/embedding", ("vocab", None)),
     (r"kernel", ("embed", None)),  # classifiers, pooler, and the matrices of other models
 )

@@ -92,7 +92,7 @@ class Journal:
         self._write(step, {"eval": dict(score)})
 
     def sync(self) -> None:
-        """Writes everything to disk; called before a checkpoint, so that no record behind it is lost."""
+        """Writes everything to disk; called before a checkpoint, so that it lacks no record."""
         self._deferred.flush()
         for path in self._files:
             with open(path, "a", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""Scores over densities: the rows of a sweep as a table and as a picture."""
+"""Score over density: the rows of a sweep as a table and a plot."""
 
 from __future__ import annotations
 
@@ -16,15 +16,19 @@ SEED = "seed"
 
 @dataclass(frozen=True)
 class Point:
-    """Members that differ in nothing but their seed.
+    """Members that differ only in their seed.
 
-    ``scores`` in percent and ``densities`` in [0, 1], of the seeds that came through.
+    Attributes:
+      values: value of every other axis.
+      scores: in percent, of the seeds that did not diverge.
+      densities: in [0, 1], of the same seeds.
+      diverged: number of seeds whose loss became infinite or NaN.
     """
 
     values: Mapping[str, Any]
     scores: tuple[float, ...]
     densities: tuple[float, ...]
-    diverged: int  # seeds whose loss was no number any more
+    diverged: int
 
     @property
     def score(self) -> float | None:
@@ -41,10 +45,11 @@ class Point:
 
 
 def points(rows: Sequence[Mapping[str, Any]], axes: Sequence[str]) -> list[Point]:
-    """The rows of a sweep, seeds put together.
+    """Rows of a sweep, grouped over seeds.
 
     Args:
-      rows: as `sweep` gives them: a value per axis, and a result. axes: fields that were varied.
+      rows: from `sweep`: a value per axis, and a result.
+      axes: swept fields.
 
     >>> result = {"metric": "accuracy", "linear_density": 0.1}
     >>> rows = [{"density": 0.1, "seed": s, **result, "score": {"accuracy": a}}
@@ -72,7 +77,7 @@ def points(rows: Sequence[Mapping[str, Any]], axes: Sequence[str]) -> list[Point
 
 
 def table(rows: Sequence[Mapping[str, Any]], axes: Sequence[str]) -> str:
-    """One line for each point: what was asked for, what came of it, over how many seeds."""
+    """Text table: one line for each point, with density, score and number of seeds."""
     metric = next((row["metric"] for row in rows if "metric" in row), "score")
     varied = [axis for axis in axes if axis != SEED]
     header = [*(axis.replace("_", " ") for axis in varied), "linear density", metric, "±", "seeds"]
@@ -90,7 +95,7 @@ def table(rows: Sequence[Mapping[str, Any]], axes: Sequence[str]) -> str:
 
 
 def draw(rows: Sequence[Mapping[str, Any]], axes: Sequence[str], path: Path) -> Path:
-    """Writes the picture: a line for every setting but density and λ, a dot for every member.
+    """Plots score over density: a line per setting other than density and λ, a dot per member.
 
     Raises:
       InputError: without matplotlib.
@@ -118,7 +123,7 @@ def draw(rows: Sequence[Mapping[str, Any]], axes: Sequence[str], path: Path) -> 
     metric = next((row["metric"] for row in rows if "metric" in row), "score")
     what = next((f"{row['task']}, {row['method']}" for row in rows if "method" in row), "")
     panel.set(title=what, xlabel="linear density", ylabel=metric, xscale="log")
-    # One mark for each density reached, as far apart as figures need to be: powers of ten are few.
+    # A tick for each density reached, at least 8% apart: powers of ten alone would be too few.
     reached: list[float] = []
     for density in sorted(p.density for line in lines.values() for p in line if p.density):
         if not reached or density > 1.08 * reached[-1]:

@@ -114,8 +114,8 @@ def sweep(
 def member_configs(base: TrainConfig, axes: Axes) -> dict[str, TrainConfig]:
     """Resolved config of every member by its name.
 
-    Batches of several seeds differ in length and are padded alike. Only the question-answering loss,
-    over positions, sees padding: its batches are padded to `max_length`, alone as together.
+    Batches of several seeds differ in length and are padded alike. Only the loss of question
+    answering, over positions, sees padding: its batches are padded to `max_length`.
     """
     for field, values in axes.items():
         if len(set(values)) != len(values) or not values:

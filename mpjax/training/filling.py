@@ -1,5 +1,5 @@
-"""Filled runs (Lagunas et al. 2021, section 4.4 "filled"): surviving heads and FFN units get all
-their weights back.
+"""Filled runs (Lagunas et al. 2021, arXiv 2109.04838): surviving heads and FFN units get all their
+weights back.
 
 The checkpoint of a run still holds its masked weights. Inside a surviving head or unit they come
 back with these values; the other ones are zero, and stay zero during fine-tuning.

@@ -90,7 +90,7 @@ def read_inputs(config: TrainConfig) -> Inputs:
 
 
 def assemble(config: TrainConfig, inputs: Inputs) -> Job:
-    """Job of a resolved config on inputs read for it, or for a config with other hyperparameters."""
+    """Job of a resolved config, on inputs of a config that may differ in hyperparameters."""
     length = run_length(config, inputs.batches.steps_per_epoch)
     pruning = make_pruning(config, inputs.model.config.head_size)
     parts = batch_parts(inputs.mesh)
