@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import typing
+from collections.abc import Collection
 from typing import Any
 
 from mpjax.config.checks import methods, option
+from mpjax.config.recipes import recipe_config
 from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError
 from mpjax.runs.cache import cache_folder, use_compiled_programs
@@ -33,6 +35,21 @@ def add_field(parser: argparse.ArgumentParser, field: dataclasses.Field[Any]) ->
     )
     parser.add_argument(
         flag, type=kind, default=field.default, choices=choices, metavar=metavar, help=text
+    )
+
+
+def train_config(args: argparse.Namespace, names: Collection[str] = FIELDS.keys()) -> TrainConfig:
+    """Config of the fields ``names``: options given, then those of the recipe, then defaults."""
+    given = {name: getattr(args, name) for name in names if name in args.given}
+    return recipe_config(args.recipe, **given)
+
+
+def add_recipe(parser: argparse.ArgumentParser) -> None:
+    """Adds the option of commands that train."""
+    parser.add_argument(
+        "--recipe",
+        metavar="NAME",
+        help="named set of options, which the options given override; see mpjax recipes",
     )
 
 

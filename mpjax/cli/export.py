@@ -26,11 +26,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Writes the folder and prints its path."""
     require(args.output, "--output", "export")
-    from mpjax.export import export_model, export_with_scores
-
     if not args.with_scores:
+        from mpjax.export import export_model
+
         print(export_model(args.run, args.output, threshold=args.threshold))
         return
     if args.threshold is not None:
         raise InputError("--threshold does not apply with --with-scores: the run knows its own")
+    from mpjax.export.with_scores import export_with_scores  # imports Orbax, which takes 1 s
+
     print(export_with_scores(args.run, args.output))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import importlib.metadata
 import logging
 import os
 import signal
@@ -13,6 +12,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import NoReturn
 
+from mpjax import __version__
 from mpjax.cli import (
     evaluate,
     export,
@@ -20,6 +20,7 @@ from mpjax.cli import (
     pack,
     plan,
     quickstart,
+    recipes,
     score,
     shrink,
     sweep,
@@ -33,6 +34,7 @@ from mpjax.hostmemory import keep_freed_memory
 COMMANDS: dict[str, ModuleType] = {
     "quickstart": quickstart,
     "train": train,
+    "recipes": recipes,
     "plan": plan,
     "sweep": sweep,
     "evaluate": evaluate,
@@ -78,13 +80,20 @@ def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argument
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Arguments as a namespace; InputError proposes the option that was probably meant."""
+    """Arguments as a namespace; InputError proposes the option that was probably meant.
+
+    ``given`` of the namespace holds the names of the options that stand on the command line.
+    """
     parser, known = build_parser()
-    args, unknown = parser.parse_known_args(argv)
+    words = sys.argv[1:] if argv is None else list(argv)
+    args, unknown = parser.parse_known_args(words)
+    flags = {word.split("=")[0] for word in words if word.startswith("--")}
+    actions = known[args.command]._actions if args.command else []
+    args.given = {action.dest for action in actions if flags & set(action.option_strings)}
     if unknown:
-        flags = known[args.command]._option_string_actions if args.command else ["--version"]
+        options = known[args.command]._option_string_actions if args.command else ["--version"]
         wrong = next((word for word in unknown if word.startswith("-")), unknown[0])
-        near = difflib.get_close_matches(wrong.split("=")[0], flags, n=1)
+        near = difflib.get_close_matches(wrong.split("=")[0], options, n=1)
         hint = f"did you mean {near[0]}?" if near else f"see: mpjax {args.command or ''} --help"
         raise InputError(f"unknown option {wrong}; {hint}")
     return args
@@ -104,7 +113,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         args = parse(argv)
         if args.version:
-            print(importlib.metadata.version("mpjax"))
+            print(__version__)
         elif args.command is None:
             build_parser()[0].print_help()
         else:

@@ -18,7 +18,7 @@ EXAMPLE = (
 PLANNED = (
     "model", "task", "method", "density", "final_lambda", "structure", "scope", "published_cut",
     "batch_size", "max_length", "dtype", "accumulate", "mesh", "remat", "scan_layers",
-    "train_embeddings",
+    "train_embeddings", "score_optimizer", "prune_every", "dense_gradient",
 )  # fmt: skip
 
 
@@ -50,9 +50,9 @@ def run(args: argparse.Namespace) -> None:
     """Compiles the step and prints its cost."""
     require(args.topology, "--topology", "plan")
     from mpjax.planning.plan import plan_step
-    from mpjax.planning.show import table, to_json
+    from mpjax.planning.show import format_plan, to_json
 
     made = plan_step(
         {name: getattr(args, name) for name in PLANNED}, args.topology, args.full_effort
     )
-    print(json.dumps(to_json(made), indent=2) if args.json else table(made))
+    print(json.dumps(to_json(made), indent=2) if args.json else format_plan(made))

@@ -41,10 +41,10 @@ def run(args: argparse.Namespace) -> None:
         if getattr(args, name) < 1:
             raise InputError(f"{option(name)} is {getattr(args, name)}; it must be at least 1")
     longest = args.max_length if args.measure else None
-    removed, masked, shrunk = shrink_model(
+    report, masked, shrunk = shrink_model(
         args.model, args.output, threshold=args.threshold, longest=longest
     )
-    parts: dict[str, Any] = {"removed": removed}
+    parts: dict[str, Any] = {"removed": report}
     if args.measure:
         parts["latency"] = measure_latency(masked, shrunk, args.batch_size, args.max_length)
     if args.json:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mpjax.cli.arguments import FIELDS, add_field, use_cache
+from mpjax.cli.arguments import FIELDS, add_field, add_recipe, train_config, use_cache
 from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError
 from mpjax.log import log
@@ -30,6 +30,7 @@ _NOT_SWEPT = ("devices", "mesh", "tensorboard")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of train; the fields of `SWEPT` take several values."""
+    add_recipe(parser)
     for field in FIELDS.values():
         if field.name in SWEPT:
             flag = SWEPT[field.name]
@@ -80,8 +81,7 @@ def sweep_options(
         field: _numbers(flag, getattr(args, flag[2:].replace("-", "_")), field == "seed")
         for field, flag in SWEPT.items()
     }
-    known = FIELDS.keys() - SWEPT.keys() - set(_NOT_SWEPT)
-    base = TrainConfig(**{name: value for name, value in vars(args).items() if name in known})
+    base = train_config(args, FIELDS.keys() - SWEPT.keys() - set(_NOT_SWEPT))
     return base, {field: values for field, values in axes.items() if values}
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 
-from mpjax.cli.arguments import FIELDS, add_field, use_cache
+from mpjax.cli.arguments import FIELDS, add_field, add_recipe, train_config, use_cache
 from mpjax.config.resolve import resolve
-from mpjax.config.train import TrainConfig
 
 HELP = "fine-prune (or fine-tune) a pretrained model; the same command again continues"
 EXAMPLE = (
@@ -18,6 +17,7 @@ EXAMPLE = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of train: the fields of `TrainConfig`, and the options of several processes."""
+    add_recipe(parser)
     for field in FIELDS.values():
         add_field(parser, field)
     add_processes(parser)
@@ -37,7 +37,7 @@ def add_processes(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Trains, and prints the result as JSON."""
-    config = resolve(TrainConfig(**{name: getattr(args, name) for name in FIELDS}))
+    config = resolve(train_config(args))
     from mpjax.parallel.consensus import first  # most mistakes have ended before these imports
     from mpjax.parallel.processes import joined
 

@@ -41,8 +41,8 @@ def option(field: str) -> str:
 _LEAST = {
     "batch_size": 1, "eval_batch_size": 1, "max_length": 4, "log_every": 1, "checkpoint_every": 1,
     "steps": 1, "limit_train": 1, "limit_eval": 1, "eval_every": 1, "devices": 1, "seed": 0,
-    "accumulate": 1, "warmup": 0, "first_step": 0, "alpha_ce": 0, "alpha_distil": 0,
-    "lambda_attention": 0, "lambda_ffn": 0,
+    "accumulate": 1, "prune_every": 1, "warmup": 0, "first_step": 0, "alpha_ce": 0,
+    "alpha_distil": 0, "lambda_attention": 0, "lambda_ffn": 0,
     "initial_warmup": 0, "final_warmup": 0, "clip": 0, "weight_decay": 0, "final_lambda": 0,
     "initial_threshold": 0, "final_threshold": 0, "learning_rate": 0, "score_learning_rate": 0,
 }  # fmt: skip
@@ -62,11 +62,13 @@ def check_ranges(config: TrainConfig) -> None:
         raise InputError(
             f"--warmup is {config.warmup}; give whole steps, or a fraction of the run below 1"
         )
-    if config.density is not None and not 0 < config.density <= 1:
-        raise InputError(
-            f"--density is {config.density}; it is the fraction of the weights to keep, above 0 "
-            "and at most 1 (0.1 keeps a tenth of them)"
-        )
+    for name in ("density", "first_density"):
+        value = getattr(config, name)
+        if value is not None and not 0 < value <= 1:
+            raise InputError(
+                f"{option(name)} is {value}; it is the fraction of the weights to keep, above 0 "
+                "and at most 1 (0.1 keeps a tenth of them)"
+            )
 
 
 def check_choices(config: TrainConfig) -> None:

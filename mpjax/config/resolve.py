@@ -15,6 +15,7 @@ from mpjax.config.checks import (
     option,
 )
 from mpjax.config.mesh import check_mesh
+from mpjax.config.scores import IMPORTANCES, check_scores
 from mpjax.config.structure import check_fill, check_structure
 from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError
@@ -57,6 +58,7 @@ def resolve(config: TrainConfig) -> TrainConfig:
         if config.published_cut:
             raise InputError("--published-cut does not apply to dense: it prunes nothing")
         check_structure(config, None, penalty=False)
+        check_scores(config, None, penalty=False)
         return dataclasses.replace(config, **paths)
     return dataclasses.replace(config, **paths, **_method_values(config))
 
@@ -91,6 +93,7 @@ def _method_values(config: TrainConfig) -> dict[str, Any]:
     regularization = config.regularization or rule.regularization
     penalty = rule.has_scores and regularization != "none"
     fixed = check_structure(config, rule, penalty)
+    check_scores(config, rule, penalty)
     config = dataclasses.replace(config, **fixed)
     density, final, lam = config.density, config.final_threshold, config.final_lambda
     if config.published_cut and (config.scope == "local" or not _has_published_cut(rule)):
@@ -137,6 +140,7 @@ def _method_values(config: TrainConfig) -> dict[str, Any]:
         values["final_lambda"] = _or(lam, 0.0)
     if rule.has_scores:
         values["mask_scale"] = _or(config.mask_scale, rule.default_score_scale)
+    if rule.has_scores and config.score_optimizer not in IMPORTANCES:
         values["score_learning_rate"] = _or(
             config.score_learning_rate, rule.default_score_learning_rate
         )

@@ -80,9 +80,7 @@ class TrainConfig:
         None, "fine-tuned model folder, run or hub name to distil from (its logits are made once)"
     )
     temperature: float | None = _option(None, "distillation temperature (default: 2)")
-    alpha_ce: float | None = _option(
-        None, "weight of the task loss in distillation (default: 0.1)"
-    )
+    alpha_ce: float | None = _option(None, "weight of the task loss in distillation (default: 0.1)")
     alpha_distil: float | None = _option(None, "weight of the distillation loss (default: 0.9)")
     epochs: float = _option(3.0, "epochs over the training rows")
     steps: int | None = _option(None, "optimizer steps, instead of --epochs")
@@ -97,6 +95,23 @@ class TrainConfig:
     )
     weight_decay: float = _option(0.0, "decoupled weight decay of the weights")
     warmup: float = _option(0.1, "learning-rate warm-up: steps, or below 1 a fraction of the run")
+    score_optimizer: str = _option(
+        "adam",
+        "optimizer of the scores; sensitivity and platon (movement only) set them to a running "
+        "importance |w x gradient| instead of descending",
+        choices=("adam", "sgd", "sensitivity", "platon"),
+    )
+    prune_every: int = _option(
+        1, "steps between two changes of the masks, with --score-optimizer sensitivity or platon"
+    )
+    first_density: float | None = _option(
+        None,
+        "density of the first cut, where the ramp begins (default: the ramp begins at 1)",
+    )
+    dense_gradient: bool = _option(
+        False,
+        "weights outside the mask go on learning, by the gradient they would have inside",
+    )
     initial_warmup: float = _option(1.0, "pruning starts after this many warm-ups")
     final_warmup: float = _option(2.0, "pruning ends this many warm-ups before the end")
     first_step: int = _option(

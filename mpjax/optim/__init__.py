@@ -1,4 +1,4 @@
-"""The optax chain of a pruning run; every idea is a transformation of its own."""
+"""Optax chain of a pruning run, one transformation per idea."""
 
 from mpjax.optim.hyperparameters import Hyperparameters
 from mpjax.optim.make import OptimizerConfig, make_optimizer, schedules

@@ -1,10 +1,10 @@
-"""Numbers of a run that the members of a sweep differ in."""
+"""Hyperparameters that differ between the members of a sweep."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from mpjax.pruning.topk.num_kept import Density, TracedDensity
+from mpjax.pruning.topk.num_kept import Threshold, TracedDensity
 
 
 class Hyperparameters(NamedTuple):
@@ -16,8 +16,8 @@ class Hyperparameters(NamedTuple):
       learning_rate: peak learning rate of weights, biases and norms.
       score_learning_rate: peak learning rate of the scores; None without scores.
       final_lambda: λ at the end of training; None without a penalty.
-      final_threshold: density at the end of training; None = that of the rule.
-      final_counts: entries that ``final_threshold`` keeps, by size; None without it. See
+      final_threshold: density at the end of training; None = the final one of the rule.
+      final_counts: number of entries kept at ``final_threshold``, by size; None without it. See
         `TracedDensity`.
     """
 
@@ -27,8 +27,8 @@ class Hyperparameters(NamedTuple):
     final_threshold: Any = None
     final_counts: dict[int, Any] | None = None
 
-    def density(self, threshold: Any) -> Density:
-        """The threshold of a step as rules take it, with the final counts where they are traced."""
+    def density(self, threshold: Any) -> Threshold:
+        """Threshold of a step as rules take it, with the final counts if they are traced."""
         if self.final_counts is None:
             return threshold
         return TracedDensity(threshold, self.final_threshold, self.final_counts)

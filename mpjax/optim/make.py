@@ -1,4 +1,4 @@
-"""The whole optax chain of a pruning run."""
+"""Optax chain of a pruning run: learning-rate groups, score penalty, clip, schedules."""
 
 import dataclasses
 import re
@@ -10,6 +10,13 @@ import jax.numpy as jnp
 import optax
 
 from mpjax.optim.hyperparameters import Hyperparameters
+from mpjax.optim.score_optimizers import (
+    IMPORTANCES,
+    SCORE_OPTIMIZERS,
+    hold_between,
+    platon,
+    sensitivity,
+)
 from mpjax.optim.transforms import (
     add_score_penalty,
     clip_grad_norm,
@@ -19,7 +26,7 @@ from mpjax.optim.transforms import (
 )
 from mpjax.pruning.pruning import Pruning
 from mpjax.pruning.rules import Rule
-from mpjax.pruning.schedules import Schedule, cubic_schedule, linear_warmup_decay
+from mpjax.pruning.schedules import Schedule, cubic_schedule, held, linear_warmup_decay
 
 FROZEN, NO_DECAY, WEIGHTS, SCORES = "frozen", "no_decay", "weights", "scores"
 
@@ -36,9 +43,12 @@ class OptimizerConfig:
       max_grad_norm: largest global norm of the gradient; ``inf`` for no clipping.
       warmup_steps: linear warm-up from 0 of all learning rates, in steps.
       initial_warmup, final_warmup: flat ends of the sparsity ramp, in multiples of the warm-up.
-      final_lambda: λ at the end of training; it scales the rule's penalty.
+      final_lambda: λ at the end of training, the factor of the rule's penalty.
       first_step: t of the first forward pass in the sparsity schedule.
-      frozen: regular expression for the ``/``-joined paths of parameters that stay as they are.
+      frozen: regular expression for the ``/``-joined paths of parameters that are not trained.
+      score_optimizer: one of ``SCORE_OPTIMIZERS``; "sensitivity", "platon" have no learning rate.
+      prune_every: steps between two changes of scores and threshold, for these two.
+      first_density: density of the first cut; None = the ramp starts at the initial threshold.
     """
 
     learning_rate: float = 3e-5
@@ -52,9 +62,24 @@ class OptimizerConfig:
     final_lambda: float = 0.0
     first_step: int = 0
     frozen: str = r".*/embeddings/.*"
+    score_optimizer: str = "adam"
+    prune_every: int = 1
+    first_density: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.score_optimizer not in SCORE_OPTIMIZERS:
+            raise ValueError(
+                f"score_optimizer is {self.score_optimizer!r}; it must be one of "
+                f"{', '.join(SCORE_OPTIMIZERS)}"
+            )
+        if self.prune_every > 1 and self.score_optimizer not in IMPORTANCES:
+            raise ValueError(
+                f"prune_every = {self.prune_every} holds scores between cuts, which needs "
+                f"score_optimizer {' or '.join(IMPORTANCES)}, not {self.score_optimizer}"
+            )
 
     def hyperparameters(self) -> Hyperparameters:
-        """The values that a population may trace, as Python floats."""
+        """Hyperparameters that a population may trace, as Python floats."""
         return Hyperparameters(self.learning_rate, self.score_learning_rate, self.final_lambda)
 
 
@@ -67,9 +92,9 @@ def schedules(
     """Threshold and λ by step: the cubic ramp, and λ(t) = λ_final · x(t)/x_final.
 
     Args:
-      config: lengths of the flat ends. rule: gives the initial threshold and the scale of λ.
+      config: lengths of the flat ends. rule: initial threshold and scale of λ.
       total_steps: T.
-      hyperparameters: final threshold and λ; those of ``config`` and ``rule`` unless given.
+      hyperparameters: final threshold and λ, possibly traced; None = from ``config`` and ``rule``.
     """
     values = hyperparameters or config.hyperparameters()
     final = rule.final if values.final_threshold is None else values.final_threshold
@@ -80,7 +105,10 @@ def schedules(
         config.warmup_steps,
         config.initial_warmup,
         config.final_warmup,
+        config.first_density,
     )
+    if config.prune_every > 1:
+        threshold = held(threshold, config.prune_every, total_steps, config.first_step)
 
     def lam(step: int | jax.Array) -> jax.Array:
         if not rule.has_penalty:
@@ -96,16 +124,17 @@ def make_optimizer(
     total_steps: int,
     hyperparameters: Hyperparameters | None = None,
 ) -> optax.GradientTransformation:
-    """The chain over ``{"params": ..., "scores": ...}``, and any other collections, untouched.
+    """Chain over ``{"params": ..., "scores": ...}``; other collections get zero updates.
 
-    freeze → score penalty → clip → Adam per group (weights, no-decay, scores) → sparsity schedule.
-    One linear warm-up and decay multiplies every learning rate.
+    freeze → score penalty → clip → Adam per group (weights, no-decay, scores) → sparsity schedule,
+    the optimiser of Sanh et al. 2020 (section 5). One linear warm-up and decay multiplies every
+    learning rate.
 
     Args:
       config: hyperparameters.
       pruning: rule and structure, or None for plain fine-tuning (``scores`` is then {}).
       total_steps: T of every schedule.
-      hyperparameters: values that take the place of those in ``config``, possibly traced.
+      hyperparameters: values that replace those of ``config``, possibly traced.
 
     Raises:
       ValueError: the warm-ups leave no room for the sparsity ramp.
@@ -116,15 +145,24 @@ def make_optimizer(
     def frozen(path: str) -> bool:
         return pattern.fullmatch(path) is not None
 
+    def rate_of(peak: Any) -> Schedule:
+        return linear_warmup_decay(peak, total_steps, config.warmup_steps)
+
     def adam(peak: Any, decay: float) -> optax.GradientTransformation:
-        rate = linear_warmup_decay(peak, total_steps, config.warmup_steps)
-        return optax.adamw(rate, b1=0.9, b2=0.999, eps=config.adam_eps, weight_decay=decay)
+        return optax.adamw(rate_of(peak), b1=0.9, b2=0.999, eps=config.adam_eps, weight_decay=decay)
+
+    scores = {
+        "adam": lambda: adam(values.score_learning_rate, 0.0),
+        "sgd": lambda: optax.sgd(rate_of(values.score_learning_rate)),
+        "sensitivity": lambda: hold_between(sensitivity(), config.prune_every),
+        "platon": lambda: hold_between(platon(), config.prune_every),
+    }
 
     groups: dict[Hashable, optax.GradientTransformation] = {
         FROZEN: optax.set_to_zero(),
         NO_DECAY: adam(values.learning_rate, 0.0),
         WEIGHTS: adam(values.learning_rate, config.weight_decay),
-        SCORES: adam(values.score_learning_rate, 0.0),
+        SCORES: scores[config.score_optimizer](),
     }
     partition = optax.partition(groups, lambda variables: labels(variables, frozen))
     clip = clip_grad_norm(config.max_grad_norm)

@@ -1,7 +1,7 @@
 """Transformations over ``variables = {"params": ..., "scores": ...}``, each usable alone.
 
-The two Flax collections are what a pruned model trains; other collections pass through. None of the
-transformations needs another: each can be put into any other optax chain.
+A pruned model trains these two Flax collections; other collections pass through. No transformation
+needs another: each works in any optax chain.
 """
 
 from collections.abc import Callable
@@ -26,9 +26,9 @@ class ClipState(NamedTuple):
 
 
 class SparsityState(NamedTuple):
-    step: jax.Array  # shape=(), dtype=int32: the t of the *next* forward pass
-    threshold: jax.Array  # shape=(), float: its density or τ
-    lam: jax.Array  # shape=(), float: its λ
+    step: jax.Array  # shape=(), dtype=int32: t of the *next* forward pass
+    threshold: jax.Array  # shape=(), float: density or τ at t
+    lam: jax.Array  # shape=(), float: λ at t
 
 
 def add_score_penalty(
@@ -39,7 +39,7 @@ def add_score_penalty(
     Args:
       penalty: R, from a tree of scores to a scalar; for example ``Rule.penalty``.
       lam: λ as a function of the step.
-      first_step: the t of the first update.
+      first_step: t of the first update.
 
     >>> import jax.numpy as jnp
     >>> tx = add_score_penalty(lambda s: jnp.sum(s["a"] ** 2), lambda t: 0.5)
@@ -70,8 +70,8 @@ def add_score_penalty(
 def clip_grad_norm(max_norm: float, eps: float = 1e-6) -> optax.GradientTransformation:
     """Scales all gradients by min(1, max_norm / (norm + eps)), PyTorch's form of the clip.
 
-    The norm is over everything that arrives, scores and penalty included; the state keeps it for
-    the log. optax's own clip has no eps, which costs 1e-6 of agreement per clipped step.
+    The norm is over all updates, gradients of scores and penalty included; the state keeps it for
+    the log. `optax.clip_by_global_norm` has no eps, which costs 1e-6 of agreement per clipped step.
 
     >>> import jax.numpy as jnp
     >>> tx = clip_grad_norm(1.0, eps=0.0)
@@ -99,7 +99,7 @@ def sparsity_schedule(
     *,
     first_step: int = 0,
 ) -> optax.GradientTransformation:
-    """Carries step, threshold and λ in the optimiser state; leaves the updates alone.
+    """Carries step, threshold and λ in the optimiser state; the updates pass through.
 
     The state holds the values for the *next* forward pass, so a train step reads them (see
     :func:`pruning_state`) before it makes its masks, and resuming needs nothing else.
@@ -134,10 +134,11 @@ def sparsity_schedule(
 
 
 def freeze_params(frozen: Callable[[str], bool]) -> optax.GradientTransformation:
-    """Zeroes the gradients of parameters by path, and of collections that are not trained.
+    """Zeroes the gradients of parameters by path, and of collections other than the two.
 
-    First in a chain it keeps them out of the clipping norm, and the compiler then drops the
-    computation of their gradients. `optax.freeze` takes a mask instead of paths.
+    First in a chain it keeps them out of the clipping norm, and XLA drops the computation of their
+    gradients: with frozen embeddings the scatter into the 30522 x 768 table. `optax.freeze` takes
+    a mask instead of paths.
 
     Args:
       frozen: predicate on the ``/``-joined path of a parameter.
@@ -165,12 +166,12 @@ def freeze_params(frozen: Callable[[str], bool]) -> optax.GradientTransformation
 
 
 def hold_zeros(masks: Any) -> optax.GradientTransformation:
-    """Zeroes the gradients of weights outside fixed masks, so that what starts at 0 stays there.
+    """Zeroes the gradients of weights outside fixed masks, so that zeros stay zero.
 
-    First in a chain, before moments are formed; a decoupled weight decay leaves 0 at 0 too.
+    Put it first in a chain, before moments are formed. A decoupled weight decay keeps zeros, too.
 
     Args:
-      masks: nested dict of boolean arrays at the paths of some parameters, which they broadcast to.
+      masks: nested dict of boolean arrays at the paths of some parameters, broadcast to them.
 
     >>> import jax.numpy as jnp
     >>> tx = hold_zeros({"kernel": jnp.array([[True, False]])})
@@ -195,7 +196,7 @@ def path_name(key_path: tuple[Any, ...]) -> str:
 
 
 def find_state(opt_state: Any, kind: type[State]) -> State | None:
-    """The first state of class ``kind`` inside the state of any chain, or None without one.
+    """First state of class ``kind`` inside the state of any chain; None without one.
 
     >>> tx = optax.chain(optax.sgd(0.1), sparsity_schedule(lambda t: 0.5))
     >>> float(find_state(tx.init({}), SparsityState).threshold)
@@ -206,5 +207,5 @@ def find_state(opt_state: Any, kind: type[State]) -> State | None:
 
 
 def pruning_state(opt_state: Any) -> SparsityState | None:
-    """Step, threshold and λ of the next forward pass, or None if the chain has no schedule."""
+    """Step, threshold and λ of the next forward pass; None for a chain without a schedule."""
     return find_state(opt_state, SparsityState)

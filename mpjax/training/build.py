@@ -32,7 +32,7 @@ def make_pruning(config: TrainConfig, head_size: int) -> Pruning | None:
         lambda_attention=config.lambda_attention,
         lambda_ffn=config.lambda_ffn,
     )
-    return Pruning(rule, models.PRUNABLE, structure)
+    return Pruning(rule, models.PRUNABLE, structure, config.dense_gradient)
 
 
 def optimizer_config(config: TrainConfig, length: RunLength) -> OptimizerConfig:
@@ -47,6 +47,9 @@ def optimizer_config(config: TrainConfig, length: RunLength) -> OptimizerConfig:
         final_warmup=config.final_warmup,
         final_lambda=_or_zero(config.final_lambda),
         first_step=config.first_step,
+        score_optimizer=config.score_optimizer,
+        prune_every=config.prune_every,
+        first_density=config.first_density,
         frozen="" if config.train_embeddings else models.FROZEN,
     )
 

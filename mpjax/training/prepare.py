@@ -28,7 +28,7 @@ from mpjax.runs.opening import load_for_task, model_folder
 from mpjax.tasks import cache as data_cache
 from mpjax.tasks.base import Encoded, Row, Task
 from mpjax.tasks.batches import Batches
-from mpjax.tasks.masking import MaskedBatches
+from mpjax.tasks.masking import MaskedBatches, MaskSettings
 from mpjax.training.build import (
     make_learning_rates,
     make_loss,
@@ -140,16 +140,8 @@ def make_batches(
     """Training batches; masked language modelling masks other words in every step."""
     if task.head != "mlm":
         return Batches(encoded, config.batch_size, config.seed, lengths)
-    return MaskedBatches(
-        encoded,
-        config.batch_size,
-        config.seed,
-        lengths,
-        special=tokenizer.all_special_ids,
-        mask_id=tokenizer.mask_token_id,
-        vocab_size=len(tokenizer),
-        share=getattr(task, "mask_share", 0.15),
-    )
+    settings = MaskSettings.of(tokenizer, getattr(task, "mask_share", 0.15))
+    return MaskedBatches(encoded, config.batch_size, config.seed, settings, lengths)
 
 
 def limited(rows: Sequence[Row], limit: int | None) -> list[Row]:
@@ -213,9 +205,9 @@ def starting_scores(model: Model, config: TrainConfig, pruning: Pruning | None) 
     if pruning is not None:
         groups = pruning.structure.groups(select(model.params, pruning.where))
         shapes = {group.path: group.shape for group in groups}
-    if model.scored is None:
+    if model.stored_scores is None:
         return None
-    method, scores = model.scored.method, model.scored.scores
+    method, scores = model.stored_scores.method, model.stored_scores.scores
     if RULE_OF[method] != config.method:
         raise InputError(
             f"--model {config.model} is a training checkpoint of pruning_method {method}, which "

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from mpjax.optim import ClipState, Hyperparameters, SparsityState, find_state, pruning_state
 from mpjax.parallel.sharding import batch_sharding, gather, replicated
 from mpjax.pruning import Pruning, Tree
-from mpjax.pruning.topk.num_kept import Density
+from mpjax.pruning.topk.num_kept import Threshold
 from mpjax.training.accumulation import value_and_grad
 from mpjax.training.losses import Loss
 from mpjax.training.predict import Batch, apply_model
@@ -197,7 +197,7 @@ def _schedule(pruning: Pruning | None, state: TrainState) -> SparsityState | Non
     return None if pruning is None else now
 
 
-def _density(now: SparsityState, hyperparameters: Hyperparameters | None) -> Density:
+def _density(now: SparsityState, hyperparameters: Hyperparameters | None) -> Threshold:
     return now.threshold if hyperparameters is None else hyperparameters.density(now.threshold)
 
 

@@ -195,3 +195,56 @@ def test_lambda_follows_the_threshold(name):
         if name == "l0":
             expected = 3.0
         assert float(lam(t)) == pytest.approx(expected, rel=1e-6)
+
+
+OTHERS = {"batch_stats": {"norm": {"mean": jnp.full(3, 7.0)}}}
+
+
+def test_a_bias_and_a_norm_have_no_decay_at_any_depth():
+    params = {"kernel": 1, "bias": 2, "scale": 3, "deep": {"bias": 4, "embedding": 5}}
+    assert labels({"params": params, "scores": {}}, lambda path: False)["params"] == {
+        "kernel": "weights",
+        "bias": "no_decay",
+        "scale": "no_decay",
+        "deep": {"bias": "no_decay", "embedding": "weights"},
+    }
+    config = OptimizerConfig(learning_rate=0.1, weight_decay=0.5)
+    tx = make_optimizer(config, None, 10)
+    variables = {"params": {"kernel": jnp.ones(1), "bias": jnp.ones(1)}, "scores": {}}
+    zeros = jax.tree.map(jnp.zeros_like, variables)
+    updates, _ = tx.update(zeros, tx.init(variables), variables)
+    assert float(updates["params"]["bias"][0]) == 0.0
+    assert float(updates["params"]["kernel"][0]) == pytest.approx(-0.05)
+
+
+@pytest.mark.parametrize("name", ["soft_movement", "magnitude", None])
+def test_other_collections_pass_untouched_and_outside_the_clip_norm(name):
+    pruning = None if name is None else Pruning(make_rule(name))
+    config = OptimizerConfig(learning_rate=0.1, weight_decay=0.5, final_lambda=1.0)
+    tx = make_optimizer(config, pruning, 10)
+    params = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
+    scores = {} if pruning is None else pruning.init_scores(params)
+    results = []
+    for others in ({}, OTHERS):
+        variables = {"params": params, "scores": scores, **others}
+        state = tx.init(variables)
+        grads = jax.tree.map(jnp.ones_like, variables)
+        updates, state = tx.update(grads, state, variables)
+        clip = find_state(state, ClipState)
+        assert clip is not None
+        results.append((optax.apply_updates(variables, updates), float(clip.norm)))
+    (alone, norm), (together, same_norm) = results
+    assert norm == same_norm == pytest.approx(10**0.5 if scores else 6**0.5, rel=0.1)
+    np.testing.assert_array_equal(together.pop("batch_stats")["norm"]["mean"], 7.0)
+    jax.tree.map(np.testing.assert_array_equal, together, alone)
+
+
+def test_a_penalty_and_a_freeze_keep_other_collections():
+    variables = {"params": {"kernel": jnp.ones(2)}, "scores": {"kernel": jnp.ones(2)}, **OTHERS}
+    tx = add_score_penalty(lambda s: jnp.sum(s["kernel"]), lambda t: 2.0)
+    updates, _ = tx.update(variables, tx.init(variables), variables)
+    assert updates["scores"]["kernel"].tolist() == [3.0, 3.0]
+    np.testing.assert_array_equal(updates["batch_stats"]["norm"]["mean"], 7.0)
+    held, _ = freeze_params(lambda path: False).update(variables, optax.EmptyState())
+    np.testing.assert_array_equal(held["batch_stats"]["norm"]["mean"], 0.0)
+    np.testing.assert_array_equal(held["params"]["kernel"], 1.0)

@@ -11,15 +11,16 @@ import pytest
 import tiny
 from safetensors.numpy import load_file
 
-from mpjax.errors import InputError, Interrupted
 from mpjax import files
+from mpjax.config.evaluate import EvaluateConfig
+from mpjax.errors import InputError, Interrupted
 from mpjax.runs import folder
 from mpjax.runs.folder import RunDir
 from mpjax.tasks.batches import Batches
 from mpjax.training import train as training
 from mpjax.training.evaluate import evaluate
-from mpjax.training.train import train
 from mpjax.training.prepare import limited
+from mpjax.training.train import train
 
 pytestmark = pytest.mark.usefixtures("programs")
 
@@ -31,11 +32,13 @@ METHODS = {
     "movement-global": {"density": DENSITY, "scope": "global"},
     "soft_movement": {"density": None, "final_lambda": 200.0, "score_learning_rate": 1.0},
     "l0": {"density": DENSITY, "final_lambda": 1.0},
-}
+    "platon": {"density": DENSITY, "scope": "global", "score_optimizer": "platon",
+               "prune_every": 2, "dense_gradient": True, "method": "movement"},
+}  # fmt: skip
 
 
 def start(root, name, **changes):
-    options = METHODS[name] | {"method": name.removesuffix("-global"), "output": str(root / name)}
+    options = {"method": name.removesuffix("-global"), "output": str(root / name)} | METHODS[name]
     return train(tiny.config(root, **(options | changes)))
 
 
@@ -66,7 +69,7 @@ def test_a_run_ends_at_the_density_asked_for(name, root):
     sizes = [m.size for m in matrices(run)]
     if name == "dense":
         assert kept == sizes
-    elif name == "movement-global":
+    elif name in ("movement-global", "platon"):
         assert sum(kept) == int(DENSITY * sum(sizes))
     elif name == "soft_movement":
         assert 0 < sum(kept) < sum(sizes)
@@ -111,12 +114,12 @@ def test_embeddings_stay_as_they_were_unless_they_are_to_be_trained(finished, ro
 
 
 def test_evaluating_the_folder_gives_the_score_of_the_run(finished):
-    scores = evaluate(finished.path, cache="none", batch_size=3)
+    scores = evaluate(EvaluateConfig(str(finished.path), cache="none", batch_size=3))
     assert scores["score"] == finished.read_result()["score"]
     data = str(finished.path.parent / "data")
-    alone = evaluate(finished.model, "sst2", data, max_length=16, cache="none")
+    alone = evaluate(EvaluateConfig(str(finished.model), "sst2", data, max_length=16, cache="none"))
     assert alone["score"] == scores["score"]
-    assert evaluate(finished.path, cache="none", limit=5)["rows"] == 5
+    assert evaluate(EvaluateConfig(str(finished.path), cache="none", limit=5))["rows"] == 5
 
 
 class Stop(Exception):
@@ -159,7 +162,7 @@ def test_a_stopped_run_continues_to_the_same_bits(
     run = RunDir(tmp_path / "run")
     assert run.read_result() is None and not run.model.exists()
     with pytest.raises(InputError, match="not finished"):
-        evaluate(run.path)
+        evaluate(EvaluateConfig(str(run.path)))
     start(root, "movement", **options)
     sessions = files.read_object(run.provenance)["sessions"]
     expected = step if action is terminate else (step - 1) // 2 * 2
@@ -168,6 +171,21 @@ def test_a_stopped_run_continues_to_the_same_bits(
     assert (run.model / "model.safetensors").read_bytes() == (
         finished.model / "model.safetensors"
     ).read_bytes()
+
+
+def test_held_scores_continue_to_the_same_bits(root, tmp_path, monkeypatch):
+    whole = RunDir(root / "platon")
+    if not whole.result.exists():
+        start(root, "platon")
+    options = {"output": str(tmp_path / "run")}
+    with monkeypatch.context() as patch:
+        stop_at(patch, 3, terminate)  # between two cuts
+        with pytest.raises(Interrupted):
+            start(root, "platon", **options)
+    start(root, "platon", **options)
+    assert RunDir(tmp_path / "run").metrics.read_bytes() == whole.metrics.read_bytes()
+    weights = [run / "model" / "model.safetensors" for run in (tmp_path / "run", whole.path)]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
 
 
 def test_tensorboard_gets_every_value_that_the_files_get(root, tmp_path, finished):

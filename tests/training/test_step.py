@@ -13,8 +13,8 @@ from mpjax.models import PRUNABLE, BertConfig, encoder
 from mpjax.optim.make import OptimizerConfig, make_optimizer
 from mpjax.pruning import RULES, Pruning, flatten, make_rule, select
 from mpjax.training.losses import distillation_loss, mlm_loss, qa_loss, task_loss
-from mpjax.training.state import create_state
 from mpjax.training.predict import make_predict
+from mpjax.training.state import create_state
 from mpjax.training.step import finalize, make_gradients, make_measure, make_train_step
 
 CONFIG = BertConfig(
@@ -198,9 +198,7 @@ def test_every_microbatch_drops_other_things():
     module = encoder(config, "classification")
     params = module.init(jax.random.key(0), jnp.zeros((1, 4), jnp.int32))["params"]
     batch = {name: np.repeat(x[:1], 4, axis=0) for name, x in make_batch(0).items()}
-    gradients = make_gradients(
-        module, None, task_loss("classification"), accumulate=4
-    )
+    gradients = make_gradients(module, None, task_loss("classification"), accumulate=4)
     (_, (_, logits)), _ = gradients({"params": params}, batch, None, jax.random.key(1))
     assert len({tuple(row) for row in np.asarray(logits).tolist()}) == 4
 

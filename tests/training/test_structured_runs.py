@@ -16,8 +16,8 @@ from mpjax.runs.checkpoints import read_latest
 from mpjax.runs.folder import RunDir
 from mpjax.training import train as training
 from mpjax.training.filling import fill, live_masks
-from mpjax.training.train import train
 from mpjax.training.prepare import prepare
+from mpjax.training.train import train
 
 pytestmark = pytest.mark.usefixtures("programs")
 

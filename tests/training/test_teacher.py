@@ -9,10 +9,10 @@ from mpjax.errors import InputError
 from mpjax.runs.folder import RunDir
 from mpjax.tasks.base import Encoded
 from mpjax.tasks.batches import Batches
-from mpjax.training.train import train
 from mpjax.training.prepare import prepare
 from mpjax.training.step import INPUTS, make_predict
 from mpjax.training.teacher import teacher_logits
+from mpjax.training.train import train
 
 pytestmark = pytest.mark.usefixtures("programs")
 
@@ -128,7 +128,10 @@ def test_a_teacher_with_other_tokens(root, teachers, tmp_path):
             continue
         job = prepare(config)
         assert job.inputs.teacher is not None
-        assert job.inputs.teacher.key != prepare(resolve(student(root, teachers, name))).inputs.teacher.key
+        assert (
+            job.inputs.teacher.key
+            != prepare(resolve(student(root, teachers, name))).inputs.teacher.key
+        )
         ids = job.inputs.teacher.encoded.arrays["input_ids"]
         assert (ids != job.inputs.batches.encoded.arrays["input_ids"]).any()
 

@@ -1,0 +1,33 @@
+"""`mpjax recipes`: named sets of options."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from mpjax.config import recipes
+from mpjax.config.checks import option
+from mpjax.report.table import render
+
+HELP = "named sets of options for mpjax train --recipe, with their sources"
+EXAMPLE = "mpjax recipes"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of recipes."""
+    parser.add_argument("--json", action="store_true", help="print JSON, not a table")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Prints summary, source and options of every recipe."""
+    found = {name: recipes.get(name) for name in recipes.names()}
+    if args.json:
+        print(json.dumps({name: vars(recipe) for name, recipe in found.items()}, indent=2))
+        return
+    print(render(["recipe", "summary"], [[n, r.summary] for n, r in found.items()], left=2))
+    for name, recipe in found.items():
+        words = [
+            option(field) if value is True else f"{option(field)} {value}"
+            for field, value in recipe.options.items()
+        ]
+        print(f"\n{name}: {' '.join(words) or 'the defaults'}\n  {recipe.source}")

@@ -1,0 +1,22 @@
+"""A recipe: options of `mpjax train` by one name; options given on the command line override it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Options of `TrainConfig` that belong together.
+
+    Attributes:
+      summary: one line for `mpjax recipes`.
+      source: paper or measurement that it follows.
+      options: values by field of `TrainConfig`.
+    """
+
+    summary: str
+    source: str
+    options: Mapping[str, Any]

@@ -1,0 +1,9 @@
+"""Settings of the published movement-pruning runs, which are the defaults of the options."""
+
+from mpjax.config.recipe import Recipe
+
+RECIPE = Recipe(
+    summary="settings of the published runs: Adam on the scores, local cut, cubic ramp",
+    source="Sanh et al. 2020 (arXiv 2005.07683) and its published code",
+    options={},
+)

@@ -1,0 +1,16 @@
+"""Moving average of |w · ∂L/∂w| as scores: PLATON without its uncertainty."""
+
+from mpjax.config.recipe import Recipe
+
+RECIPE = Recipe(
+    summary="scores are a moving average of |w x gradient|; global cut every 10 steps; all learn",
+    source="PLATON (Zhang et al. 2022, arXiv 2206.12562) without its uncertainty",
+    options={
+        "method": "movement",
+        "scope": "global",
+        "score_optimizer": "sensitivity",
+        "prune_every": 10,
+        "dense_gradient": True,
+        "learning_rate": 3e-4,
+    },
+)

@@ -1,0 +1,46 @@
+"""Checks of the options that say how scores learn and when masks change."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mpjax.config.train import TrainConfig
+from mpjax.errors import InputError
+
+if TYPE_CHECKING:
+    from mpjax.pruning.rules import Rule
+
+IMPORTANCES = ("sensitivity", "platon")  # set scores to a running importance, see mpjax.optim
+
+
+def check_scores(config: TrainConfig, rule: type[Rule] | None, penalty: bool) -> None:
+    """Raises `InputError` for an option that has no effect with the method.
+
+    Args:
+      rule: rule of the method, None for plain fine-tuning.
+      penalty: whether the run penalises its scores.
+    """
+    optimizer, default = config.score_optimizer, TrainConfig.score_optimizer
+    if optimizer != default and (rule is None or not rule.has_scores):
+        raise InputError(f"--score-optimizer does not apply to {config.method}: it has no scores")
+    if optimizer in IMPORTANCES and rule is not None:
+        if penalty or not rule.is_density:
+            raise InputError(
+                f"--score-optimizer {optimizer} ranks weights by an importance, which needs a cut "
+                f"by density and no penalty; use --method movement, not {config.method}"
+                + (" with a penalty" if penalty and rule.is_density else "")
+            )
+        if config.score_learning_rate is not None:
+            raise InputError(
+                f"--score-learning-rate does not apply to --score-optimizer {optimizer}, which "
+                "sets the scores; leave it out"
+            )
+    if config.prune_every > 1 and optimizer not in IMPORTANCES:
+        raise InputError(
+            f"--prune-every {config.prune_every} holds the scores between two cuts; it needs "
+            f"--score-optimizer {' or '.join(IMPORTANCES)}"
+        )
+    if config.first_density is not None and (rule is None or not rule.is_density):
+        raise InputError(f"--first-density does not apply to {config.method}: it has no density")
+    if config.dense_gradient and rule is None:
+        raise InputError(f"--dense-gradient does not apply to {config.method}: it masks nothing")

@@ -1,0 +1,123 @@
+"""Score optimisers: how ∂L/∂S = ∂L/∂(W∘M) ∘ W becomes the scores that a top-v cut ranks.
+
+Each is a transformation of a tree of scores, for the ``scores`` group of an optax chain. Adam and
+`optax.sgd` descend. `sensitivity` and `platon` do not: they set the scores to a running importance,
+which has no sign and no learning rate.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+SCORE_OPTIMIZERS = ("adam", "sgd", "sensitivity", "platon")
+IMPORTANCES = ("sensitivity", "platon")  # set scores instead of descending
+
+
+class SensitivityState(NamedTuple):
+    mean: Any  # shapes of the scores: moving average of |∂L/∂S|
+
+
+class PlatonState(NamedTuple):
+    mean: Any  # shapes of the scores: Ī, moving average of I = |∂L/∂S|
+    uncertainty: Any  # shapes of the scores: U, moving average of |I − Ī|
+
+
+class HoldState(NamedTuple):
+    count: jax.Array  # shape=(), dtype=int32: updates made
+    inner: Any
+
+
+def sensitivity(beta: float = 0.85) -> optax.GradientTransformation:
+    """Sets the scores to Ī ← β·Ī + (1 − β)·|∂L/∂S|, where |∂L/∂S| = |w · ∂L/∂w|.
+
+    >>> import jax.numpy as jnp
+    >>> tx, scores = sensitivity(0.75), {"a": jnp.array([5.0])}
+    >>> updates, _ = tx.update({"a": jnp.array([-4.0])}, tx.init(scores), scores)
+    >>> (scores["a"] + updates["a"]).tolist()
+    [1.0]
+    """
+
+    def init_fn(params):
+        return SensitivityState(mean=optax.tree.zeros_like(params))
+
+    def update_fn(updates, state, params=None):
+        mean = _average(beta, state.mean, jax.tree.map(jnp.abs, updates))
+        return _updates_to(mean, params, "sensitivity"), SensitivityState(mean)
+
+    return optax.GradientTransformation(init_fn, update_fn)
+
+
+def platon(beta1: float = 0.85, beta2: float = 0.95) -> optax.GradientTransformation:
+    """Sets the scores to Ī·U: sensitivity times its uncertainty (Zhang et al. 2022, PLATON).
+
+    With I = |∂L/∂S|: Ī ← β₁·Ī + (1 − β₁)·I, then U ← β₂·U + (1 − β₂)·|I − Ī|. Both start at 0
+    without bias correction, as in the published code.
+
+    >>> import jax.numpy as jnp
+    >>> tx, scores = platon(0.5, 0.5), {"a": jnp.array([0.0])}
+    >>> updates, _ = tx.update({"a": jnp.array([4.0])}, tx.init(scores), scores)
+    >>> updates["a"].tolist()  # Ī = 2, U = 1
+    [2.0]
+    """
+
+    def init_fn(params):
+        zeros = optax.tree.zeros_like
+        return PlatonState(mean=zeros(params), uncertainty=zeros(params))  # two buffers to donate
+
+    def update_fn(updates, state, params=None):
+        importance = jax.tree.map(jnp.abs, updates)
+        mean = _average(beta1, state.mean, importance)
+        spread = jax.tree.map(lambda i, m: jnp.abs(i - m), importance, mean)
+        uncertainty = _average(beta2, state.uncertainty, spread)
+        scores = jax.tree.map(jnp.multiply, mean, uncertainty)
+        return _updates_to(scores, params, "platon"), PlatonState(mean, uncertainty)
+
+    return optax.GradientTransformation(init_fn, update_fn)
+
+
+def hold_between(inner: optax.GradientTransformation, every: int) -> optax.GradientTransformation:
+    """Lets the updates of an importance through at every ``every``-th step, zeros between.
+
+    The inner state goes on with every gradient. With a threshold held over the same steps, masks
+    change at these steps only, and none has to be stored.
+
+    Args:
+      inner: `sensitivity` or `platon`, whose updates do not add up.
+      every: steps between two changes of the scores.
+
+    >>> import jax.numpy as jnp
+    >>> tx = hold_between(sensitivity(0.0), every=2)
+    >>> scores, grads = {"a": jnp.zeros(1)}, {"a": jnp.ones(1)}
+    >>> first, state = tx.update(grads, tx.init(scores), scores)
+    >>> second, _ = tx.update(grads, state, scores)
+    >>> first["a"].tolist(), second["a"].tolist()
+    ([0.0], [1.0])
+    """
+    if every < 1:
+        raise ValueError(f"scores change every {every} steps; use 1 or more")
+
+    def init_fn(params):
+        return HoldState(jnp.zeros((), jnp.int32), inner.init(params))
+
+    def update_fn(updates, state, params=None):
+        updates, inner_state = inner.update(updates, state.inner, params)
+        due = (state.count + 1) % every == 0
+        updates = jax.tree.map(lambda u: jnp.where(due, u, jnp.zeros_like(u)), updates)
+        return updates, HoldState(state.count + 1, inner_state)
+
+    return optax.GradientTransformation(init_fn, update_fn)
+
+
+def _average(beta: float, old: Any, new: Any) -> Any:
+    return jax.tree.map(lambda m, x: beta * m + (1 - beta) * x, old, new)
+
+
+def _updates_to(values: Any, params: Any, name: str) -> Any:
+    """Updates that ``optax.apply_updates`` turns into ``values``, to rounding of the difference."""
+    if params is None:
+        raise ValueError(f"{name} needs the scores: update(grads, state, scores)")
+    return jax.tree.map(jnp.subtract, values, params)

@@ -1,0 +1,86 @@
+"""Recipes: found by file, overridden by options, refused where they have no effect."""
+
+import json
+
+import pytest
+
+from mpjax import cli
+from mpjax.cli.arguments import train_config
+from mpjax.config import recipes
+from mpjax.config.resolve import resolve
+from mpjax.config.train import TrainConfig
+from mpjax.errors import InputError
+
+BASE = ["train", "--model", "m", "--task", "sst2", "--output", "o", "--density", "0.1"]
+
+
+def config(*words: str) -> TrainConfig:
+    return train_config(cli.parse([*BASE, *words]))
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_every_recipe_resolves_and_gives_its_options(name):
+    recipe = recipes.get(name)
+    words = ["--method", "movement"] if name == "published" else []
+    resolved = resolve(config("--recipe", name, *words))
+    assert recipe.summary and recipe.source
+    for field, value in recipe.options.items():
+        assert getattr(resolved, field) == value
+    assert resolved.final_threshold == 0.1
+    assert resolve(resolved) == resolved
+
+
+def test_options_given_override_the_recipe_even_where_they_are_defaults():
+    made = config("--recipe", "platon", "--scope", "local", "--prune-every=3", "--seed", "0")
+    assert (made.scope, made.prune_every, made.score_optimizer) == ("local", 3, "platon")
+    assert config("--recipe", "platon").scope == "global"
+
+
+def test_recipes_are_listed(capsys):
+    assert cli.main(["recipes"]) == 0
+    table = capsys.readouterr().out
+    assert cli.main(["recipes", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert set(found) == set(recipes.names())
+    for name, recipe in found.items():
+        assert name in table and recipe["summary"] in table
+
+
+@pytest.mark.parametrize(
+    ("options", "parts"),
+    [
+        ({"score_optimizer": "momentum"}, ["--score-optimizer is 'momentum'"]),
+        ({"score_optimizer": "platon", "method": "magnitude"}, ["has no scores"]),
+        ({"score_optimizer": "platon", "method": "dense", "density": None}, ["has no scores"]),
+        ({"score_optimizer": "platon", "method": "l0", "final_lambda": 1.0}, ["not l0"]),
+        (
+            {"score_optimizer": "platon", "regularization": "l1", "final_lambda": 1.0},
+            ["not movement with a penalty"],
+        ),
+        ({"score_optimizer": "platon", "score_learning_rate": 0.1}, ["--score-learning-rate"]),
+        ({"prune_every": 5}, ["--prune-every 5", "sensitivity or platon"]),
+        ({"prune_every": 0}, ["--prune-every is 0"]),
+        ({"first_density": 1.5}, ["--first-density is 1.5"]),
+        (
+            {"method": "soft_movement", "density": None, "final_lambda": 1.0, "first_density": 0.5},
+            ["--first-density does not apply to soft_movement"],
+        ),
+        ({"method": "dense", "density": None, "dense_gradient": True}, ["--dense-gradient"]),
+    ],
+)
+def test_options_without_effect_are_refused(options, parts):
+    base = {"model": "m", "task": "sst2", "output": "o", "method": "movement", "density": 0.1}
+    with pytest.raises(InputError) as error:
+        resolve(TrainConfig(**(base | options)))
+    for part in parts:
+        assert part in str(error.value)
+
+
+def test_an_unknown_recipe_names_the_known_ones(capsys):
+    assert cli.main([*BASE, "--recipe", "magic"]) == 2
+    assert "--recipe is 'magic'; choose from platon" in capsys.readouterr().err
+
+
+def test_a_recipe_in_python_is_that_of_the_command_line():
+    same = {"model": "m", "task": "sst2", "output": "o", "density": 0.1}
+    assert recipes.recipe_config("platon", **same) == config("--recipe", "platon")
