@@ -3,7 +3,7 @@
     python -m experiments.seeds RUN RUN [RUN ...]
 
 For every pair: the correlation of the final scores, the share of each run's kept weights that the
-other keeps too, and both scores on the dev set. JSON on stdout. A comparison of two programs
+other keeps too, and the scores of both on the dev set. JSON on stdout. A comparison of two programs
 (`experiments.torch_compare`) means little where it is not closer than this.
 """
 
@@ -49,7 +49,7 @@ def read(folder: str) -> dict[str, Any]:
 
 
 def check_recipe(runs: list[dict[str, Any]]) -> None:
-    """`InputError` for options other than seed and output that differ."""
+    """`InputError` for runs whose options differ, seed, output and cache aside."""
     first, *others = (run["options"] for run in runs)
     for options in others:
         differing = [

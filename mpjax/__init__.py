@@ -1,17 +1,17 @@
 """Movement pruning of pretrained transformers in JAX and Flax.
 
-Names are loaded when first used, so that ``import mpjax`` and ``mpjax --help`` stay instant:
+Names are loaded on first use, so that ``import mpjax`` and ``mpjax --help`` import no jax:
 
-* what is pruned and how: :class:`Pruning`, :func:`make_rule`, ``RULES``, :class:`Structure`,
+* pruning: :class:`Pruning`, :func:`make_rule`, ``RULES``, :class:`Structure`,
   :func:`select`, :func:`straight_through`, :func:`top_k_masks`, :func:`cubic_schedule`
-* any Linen module with a ``scores`` collection: :class:`Pruned`
-* the optax chain: :class:`OptimizerConfig`, :func:`make_optimizer`, :func:`pruning_state`
+* Linen modules with a ``scores`` collection: :class:`Pruned`
+* optax chain: :class:`OptimizerConfig`, :func:`make_optimizer`, :func:`pruning_state`
 * models: :func:`load_model`, :func:`save_model`
-* the jitted step: :func:`create_state`, :func:`make_train_step`, :func:`make_measure`,
+* train step, to be jitted: :func:`create_state`, :func:`make_train_step`, :func:`make_measure`,
   :func:`finalize`
-* whole runs: :class:`TrainConfig`, :func:`train`
-* on the CPU, memory kept between steps: :func:`keep_freed_memory`
-* mistakes in what a user gave: :class:`InputError`
+* runs: :class:`TrainConfig`, :func:`train`
+* CPU memory kept between steps: :func:`keep_freed_memory`
+* errors in user input: :class:`InputError`
 
 and the submodules, such as ``mpjax.optim`` and ``mpjax.pruning``.
 
@@ -86,7 +86,7 @@ _SUBMODULES = (
     "runs", "sweep", "tasks", "training",
 )  # fmt: skip
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 __all__ = [
     "RULES",
     "InputError",

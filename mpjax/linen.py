@@ -7,8 +7,7 @@ import jax
 from flax import linen as nn
 from flax.core import unfreeze
 
-from mpjax.pruning import Pruning
-from mpjax.pruning.topk.num_kept import Density
+from mpjax.pruning import Pruning, Threshold
 
 
 class Pruned(nn.Module):
@@ -48,7 +47,7 @@ class Pruned(nn.Module):
         if self.scope is not None:
             nn.share_scope(self, self.module)
 
-    def __call__(self, *args: Any, threshold: Density | None = None, **kwargs: Any) -> Any:
+    def __call__(self, *args: Any, threshold: Threshold | None = None, **kwargs: Any) -> Any:
         """Output of the module on masked kernels.
 
         Args:
@@ -76,7 +75,7 @@ class Pruned(nn.Module):
         for name, branch in scores.items():
             self.put_variable("scores", name, branch)
 
-    def _masked(self, threshold: Density) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    def _masked(self, threshold: Threshold) -> Callable[[dict[str, Any]], dict[str, Any]]:
         """Map from variables of a scope to those with masked kernels."""
         params, scores = self._collection("params"), self._collection("scores")
         noise = None
@@ -94,7 +93,8 @@ class Pruned(nn.Module):
         return mask
 
     def _collection(self, name: str) -> dict[str, Any]:
-        return unfreeze(self.variables.get(name, {}))
+        collections: Any = self.variables
+        return unfreeze(collections.get(name, {}))
 
 
 def _call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:

@@ -1,31 +1,34 @@
-"""`mpjax quickstart`: the whole of fine-pruning on a small built-in language, with no data at all.
+"""`mpjax quickstart`: fine-pruning end to end on synthetic data.
 
-Everything here is an ordinary model folder or an ordinary run; only the data are made up.
+Pretrains a tiny BERT on the built-in toy language, fine-tunes it on three tasks, and fine-prunes it
+on the first. Models are ordinary model folders and runs are ordinary runs.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError
+from mpjax.files import read_object, write_json
 from mpjax.report.table import percent, render
 
-MARK = "quickstart.json"
+MARK = "quickstart.json"  # file that marks the folder of a quickstart
 
 NOTICE = """\
-The data are synthetic: sentences of a toy language that mpjax makes up from a seed. The numbers
-show that everything works and how methods differ on this toy; they say nothing about English."""
+The data are synthetic: sentences of a toy language, generated from a seed. The numbers show that
+everything works and how the methods differ on this toy; they say nothing about English."""
 
 NEXT = """\
 With real data (GLUE and SQuAD from the hub, or files in --data):
   mpjax train --model google-bert/bert-base-uncased --task sst2 --method movement --density 0.10 \\
       --output runs/sst2-movement-10
-Look into a run of this quickstart:
+Densities of a run of this quickstart, by layer:
   mpjax inspect {run}"""
 
 
@@ -35,15 +38,15 @@ class Scale:
 
     hidden: int = 64
     layers: int = 2
-    most_steps: int | None = None  # cuts every run to this length
+    most_steps: int | None = None  # longest run
     limit_train: int | None = None
     limit_eval: int | None = None
-    # (density asked for, final λ with which soft movement lands near it)
+    # (target density, final λ with which soft movement comes close to it)
     densities: tuple[tuple[float, float], ...] = ((0.10, 250.0), (0.03, 550.0))
 
 
-# How each task is trained: tokens of its longest row, steps, rows per step, learning rate.
-# The first one is pruned as well, on the same terms.
+# Settings of each task; max_length is the length of its longest row. The first task is also pruned,
+# with equal settings.
 TASKS: dict[str, dict[str, Any]] = {
     "demo_questions": {"max_length": 48, "steps": 600, "batch_size": 16, "learning_rate": 2e-3},
     "demo_sentiment": {"max_length": 18, "steps": 1000, "batch_size": 32, "learning_rate": 1e-3},
@@ -59,28 +62,30 @@ def quickstart(
     show: Callable[[str], Any] = print,
     scale: Scale = Scale(),
 ) -> list[dict[str, Any]]:
-    """Pretrains a tiny BERT, fine-tunes it, fine-prunes it, and shows the table.
+    """Pretrains a tiny BERT, fine-tunes it, fine-prunes it, and shows the table of results.
 
     Args:
-      output: folder of the model and the runs; what is finished there is not done again.
-      cache: see `TrainConfig`. show: gets every text for the user. scale: sizes.
+      output: folder of the model and the runs; finished runs in it are not repeated.
+      cache: as in `TrainConfig`.
+      show: receives each text for the user.
+      scale: sizes of model and runs.
 
     Returns:
-      One dict per row of the table: ``run``, ``task``, ``method``, ``asked`` (density or None),
-      and ``density``, ``score`` (in percent), ``metric``, ``seconds`` as reached.
+      One dict per row of the table: ``run``, ``task``, ``method``, ``target`` (density or None),
+      ``density``, ``score`` (in percent), ``metric``, ``seconds``.
 
     Raises:
-      InputError: `output` holds something that no quickstart of this scale has made.
+      InputError: `output` holds anything but a quickstart of this scale.
     """
     folder = Path(output).expanduser().absolute()
     _claim(folder, scale)
-    from mpjax.training.train import train
+    from mpjax.training.train import train  # after the check: it imports jax
 
     show(f"{NOTICE}\n")
     runs = plan_runs(folder, scale, cache)
     _start_model(folder, scale)
     rows = []
-    for number, (name, asked, config) in enumerate(runs, 1):
+    for number, (name, target, config) in enumerate(runs, 1):
         show(f"[{number}/{len(runs)}] {name}")
         result = train(config)
         ((metric, score),) = list(result["score"].items())[:1]
@@ -89,29 +94,29 @@ def quickstart(
                 "run": config.output,
                 "task": config.task,
                 "method": config.method,
-                "asked": asked,
+                "target": target,
                 "density": result["linear_density"],
                 "score": score,
                 "metric": metric,
                 "seconds": result["seconds"],
             }
         )
-    show(f"\n{table(rows)}\n\n{NOTICE}\n\n{NEXT.format(run=rows[-1]['run'])}")
+    show(f"\n{format_results(rows)}\n\n{NOTICE}\n\n{NEXT.format(run=rows[-1]['run'])}")
     return rows
 
 
 def plan_runs(
     folder: Path, scale: Scale, cache: str | None = None
 ) -> list[tuple[str, float | None, TrainConfig]]:
-    """Name, density asked for and config of every run, in order."""
+    """Name, target density and config of the runs, in order."""
     common = TrainConfig(
         model=str(folder / "pretrain" / "model"),
         method="dense",
         warmup=0.05,
-        final_warmup=6,  # what is left needs a third of so short a run to settle
+        final_warmup=6,  # 6 x 5%: the kept weights need a third of so short a run to settle
         limit_train=scale.limit_train,
         limit_eval=scale.limit_eval,
-        devices=1,  # nothing to share out, and the same sums on every machine
+        devices=1,  # too small to shard, and equal sums on every machine
         cache=cache,
     )
     pretraining = dataclasses.replace(
@@ -126,7 +131,7 @@ def plan_runs(
     for density, final_lambda in scale.densities:
         for method in ("magnitude", "movement", "soft_movement"):
             config = dataclasses.replace(dense, method=method, density=density)
-            if method == "soft_movement":  # a short run needs faster scores to reach the cut
+            if method == "soft_movement":  # few steps need faster scores to reach the threshold
                 config = dataclasses.replace(
                     config, density=None, final_lambda=final_lambda, score_learning_rate=0.03
                 )
@@ -135,14 +140,14 @@ def plan_runs(
     return [
         (
             name,
-            asked,
+            target,
             dataclasses.replace(
                 config,
                 output=str(folder / name),
                 steps=min(config.steps or 1, scale.most_steps or 10**9),
             ),
         )
-        for name, asked, config in runs
+        for name, target, config in runs
     ]
 
 
@@ -150,15 +155,15 @@ def _short(task: str) -> str:
     return task.removeprefix("demo_")
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """The results as text."""
+def format_results(rows: list[dict[str, Any]]) -> str:
+    """Table of the results as text."""
     return render(
-        ["task", "method", "density asked", "density", "score", "", "seconds"],
+        ["task", "method", "target density", "density", "score", "", "seconds"],
         [
             [
                 row["task"],
                 row["method"] if row["task"] != "demo_mlm" else "pretraining",
-                percent(row["asked"], 0),
+                percent(row["target"], 0),
                 percent(row["density"]),
                 f"{row['score']:.1f}",
                 row["metric"],
@@ -171,10 +176,8 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def _claim(folder: Path, scale: Scale) -> None:
-    """Takes an empty folder, or one of an earlier quickstart of the same scale."""
-    from mpjax.files import read_object, write_json
-
-    # By way of JSON, in which a tuple comes back as a list.
+    """Marks an empty folder, or accepts the folder of an earlier quickstart of equal scale."""
+    # A JSON round trip, since JSON turns tuples into lists.
     sizes = json.loads(json.dumps(dataclasses.asdict(scale)))
     if folder.is_file():
         raise InputError(f"--output {folder} is a file; give a folder")
@@ -189,11 +192,9 @@ def _claim(folder: Path, scale: Scale) -> None:
 
 
 def _start_model(folder: Path, scale: Scale) -> None:
-    """An untrained BERT of the toy language, as a model folder."""
+    """Writes an untrained BERT of the toy language as a model folder."""
     if (folder / "start").is_dir():
         return
-    import tempfile
-
     from mpjax import models
     from mpjax.tasks import demo
 
@@ -204,7 +205,7 @@ def _start_model(folder: Path, scale: Scale) -> None:
         num_attention_heads=4,
         intermediate_size=4 * scale.hidden,
         max_position_embeddings=64,
-        # So small a model has nothing to spare for dropout, and learns late from small weights.
+        # So small a model loses too much to dropout, and learns late from the usual 0.02.
         hidden_dropout_prob=0.0,
         attention_probs_dropout_prob=0.0,
         initializer_range=0.1,

@@ -23,7 +23,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of all commands."""
+    """Parser of all commands."""
     parser = _Parser(
         prog="python -m experiments.paper",
         description=package.__doc__,
@@ -32,14 +32,16 @@ def build_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
 
-    show = commands.add_parser("list", help="a table of the published runs", allow_abbrev=False)
+    show = commands.add_parser(
+        "list", help="print a table of the published runs", allow_abbrev=False
+    )
     show.add_argument("--task", choices=published.TASKS)
     show.add_argument("--method", choices=published.METHODS)
     show.add_argument("--scope", choices=published.SCOPES, help="magnitude and movement only")
     show.add_argument(
-        "--distilled", action=argparse.BooleanOptionalAction, help="with a teacher, or without"
+        "--distilled", action=argparse.BooleanOptionalAction, help="runs with a teacher, or without"
     )
-    show.add_argument("--json", action="store_true", help="every column, as JSON")
+    show.add_argument("--json", action="store_true", help="print every column, as JSON")
     show.set_defaults(run=_list)
 
     run = commands.add_parser("run", help="repeat a published run", allow_abbrev=False)
@@ -59,17 +61,20 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument("--dry-run", action="store_true", help="print the command and stop")
     run.set_defaults(run=_run)
 
-    compare = commands.add_parser("compare", help="our runs beside them", allow_abbrev=False)
+    compare = commands.add_parser(
+        "compare", help="print our runs beside the published ones", allow_abbrev=False
+    )
     compare.add_argument(
         "--results", default="experiments/results", metavar="DIR",
         help="folder with run folders or receipts (default: %(default)s)",
     )  # fmt: skip
-    compare.add_argument("--plot", metavar="FILE.png", help="also draw score over density")
-    compare.add_argument("--markdown", action="store_true", help="tables for a README")
+    compare.add_argument("--plot", metavar="FILE.png", help="also draw scores over densities")
+    compare.add_argument("--markdown", action="store_true", help="print Markdown tables")
     compare.set_defaults(run=_compare)
 
-    receipt = commands.add_parser("receipt", help="the facts of a finished run in a small file",
-                                  allow_abbrev=False)  # fmt: skip
+    receipt = commands.add_parser(
+        "receipt", help="write the facts of a finished run to a small file", allow_abbrev=False
+    )
     receipt.add_argument("folder", metavar="RUN", help="folder of a finished run")
     receipt.add_argument("--output", required=True, metavar="FILE.json")
     receipt.set_defaults(run=_receipt)
@@ -94,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _list(args: argparse.Namespace) -> None:
     chosen = list(published.select(args.task, args.method, args.scope, args.distilled))
     if not chosen:
-        raise InputError("no published run is so; leave out an option of: list")
+        raise InputError("no published run has all of these options; leave out an option of: list")
     if args.json:
         print(json.dumps(listing.as_json(chosen), indent=2))
     else:

@@ -14,17 +14,16 @@ HEADER = ("run", "model", "rows", "remaining", "scores", "published", "remaining
 
 
 def nearest(run: FinishedRun) -> PublishedRun | None:
-    """The published run of the same task, method, scope and distillation nearest in density.
+    """Nearest published run in encoder remaining, of equal task, method, scope and distillation.
 
-    Nearest by encoder remaining. It is a run as it was published, at its own density: nothing is
-    interpolated. None where nothing like it was published.
+    A run as published, at its own density, without interpolation; None without a run of that kind.
     """
     alike = published.select(*run.group)
     return min(alike, key=lambda other: abs(other.remaining - run.remaining), default=None)
 
 
 def report(runs: Sequence[FinishedRun], markdown: bool = False) -> str:
-    """A table per task."""
+    """One table per task."""
     parts = []
     for task in sorted({run.task for run in runs}):
         rows = [_row(run) for run in runs if run.task == task]

@@ -18,12 +18,15 @@ from mpjax.runs.folder import RunDir
 
 @dataclasses.dataclass(frozen=True)
 class FinishedRun:
-    """What a comparison needs of one of our runs.
+    """One of our runs, as far as a comparison needs it.
 
     Attributes:
-      name: of its folder or receipt. group: as `published.PublishedRun.group`.
-      model: base name. rows: training rows it was limited to, None = all.
-      remaining: encoder remaining in percent. scores: in percent, the primary one first.
+      name: of its folder or receipt.
+      group: as `published.PublishedRun.group`.
+      model: base name.
+      rows: limit of the training rows, None = all.
+      remaining: encoder remaining in percent.
+      scores: in percent, the primary one first.
     """
 
     name: str
@@ -39,7 +42,7 @@ class FinishedRun:
 
 
 def find(folder: Path) -> list[FinishedRun]:
-    """Every finished run and receipt below a folder, by name; unfinished runs are passed over.
+    """Finished runs and receipts below a folder, densest first in a group; others are passed over.
 
     Raises:
       InputError: no such folder, nothing finished in it, or a file that cannot be read.
@@ -58,7 +61,7 @@ def find(folder: Path) -> list[FinishedRun]:
 def from_json(
     name: str, config: Mapping[str, Any], result: Mapping[str, Any], where: Path
 ) -> FinishedRun:
-    """A run from what its `config.json` and `result.json` hold; `where` is for messages."""
+    """Run from the content of its `config.json` and `result.json`; `where` names it in errors."""
     try:
         task, method = config["task"], config["method"]
         scope = scope_of(method, config["scope"])
@@ -91,7 +94,7 @@ def _below(folder: Path) -> Iterator[FinishedRun]:
 
 
 def _receipt(path: Path) -> Iterator[FinishedRun]:
-    """The run of a receipt; nothing from a JSON file that is something else."""
+    """Run of a receipt; nothing for other JSON files."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

@@ -13,13 +13,13 @@ SHORT = {"accuracy": "acc", "accuracy_mismatched": "acc mm", "exact_match": "EM"
 
 
 def table(chosen: Iterable[PublishedRun]) -> str:
-    """One line a run: id, density in percent, scores, and what decided the density."""
+    """One line per run: id, encoder remaining, the option that decided it, and scores."""
     rows = [[r.id, f"{r.remaining:.2f}%", _decided(r), scores(r.scores)] for r in chosen]
     return render(["id", "remaining", "set by", "scores"], rows)
 
 
 def as_json(chosen: Iterable[PublishedRun]) -> list[dict[str, Any]]:
-    """The same as JSON values; `settings` are the sheet's columns as they stand there."""
+    """Runs as JSON values; `settings` are the sheet's columns, unchanged."""
     return [
         {
             "id": run.id,

@@ -1,4 +1,4 @@
-"""Score over density: published points and ours, one panel a task. Needs matplotlib."""
+"""Scores over densities: published points and ours, one panel per task. Needs matplotlib."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OTHER = "#CC79A7"
 
 @dataclasses.dataclass(frozen=True)
 class Series:
-    """Points of one kind: ours or published ones of one method, scope and distillation.
+    """Points of one method, scope and distillation, ours or published.
 
     Attributes:
       points: (encoder remaining, score), both in percent, densest first.
@@ -41,7 +41,7 @@ class Series:
 
 
 def series(task: str, runs: Sequence[FinishedRun]) -> tuple[str, list[Series]]:
-    """The score a task is judged by, and what its panel shows; published points first."""
+    """Primary score of a task, and the series of its panel; published points first."""
     mine = [run for run in runs if run.task == task]
     score = next(iter(published.SCORES.get(task) or mine[0].scores))
     parts: dict[tuple[Any, bool], list[tuple[float, float]]] = {}
@@ -57,9 +57,13 @@ def series(task: str, runs: Sequence[FinishedRun]) -> tuple[str, list[Series]]:
 
 
 def draw(runs: Sequence[FinishedRun], path: Path) -> Path:
-    """Writes the picture and returns `path`. `InputError` without matplotlib."""
+    """Writes the picture and returns `path`.
+
+    Raises:
+      InputError: a suffix of another kind, or no matplotlib.
+    """
     if path.suffix not in KINDS:
-        raise InputError(f"--plot {path}: a picture is one of {', '.join(KINDS)}; name one")
+        raise InputError(f"--plot {path}: the suffix must be one of {', '.join(KINDS)}")
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg  # pyright: ignore
         from matplotlib.figure import Figure  # pyright: ignore

@@ -1,4 +1,4 @@
-"""The published runs as they were recorded: hyper-parameters, density and scores."""
+"""Published runs: hyper-parameters, density and scores, as recorded."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TASKS = ("mnli", "qqp", "squad")
 METHODS = ("dense", "l0", "magnitude", "movement", "soft_movement")
 SCOPES = ("local", "global")
 RANKED = ("magnitude", "movement")  # methods that the paper ran with either scope
-# Our names of the published scores. The first one of a task here is what it is judged by.
+# Our names of the published scores, the primary one of a task first.
 SCORES = {
     "mnli": {"accuracy": "acc_m", "accuracy_mismatched": "acc_mm"},
     "qqp": {"accuracy": "acc", "f1": "f1"},
@@ -33,9 +33,10 @@ class PublishedRun:
     """One line of the sheet.
 
     Attributes:
-      id: see the package. scope: "" where the method has none.
+      id: see the package.
+      scope: "" for a method that has none.
       remaining: kept weights + biases and LayerNorm, in percent of the encoder's parameters.
-      scores: in percent by our names, the one a task is judged by first.
+      scores: in percent by our names, the primary one first.
       settings: the sheet's columns of hyper-parameters that are not empty, as text.
     """
 
@@ -50,7 +51,7 @@ class PublishedRun:
 
     @property
     def group(self) -> tuple[str, str, str, bool]:
-        """What runs have in common that differ by their density alone."""
+        """Task, method, scope and distillation: equal in runs that differ in density alone."""
         return self.task, self.method, self.scope, self.distilled
 
     @property
@@ -67,7 +68,11 @@ def runs() -> tuple[PublishedRun, ...]:
 
 
 def get(identity: str) -> PublishedRun:
-    """The run of that id. `InputError` proposes the nearest ids if there is none."""
+    """Run of an id.
+
+    Raises:
+      InputError: unknown id; the message proposes the nearest ones.
+    """
     known = {run.id: run for run in runs()}
     if identity not in known:
         near = difflib.get_close_matches(identity, known, n=3)
@@ -86,7 +91,7 @@ def select(
     scope: str | None = None,
     distilled: bool | None = None,
 ) -> Iterator[PublishedRun]:
-    """The runs that are so; None takes all."""
+    """Runs with these values; None admits all."""
     wanted = {"task": task, "method": method, "scope": scope, "distilled": distilled}
     for run in runs():
         if all(value in (None, getattr(run, name)) for name, value in wanted.items()):
@@ -94,7 +99,7 @@ def select(
 
 
 def scope_of(method: str, scope: str | None) -> str:
-    """The scope as it tells published runs apart: "" for a method that ranks no scores.
+    """Scope in the ids of published runs: "" for a method that ranks no scores.
 
     The sheet says "global" for L0 and soft movement, whose threshold is one number for all
     matrices; that is not the global selection of the other two.

@@ -1,4 +1,4 @@
-"""Receipts: the few facts of a finished run, small enough to keep in the repository."""
+"""Receipts: facts of a finished run, small enough for the repository."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mpjax.runs.folder import RunDir
 MARK = "receipt"  # key that tells a receipt from other JSON files; its value is the form's number
 FORM = 1
 # A path inside a longer text: from a slash (or ~/, or a drive) at a word's begin to the word's end.
-# The two slashes of an address on the network begin none.
+# The two slashes of a network address begin none.
 _PATH = re.compile(r"(?<![\w./~\\-])(?:file://(?=/)|~?/(?!/)|[A-Za-z]:\\)[^\s'\",;:)\]]+")
 
 
@@ -30,14 +30,14 @@ def write(folder: Path, output: Path) -> Path:
     if output.suffix != ".json" or output.is_dir():
         raise InputError(f"--output {output}: a receipt is a .json file; name one")
     if output.exists() and MARK not in read_object(output):
-        raise InputError(f"--output {output} is there and no receipt; choose another name")
+        raise InputError(f"--output {output} exists and is no receipt; choose another name")
     output.parent.mkdir(parents=True, exist_ok=True)
     write_json(output, receipt)
     return output
 
 
 def make(run: RunDir) -> dict[str, Any]:
-    """What `config.json`, `result.json` and `provenance.json` of a run hold, without its paths."""
+    """Content of `config.json`, `result.json` and `provenance.json` of a run, without its paths."""
     result = run.read_result()
     if result is None:
         raise InputError(
@@ -53,7 +53,7 @@ def make(run: RunDir) -> dict[str, Any]:
 
 
 def without_paths(value: Any) -> Any:
-    """JSON values with the base name in the place of every path of this machine.
+    """JSON values with every path of this machine replaced by its base name.
 
     >>> without_paths(["/opt/venv/bin/mpjax", "--data=/data/my files/dev.json", "org/bert", "a/b"])
     ['mpjax', '--data=dev.json', 'org/bert', 'a/b']
@@ -73,7 +73,7 @@ def _text(text: str) -> str:
 
 
 def _is_path(text: str) -> bool:
-    """Whether the whole of a text is a path that means something on one machine only."""
+    """Whether a whole text is a path that is valid on one machine only."""
     return (
         PurePosixPath(text).is_absolute()
         or PureWindowsPath(text).is_absolute()

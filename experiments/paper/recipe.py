@@ -25,7 +25,7 @@ FIELDS = [field.name for field in dataclasses.fields(TrainConfig)]
 
 @dataclasses.dataclass(frozen=True)
 class Places:
-    """What a recipe does not say: where things are. `None` means the default, see `options`."""
+    """Model, data, output and teacher of a recipe; None = the default, see `options`."""
 
     model: str = MODEL
     data: str | None = None
@@ -34,15 +34,18 @@ class Places:
 
 
 def options(run: PublishedRun, places: Places = Places(), scale: float = 1.0) -> dict[str, Any]:
-    """The fields of `TrainConfig` that repeat a run.
+    """Fields of `TrainConfig` that repeat a run.
 
-    Without an output it is ``runs/ID``. A distilled run learns from the finished dense run of its
-    task beside the output, unless a teacher is given.
+    The output is ``runs/ID`` by default, the teacher of a distilled run the finished dense run of
+    its task beside the output.
 
     Args:
-      scale: above 0, at most 1. Less than 1 keeps every setting and the epochs but trains on that
-        share of the rows; the warm-up, on which the pruning ramp is built, is then given as the
-        same fraction of the steps, so that the schedule keeps its shape.
+      scale: share of the training rows, above 0 and at most 1. Settings and epochs stay; the
+        warm-up, on which the pruning ramp is built, becomes an equal fraction of the steps, so that
+        the schedule keeps its shape.
+
+    Raises:
+      InputError: a scale out of range, or one that leaves less than a batch.
     """
     values = dict(run.settings)
     values.pop("pruning_method", None)  # told by method and scope
@@ -77,19 +80,19 @@ def options(run: PublishedRun, places: Places = Places(), scale: float = 1.0) ->
 
 
 def final_density(run: PublishedRun) -> float:
-    """Density that a magnitude or movement run ends with.
+    """Final density of a magnitude or movement run.
 
-    The sheet gives it twice, as a threshold and as what was counted in the end. In 15 distilled
-    movement runs the two disagree (0.2 beside 10.1%): the thresholds there are those of the
-    magnitude runs. What was counted is what the paper reports, so it decides; the sheet's densities
-    are whole percents.
+    The sheet gives it twice, as a threshold and as the density counted at the end. In 15 distilled
+    movement runs the two disagree (0.2 beside 10.1%): the thresholds there are copies from the
+    magnitude runs. The counted one decides, since the paper reports it; the sheet's densities are
+    whole percents.
     """
     said = float(run.settings["final_threshold"])
     return said if abs(said - run.density) < 0.005 else round(run.density, 2)
 
 
 def config(run: PublishedRun, places: Places = Places(), scale: float = 1.0) -> TrainConfig:
-    """The same as a config, not yet resolved."""
+    """Options of a run as a config, not yet resolved."""
     return TrainConfig(**options(run, places, scale))
 
 
@@ -106,7 +109,7 @@ def words(values: dict[str, Any]) -> list[str]:
 
 
 def command(values: dict[str, Any]) -> str:
-    """Options as text for a shell, one to a line.
+    """Options as a shell command, one per line.
 
     >>> print(command({"model": "my bert", "epochs": 3}))
     mpjax train \\

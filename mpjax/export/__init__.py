@@ -1,19 +1,21 @@
-"""Finished runs as folders for other programs, as smaller models, and as one compact file."""
+"""Finished runs as folders for other programs, as smaller models, and as packed files.
 
-from mpjax.export.folder import export_model
+`with_scores.export_with_scores` is imported from its module: it needs Orbax, which takes a second.
+"""
+
+from mpjax.export.dense_folder import export_model
 from mpjax.export.inspect import inspect_model
 from mpjax.export.latency import measure_latency
-from mpjax.export.pack import EMBEDDINGS, pack_model, unpack_model
-from mpjax.export.shrinking import shrink_model
-from mpjax.export.sizes import Part, Sizes, measure_packed
-from mpjax.export.with_scores import export_with_scores
+from mpjax.export.pack import EMBEDDING_DTYPES, pack_model, unpack_model
+from mpjax.export.packed_sizes import PackedSizes, Section, measure_packed
+from mpjax.export.shrunk_folder import ShrinkReport, shrink_model
 
 __all__ = [
-    "EMBEDDINGS",
-    "Part",
-    "Sizes",
+    "EMBEDDING_DTYPES",
+    "PackedSizes",
+    "Section",
+    "ShrinkReport",
     "export_model",
-    "export_with_scores",
     "inspect_model",
     "measure_latency",
     "measure_packed",

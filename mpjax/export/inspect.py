@@ -1,26 +1,25 @@
-"""How much is left of any model that a user points at."""
+"""Density of a model, counted in its tensors."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from mpjax.export.source import load_stored
-from mpjax.report import Density, measure
+from mpjax.models import dense_shapes, is_training_checkpoint, read_config, to_torch_names
+from mpjax.models.hf.tensors import read_tensors
+from mpjax.report import EncoderDensity, measure
 from mpjax.runs.opening import model_folder
 
 
-def inspect_model(name: str | Path, threshold: float | None = None) -> Density:
-    """Counts of a run, model folder or hub name, beside the sizes before anything was removed.
+def inspect_model(name: str | Path, threshold: float | None = None) -> EncoderDensity:
+    """Counts the encoder weights of a run, model folder or hub name, removed ones as zeros.
 
     Args:
-      threshold: of the masks of a training checkpoint, see `plain.load_plain`.
+      threshold: of the masks of a training checkpoint, see `load_plain`.
     """
-    from mpjax import models
-    from mpjax.models.hf.tensors import read_tensors
-
     folder = model_folder(name)
-    full = models.dense_shapes(models.read_config(folder))
-    if threshold is None and not models.is_training_checkpoint(folder):
-        return measure(read_tensors(folder)[1], full)
+    dense = dense_shapes(read_config(folder))
+    if threshold is None and not is_training_checkpoint(folder):
+        return measure(read_tensors(folder)[1], dense)
     model = load_stored(folder, threshold)
-    return measure(models.to_torch_names(model.params, model.config, model.head), full)
+    return measure(to_torch_names(model.params, model.config, model.head), dense)

@@ -1,4 +1,4 @@
-"""Speed of a shrunk model beside its masked and its dense form, on this device."""
+"""Latency of a shrunk model beside its masked and dense forms, on this device."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import jax
 import numpy as np
 
 from mpjax.export.dense import dense_config
+from mpjax.models import EncoderConfig, Model, new_model
 from mpjax.report import render
-
-if TYPE_CHECKING:
-    from mpjax.models import EncoderConfig, Model
+from mpjax.training.predict import make_predict
 
 ROUNDS = 9
 FORMS = ("dense", "masked", "shrunk")
 
 
 def encoder_flops(config: EncoderConfig, batch_size: int, length: int) -> int:
-    """Floating-point operations of the matrix products in the encoder layers, forward.
+    """Floating-point operations of the matrix products in the encoder layers, forward pass.
 
-    ``2 · B·L · weights`` of the six matrices and ``4 · B·L²·D`` a head for scores and context; the
-    rest (softmax, norms, head of the model) is left out, as usual.
+    ``2 · B·L · weights`` for the six matrices, and ``4 · B·L²·D`` per head for scores and context.
+    Softmax, norms and the model's head are not counted, as is usual.
 
     >>> from mpjax.models import BertConfig
     >>> encoder_flops(BertConfig(), 1, 128) / 1e9
@@ -40,7 +40,7 @@ def encoder_flops(config: EncoderConfig, batch_size: int, length: int) -> int:
 
 @dataclass(frozen=True)
 class Latency:
-    """Median seconds of one forward pass of each form, and the operations in its layers."""
+    """Median seconds of a forward pass, and operations in the encoder layers, of each form."""
 
     device: str
     batch_size: int
@@ -55,11 +55,11 @@ class Latency:
 
     @property
     def flops_ratio(self) -> float:
-        """Dense operations / shrunk operations: what the speed-up could be."""
+        """Dense operations / shrunk operations: the speed-up if time were proportional."""
         return self.flops["dense"] / max(self.flops["shrunk"], 1)
 
     def to_json(self) -> dict[str, Any]:
-        """The same as JSON values, with the ratios."""
+        """Measurements and ratios as JSON values."""
         return {
             "device": self.device,
             "batch_size": self.batch_size,
@@ -72,7 +72,7 @@ class Latency:
         }
 
     def table(self) -> str:
-        """One line a form, then how far the speed is from the operations."""
+        """One row per form, then the speed-up beside the reduction in operations."""
         dense = self.seconds["dense"]
         rows = [
             [
@@ -93,18 +93,13 @@ class Latency:
 
 
 def measure_latency(masked: Model, shrunk: Model, batch_size: int, length: int) -> Latency:
-    """Times the dense, the masked and the shrunk form of one model in turn.
+    """Times the dense, masked and shrunk forms of one model in alternating rounds.
 
-    Dense has every head and unit and no zeros (random weights: values do not matter to the time);
-    masked is the model before it was shrunk.
+    Dense has all heads and units and random weights, since the time does not depend on values;
+    masked is the model before shrinking.
     """
-    import jax
-
-    from mpjax import models
-    from mpjax.training.predict import make_predict
-
-    whole = models.new_model(dense_config(masked.config), masked.head)
-    forms = dict(zip(FORMS, (whole, masked, shrunk), strict=True))
+    dense = new_model(dense_config(masked.config), masked.head)
+    forms = dict(zip(FORMS, (dense, masked, shrunk), strict=True))
     rng = np.random.default_rng(0)
     low = (masked.config.pad_token_id or 0) + 1
     ids = rng.integers(low, masked.config.vocab_size, (batch_size, length), dtype=np.int32)

@@ -1,25 +1,25 @@
-"""A run's model in one compact file, and back to a plain Hugging Face folder."""
+"""Packing a model into one compact file, and unpacking it to a plain Hugging Face folder."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
 from mpjax.errors import InputError
-from mpjax.models.hf.folder import CONFIG
+from mpjax.export.packed_sizes import is_embedding
+from mpjax.models.hf.folder import CONFIG_JSON
 from mpjax.models.hf.saving import write_folder
 from mpjax.models.hf.tensors import read_tensors
 from mpjax.models.hf.tokenizer import TOKENIZER_FILES
-from mpjax.models.packed.coding import compress, encode
+from mpjax.models.packed.coding import compress, encode_array
 from mpjax.models.packed.file import (
-    SUFFIX,
-    Packed,
-    Stored,
+    PACKED_SUFFIX,
+    PackedModel,
+    PackedTensor,
     is_packed,
     read_packed,
     small_files,
@@ -28,89 +28,94 @@ from mpjax.models.packed.file import (
 from mpjax.models.packed.quantize import to_int8
 from mpjax.runs.opening import model_folder
 
-FILES = (CONFIG, *TOKENIZER_FILES)
-EMBEDDINGS = ("float32", "float16", "int8")  # float32: as they are
-_EMBEDDING = re.compile(r"(^|\.)embeddings\.")
+FILES = (CONFIG_JSON, *TOKENIZER_FILES)
+EMBEDDING_DTYPES = ("float32", "float16", "int8")  # float32: unchanged
 
 
 def pack_model(
     model: str | Path, output: str | Path, *, int8: bool = False, embeddings: str = "float32"
-) -> Packed:
-    """Writes the model of a run or a folder as one file that mpjax reads like the folder.
+) -> PackedModel:
+    """Writes the model of a run or folder as one file, which mpjax reads like the folder.
 
     Args:
       int8: quantise the weights of the linear layers, one scale per output channel.
-      embeddings: ``float32`` keeps the tables as they are, ``float16`` and ``int8`` (one scale per
+      embeddings: ``float32`` keeps the tables unchanged, ``float16`` and ``int8`` (one scale per
         row) round them. Biases and norms are always kept bit for bit.
 
     Raises:
-      InputError: an unfinished run, an `output` that exists or does not end in .mpz, a tensor whose
-        values the smaller type cannot hold.
+      InputError: an unfinished run, an ``output`` that exists or does not end in .mpz, or a tensor
+        with values beyond the smaller type.
     """
     target = Path(output).expanduser()
-    if target.suffix != SUFFIX:
-        raise InputError(f"--output {output} must end in {SUFFIX}; that is how it is recognised")
+    if target.suffix != PACKED_SUFFIX:
+        raise InputError(
+            f"--output {output} must end in {PACKED_SUFFIX}; that is how it is recognised"
+        )
     if target.exists():
         raise InputError(f"--output {output} exists; choose another name or remove it first")
-    if embeddings not in EMBEDDINGS:
-        raise InputError(f"--embeddings is {embeddings!r}; choose from {', '.join(EMBEDDINGS)}")
+    if embeddings not in EMBEDDING_DTYPES:
+        known = ", ".join(EMBEDDING_DTYPES)
+        raise InputError(f"--embeddings is {embeddings!r}; choose from {known}")
     folder = model_folder(model)
     path, tensors = read_tensors(folder)
 
-    def stored(name: str) -> Stored:
-        kind = embeddings if _EMBEDDING.search(name) else "int8" if int8 else "float32"
+    def encode_named(name: str) -> PackedTensor:
+        dtype = embeddings if is_embedding(name) else "int8" if int8 else "float32"
         try:
-            return _stored(tensors[name], kind)
+            return _encode_array(tensors[name], dtype)
         except ValueError as error:
             raise InputError(f"{path}: tensor {name} {error}; keep it as float32") from error
 
     first = _first_of_equals(tensors)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # the coders work outside Python's lock
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # the coders release the GIL
         unique = dict.fromkeys(first.values())
-        made = dict(zip(unique, pool.map(stored, unique), strict=True))
+        encoded = dict(zip(unique, pool.map(encode_named, unique), strict=True))
     files = {name: compress(data, "lzma") for name, data in small_files(folder, FILES).items()}
-    packed = Packed(files, {name: made[first[name]] for name in tensors})
+    packed = PackedModel(files, {name: encoded[first[name]] for name in tensors})
     write_packed(target, packed)
     return packed
 
 
 def unpack_model(file: str | Path, output: str | Path) -> Path:
-    """Writes a packed model as the plain Hugging Face folder it came from, zeros and all.
+    """Writes a packed model as a plain Hugging Face folder, zeros included.
 
     Raises:
-      InputError: a damaged file, or an `output` that is not an empty or new folder.
+      InputError: a damaged file, or an ``output`` that is not a new or empty folder.
     """
     if not is_packed(file):
-        raise InputError(f"{file} is not a packed model; give a file that ends in {SUFFIX}")
+        raise InputError(f"{file} is not a packed model; give a file that ends in {PACKED_SUFFIX}")
     packed = read_packed(Path(file))
-    strange = set(packed.files) - set(FILES)
-    if strange:
-        raise InputError(f"{file} holds the file {min(strange)!r}, which no model folder has")
+    unknown = set(packed.files) - set(FILES)  # also keeps paths within the folder
+    if unknown:
+        raise InputError(f"{file} holds the file {min(unknown)!r}, which no model folder has")
     files = {name: packed.read_file(name) for name in packed.files}
     return write_folder(output, files, packed.restore())
 
 
 def _first_of_equals(tensors: dict[str, np.ndarray]) -> dict[str, str]:
-    """For every tensor the first that equals it, a table before its copy in a head."""
+    """Name of the first equal tensor for every tensor, embedding tables before their copies."""
     names: dict[object, str] = {}
     first = {}
-    for name in sorted(tensors, key=lambda name: not _EMBEDDING.search(name)):
+    for name in sorted(tensors, key=lambda name: not is_embedding(name)):
         tensor = np.ascontiguousarray(tensors[name])
         content = hashlib.sha256(tensor.tobytes()).digest()
         first[name] = names.setdefault((tensor.shape, tensor.dtype, content), name)
     return first
 
 
-def _stored(tensor: np.ndarray, kind: str) -> Stored:
-    """A tensor as it is, or, where it is a matrix, as what `kind` makes of it."""
-    dtype = tensor.dtype.name
-    if tensor.ndim != 2 or kind == "float32":
-        return Stored(dtype, encode(tensor))
-    if kind == "int8":
+def _encode_array(tensor: np.ndarray, dtype: str) -> PackedTensor:
+    """Encodes a tensor, a matrix after rounding to ``dtype``; float32 means unchanged.
+
+    Raises ValueError for values beyond the type.
+    """
+    restored = tensor.dtype.name
+    if tensor.ndim != 2 or dtype == "float32":
+        return PackedTensor(restored, encode_array(tensor))
+    if dtype == "int8":
         q, scales = to_int8(tensor)
-        return Stored(dtype, encode(q), encode(scales))
+        return PackedTensor(restored, encode_array(q), encode_array(scales))
     with np.errstate(over="ignore"):
         half = tensor.astype(np.float16)
     if np.isinf(half).any():
         raise ValueError("holds values beyond the range of float16")
-    return Stored(dtype, encode(half))
+    return PackedTensor(restored, encode_array(half))

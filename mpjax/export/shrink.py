@@ -1,13 +1,13 @@
-"""Removing the attention heads and FFN units that add nothing but a constant, exactly.
+"""Exact removal of attention heads and FFN units that add a constant or nothing.
 
-A feature of a head (a column of value, a row of the output matrix) adds
-``Σ_k softmax(..)_qk · v_k · O``. It is dead when its value column is zero, since the softmax of a
-query sums to 1 and what it adds is ``b_v · O`` for every token; or when its row of O is zero. A
-head whose features are all dead goes, whatever its query and key; one with a live feature stays
-whole, also when its query or key is zero, because it averages then rather than vanishes.
+Dead heads and units (`mpjax.models.live`) add constants ``b_v · O`` and ``act(b_in) · out`` to
+every token; the constants go into the biases of the two output layers, so logits do not change. A
+head with one live feature stays whole.
 
-An FFN unit is dead when its row of ``out`` is zero, or when its column of ``in`` is zero, and it
-adds ``act(b_in) · out`` for every token. The constants go into the biases of the two outputs.
+Lagunas et al. 2021 (arXiv 2109.04838) remove zero heads and FFN units after training, for smaller
+dense matrices that run faster. Their released models lack the heads but hold zero FFN units in
+full-size matrices; ours lack both. Moving the constants into the biases, so that the removal is
+exact, is ours.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ from mpjax.pruning import flatten, unflatten
 
 @dataclass(frozen=True)
 class Shrunk:
-    """A model without its dead parts, and the number of its parameters before and after."""
+    """A model without dead heads and units, and its numbers of parameters before and after."""
 
     params: dict[str, Any]
     config: EncoderConfig
@@ -35,10 +35,9 @@ class Shrunk:
 
 
 def shrink(params: dict[str, Any], config: EncoderConfig) -> Shrunk:
-    """The model without heads and units that cannot contribute; its logits are the same.
+    """Removes dead heads and FFN units; logits without dropout are equal up to rounding.
 
-    Equal at evaluation, without dropout, up to the rounding of the products. Layers may lose all
-    heads or all units. Nothing dead, nothing changed.
+    A layer may lose all its heads or units. A model without dead ones is unchanged.
 
     >>> from mpjax.models import BertConfig, new_model
     >>> tiny = BertConfig(vocab_size=9, hidden_size=8, num_hidden_layers=1, num_attention_heads=2,
@@ -71,7 +70,7 @@ def shrink(params: dict[str, Any], config: EncoderConfig) -> Shrunk:
 
 
 def without_heads(layer: LayerParams, keep: np.ndarray) -> LayerParams:
-    """The layer without the features of heads that ``keep``, (features,) bool, leaves out."""
+    """Layer with the attention features of ``keep``, (features,) bool, only."""
     changed = dict(layer)
     for name in ("query", "key", "value"):
         changed[f"attention/{name}/kernel"] = layer[f"attention/{name}/kernel"][:, keep]
@@ -79,37 +78,37 @@ def without_heads(layer: LayerParams, keep: np.ndarray) -> LayerParams:
     kernel = layer["attention/output/kernel"]
     constant = layer["attention/value/bias"]
     changed["attention/output/kernel"] = kernel[keep]
-    changed["attention/output/bias"] = _folded(
+    changed["attention/output/bias"] = _add_constant(
         layer["attention/output/bias"], constant[~keep], kernel[~keep]
     )
     return changed
 
 
 def without_units(layer: LayerParams, keep: np.ndarray, activation: str) -> LayerParams:
-    """The layer without the FFN units that ``keep``, (units,) bool, leaves out."""
+    """Layer with the FFN units of ``keep``, (units,) bool, only."""
     changed = dict(layer)
     changed["ffn/in/kernel"] = layer["ffn/in/kernel"][:, keep]
     changed["ffn/in/bias"] = layer["ffn/in/bias"][keep]
     kernel = layer["ffn/out/kernel"]
     constant = np.asarray(ACTIVATIONS[activation](jnp.asarray(layer["ffn/in/bias"][~keep])))
     changed["ffn/out/kernel"] = kernel[keep]
-    changed["ffn/out/bias"] = _folded(layer["ffn/out/bias"], constant, kernel[~keep])
+    changed["ffn/out/bias"] = _add_constant(layer["ffn/out/bias"], constant, kernel[~keep])
     return changed
 
 
 def resized(
     config: EncoderConfig, heads: Sequence[np.ndarray], units: Sequence[np.ndarray]
 ) -> EncoderConfig:
-    """The config of what ``heads`` and ``units``, (n,) bool a layer, leave of the model.
+    """Config of the layers with the ``heads`` and ``units``, (n,) bool per layer, that are kept.
 
-    Equal layers that are a plain, smaller encoder are written as one, so that other programs can
-    read the folder.
+    Equal widths become ``intermediate_size`` rather than ``ffn_per_layer``, so that other programs
+    can read the folder.
     """
     pruned = []
     for i, keep in enumerate(heads):
-        gone = config.pruned_heads[i] if config.pruned_heads else ()
-        present = np.setdiff1d(np.arange(config.num_attention_heads), gone)
-        pruned.append(tuple(sorted((*gone, *present[~keep].tolist()))))
+        removed = config.pruned_heads[i] if config.pruned_heads else ()
+        present = np.setdiff1d(np.arange(config.num_attention_heads), removed)
+        pruned.append(tuple(sorted((*removed, *present[~keep].tolist()))))
     widths = {int(keep.sum()) for keep in units}
     plain = len(widths) == 1 and min(widths) > 0
     return replace(
@@ -120,7 +119,7 @@ def resized(
     )
 
 
-def _folded(bias: np.ndarray, constant: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    """``bias + constant @ kernel`` rounded once: sums in float64."""
+def _add_constant(bias: np.ndarray, constant: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    """``bias + constant @ kernel`` in float64, rounded once."""
     total = bias.astype(np.float64) + constant.astype(np.float64) @ kernel.astype(np.float64)
     return total.astype(bias.dtype)

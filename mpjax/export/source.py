@@ -1,27 +1,23 @@
-"""What the commands that make one model of another start from."""
+"""Input and output folders of the commands that make one model of another."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mpjax.errors import InputError
 from mpjax.log import log
-from mpjax.models import load_plain
+from mpjax.models import Model, load_plain, tokenizer_files
 from mpjax.runs.opening import model_folder
-
-if TYPE_CHECKING:
-    from mpjax.models import Model
 
 
 def load_stored(name: str | Path, threshold: float | None = None) -> Model:
-    """The plain model of a run, model folder or hub name, with the head it was saved with.
+    """Loads the plain model of a run, model folder or hub name with its stored head.
 
     Args:
       threshold: of the masks of a training checkpoint, see `load_plain`.
 
     Raises:
-      InputError: as `load_plain`, and where the folder lacks a part of its own model.
+      InputError: as `load_plain`, and for a folder with tensors of its own head missing.
     """
     model = load_plain(model_folder(name), threshold=threshold)
     if model.fresh:
@@ -32,9 +28,7 @@ def load_stored(name: str | Path, threshold: float | None = None) -> Model:
 
 
 def tokenizer_of(model: Model) -> Path | None:
-    """The folder of a model where it has a tokenizer to take along."""
-    from mpjax.models import tokenizer_files
-
+    """Folder of a model if it has a tokenizer, else None."""
     try:
         tokenizer_files(str(model.folder))
     except InputError:
@@ -43,7 +37,7 @@ def tokenizer_of(model: Model) -> Path | None:
 
 
 def free_output(output: str | Path) -> Path:
-    """The absolute path of a folder to be made; `InputError` where something is in the way."""
+    """Absolute path of a new or empty folder; `InputError` for a file or a folder in use."""
     target = Path(output).expanduser().absolute()
     if target.exists() and not target.is_dir():
         raise InputError(f"--output {target} is a file; give a folder")

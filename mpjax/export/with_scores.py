@@ -1,8 +1,9 @@
-"""A run as a training checkpoint of the published PyTorch code: ``….mask_scores`` included."""
+"""Export of a run as a training checkpoint of the published PyTorch code, mask scores included."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError
 from mpjax.export.source import free_output, tokenizer_of
 from mpjax.files import read_object
+from mpjax.models import load_model, save_model, stored_head
+from mpjax.pruning.published import METHOD_OF
+from mpjax.runs.checkpoints import read_latest
 from mpjax.runs.folder import RunDir
 from mpjax.runs.opening import model_folder
 
@@ -19,46 +23,36 @@ from mpjax.runs.opening import model_folder
 def export_with_scores(run: str | Path, output: str | Path) -> Path:
     """Writes the unmasked weights and the scores of a finished run, bit for bit.
 
-    `config.json` says ``pruning_method``, ``mask_init`` and ``mask_scale`` as the published code
-    does, and the final ``threshold``, which that code takes as an argument instead.
+    ``config.json`` gets ``pruning_method``, ``mask_init`` and ``mask_scale`` as in the published
+    code, and the final ``threshold``, which that code takes as an argument instead.
 
     Raises:
-      InputError: no finished run, a method that the published code has no form of, or an `output`
-        that is in use.
+      InputError: an unfinished run, a method or structure that the published code does not have,
+        or an ``output`` in use.
     """
-    from mpjax import models
-    from mpjax.models.hf.scores import MASKED_TYPE, score_tensors
-    from mpjax.runs.checkpoints import read_latest
-
     if not is_run(run):
         raise InputError(f"{run} is not a run of mpjax; --with-scores needs one, with checkpoints")
     target, folder = free_output(output), model_folder(run)
     recorded = RunDir(Path(run))
     options = read_object(recorded.config)
     method, threshold = _method(options)
-    finished = models.load_model(folder, models.stored_head(folder))
-    state = read_latest(recorded.checkpoints)
-    config, head = finished.config, finished.head
-    keys: dict[str, Any] = {
+    keys = {
         "pruning_method": method,
         "mask_init": options["mask_init"],
         "mask_scale": options["mask_scale"] or 0.0,
         "threshold": threshold,
         **_blocks(options),
     }
-    if config.model_type == "bert":
-        keys["model_type"] = MASKED_TYPE
-        keys["architectures"] = ["Masked" + models.FAMILIES["bert"].architectures[head]]
-    return models.save_model(
-        target, config, state["params"], head, tokenizer_of(finished),
-        tensors=score_tensors(state["scores"], config, head), keys=keys,
-    )  # fmt: skip
+    finished = load_model(folder, stored_head(folder))
+    config = replace(finished.config, extra={**finished.config.extra, **keys})
+    state = read_latest(recorded.checkpoints)
+    params, scores = state["params"], state["scores"]
+    tokenizer = tokenizer_of(finished)
+    return save_model(target, config, params, finished.head, tokenizer, scores=scores)
 
 
 def _method(options: dict[str, Any]) -> tuple[str, float]:
     """``pruning_method`` and final threshold of a run's options."""
-    from mpjax.pruning.published import METHOD_OF
-
     name, scope = options["method"], options["scope"]
     if name not in METHOD_OF:
         why = "it has no scores" if name == DENSE else "the published code does not know it"
@@ -76,7 +70,7 @@ def _method(options: dict[str, Any]) -> tuple[str, float]:
 
 
 def _blocks(options: dict[str, Any]) -> dict[str, int]:
-    """``mask_block_rows`` and ``mask_block_cols`` of a run with blocks, in (out, in)."""
+    """``mask_block_rows`` and ``mask_block_cols``, (out, in), of a run with blocks."""
     structure = options.get("structure", TrainConfig.structure)
     if structure == TrainConfig.structure:
         return {}

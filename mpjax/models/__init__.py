@@ -1,4 +1,4 @@
-"""Pretrained encoders in Linen, and the Hugging Face folders they come from and go to."""
+"""Pretrained encoders in Linen, read from and written to Hugging Face folders."""
 
 from mpjax.models.blocks import HEADS
 from mpjax.models.config import EncoderConfig
@@ -11,6 +11,7 @@ from mpjax.models.hf.folder import (
     Model,
     is_training_checkpoint,
     load_model,
+    load_with_scores,
     new_model,
     read_config,
     stored_head,
@@ -18,7 +19,7 @@ from mpjax.models.hf.folder import (
 from mpjax.models.hf.hub import local_folder
 from mpjax.models.hf.plain import load_plain
 from mpjax.models.hf.saving import save_model
-from mpjax.models.hf.scores import Scored
+from mpjax.models.hf.scores import StoredScores
 from mpjax.models.hf.tokenizer import load_tokenizer, tokenizer_files
 from mpjax.models.hf.weights import dense_shapes, from_torch_names, to_torch_names, torch_names
 from mpjax.models.paths import FROZEN, PRUNABLE
@@ -35,7 +36,7 @@ __all__ = [
     "Family",
     "Model",
     "RobertaConfig",
-    "Scored",
+    "StoredScores",
     "dense_shapes",
     "encoder",
     "from_torch_names",
@@ -43,6 +44,7 @@ __all__ = [
     "load_model",
     "load_plain",
     "load_tokenizer",
+    "load_with_scores",
     "local_folder",
     "new_model",
     "parse_structure",

@@ -1,4 +1,4 @@
-"""The nonlinearities that BERT-like folders name in ``hidden_act``."""
+"""Activation functions by their ``hidden_act`` names."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -9,21 +9,20 @@ from jax import Array, lax
 
 
 def gelu_erf(x: Array) -> Array:
-    """The exact GELU, ``x/2 · (1 + erf(x/√2))``. Any shape; keeps the dtype.
+    """Exact GELU, ``x/2 · (1 + erf(x/√2))``. Any shape; keeps the dtype.
 
-    Written with ``erf`` rather than ``erfc``: it is what PyTorch computes, and the cheaper of the
-    two on CPU.
+    Written with ``erf``, as in PyTorch, rather than ``erfc``, which is slower on CPU.
     """
     return (0.5 * x) * (1.0 + lax.erf(x * (1.0 / math.sqrt(2.0))))
 
 
 def gelu_tanh(x: Array) -> Array:
-    """The tanh approximation of GELU: ``x/2 · (1 + tanh(√(2/π)(x + 0.044715x³)))``."""
+    """Tanh approximation of GELU: ``x/2 · (1 + tanh(√(2/π)(x + 0.044715x³)))``."""
     return jax.nn.gelu(x, approximate=True)
 
 
 def gelu_fast(x: Array) -> Array:
-    """`gelu_tanh` with √(2/π) rounded to ten digits, as ``hidden_act: gelu_fast`` spells it."""
+    """`gelu_tanh` with √(2/π) rounded to ten digits, as `transformers` defines ``gelu_fast``."""
     return 0.5 * x * (1.0 + lax.tanh(x * 0.7978845608 * (1.0 + 0.044715 * x * x)))
 
 

@@ -1,8 +1,8 @@
-"""What encoders are built from: embeddings, attention, feed-forward, the layers, the heads.
+"""Building blocks of encoders: embeddings, attention, feed-forward, layers, heads.
 
 All kernels are plain 2-D ``(in, out)`` matrices, attention's included: heads exist only as a
-reshape of activations, so that a pruning rule sees nothing but matrices. Where families differ by
-a constant, the constant is a property of their config; where by more, by a method of a subclass.
+reshape of activations, so that a pruning rule sees nothing but matrices. Families differ in
+constants, which are properties of their configs, and in methods of subclasses.
 
 Shapes: B examples, L tokens, H hidden size, N heads, D features of a head, V vocabulary.
 """
@@ -25,8 +25,8 @@ from mpjax.models.layers import Affine, Dense, Norm, Table, dropout, wide
 HEADS = ("classification", "qa", "mlm", "features")
 
 
-class Block(nn.Module):
-    """What every part of the model shares: the config, the two dtypes, the leaf layers."""
+class EncoderModule(nn.Module):
+    """Base of all modules of an encoder: config, dtypes, and constructors of leaf layers."""
 
     config: EncoderConfig
     dtype: DTypeLike = jnp.float32
@@ -46,11 +46,11 @@ class Block(nn.Module):
         c = self.config
         return Table(rows, c.hidden_size, c.initializer_range, self.param_dtype, name=name)
 
-    def part(self, block: "type[Block]", name: str) -> Any:
-        return block(self.config, self.dtype, self.param_dtype, name=name)
+    def child(self, module: "type[EncoderModule]", name: str) -> Any:
+        return module(self.config, self.dtype, self.param_dtype, name=name)
 
     def activate(self, x: Array, name: str) -> Array:
-        # In float32 or wider: 1 + erf keeps few digits in bfloat16.
+        # In float32 or wider: 1 + erf keeps few digits in bfloat16 (8 bits of mantissa).
         return ACTIVATIONS[name](x.astype(wide(x.dtype))).astype(x.dtype)
 
     def dropout(self, x: Array, rate: float, deterministic: bool) -> Array:
@@ -59,11 +59,10 @@ class Block(nn.Module):
         return dropout(self.make_rng("dropout"), x, rate)
 
 
-class Embeddings(Block):
+class Embeddings(EncoderModule):
     """Word, token type and position vectors, summed and normalised: (B, L) ids to (B, L, H).
 
-    A model with one token type, or none, has no use for ``token_type_ids``: whatever a tokenizer
-    says there, all its tokens are of the one type.
+    ``token_type_ids`` are ignored by a model with one token type or none.
     """
 
     @nn.compact
@@ -75,7 +74,7 @@ class Embeddings(Block):
                 f"the input is {length} tokens long but the model has {c.max_length} positions for "
                 f"tokens; use a max length of at most {c.max_length}"
             )
-        # Summed in the dtype of the parameters: the norm that follows makes it `dtype`.
+        # Summed in the dtype of the parameters; the norm below casts to `dtype`.
         x = self.table(c.vocab_size, "word")(input_ids)
         if c.token_types:
             types = token_type_ids if c.token_types > 1 else jnp.zeros_like(token_type_ids)
@@ -84,15 +83,15 @@ class Embeddings(Block):
         return self.dropout(self.norm()(x), c.hidden_dropout_prob, deterministic)
 
     def positions(self, input_ids: Array) -> Array:
-        """Rows of the position table for (B, L) ids: (B, L), or (1, L) where all rows agree."""
+        """Rows of the position table for (B, L) ids: (B, L), or (1, L) if the same for all."""
         return jnp.arange(input_ids.shape[1])[None]
 
 
-class Attention(Block):
+class Attention(EncoderModule):
     """Multi-head self-attention and its residual: (B, L, H) to (B, L, H).
 
-    ``mask`` is (B, 1, 1, L) bool, True for the tokens that may be attended to, or None. Without
-    heads, all that is added is the output's bias.
+    ``mask`` is (B, 1, 1, L) bool, True for the tokens that may be attended to, or None. A layer
+    that has lost all heads adds the output's bias only.
     """
 
     @nn.compact
@@ -105,7 +104,7 @@ class Attention(Block):
 
         scores = jnp.einsum("bnqd,bnkd->bnqk", query, key).astype(wide(self.dtype))
         if mask is not None:
-            # The lowest finite number, not -inf: a row that is all padding stays uniform, not NaN.
+            # The lowest finite number, not -inf: rows of padding only get uniform weights, not NaN.
             scores = jnp.where(mask, scores, jnp.finfo(scores.dtype).min)
         probs = jax.nn.softmax(scores, axis=-1).astype(self.dtype)
         probs = self.dropout(probs, c.attention_probs_dropout_prob, deterministic)
@@ -116,16 +115,15 @@ class Attention(Block):
         return self.norm()(x + self.dropout(out, c.attention_output_dropout, deterministic))
 
     def heads(self, x: Array) -> Array:
-        """(B, L, H) to (B, N, L, D): the layout a batched product wants, made once and spelt out.
-
-        Left to an einsum over (B, L, N, D), XLA:CPU took two to three times longer forward.
-        """
+        """Splits heads: (B, L, H) to (B, N, L, D)."""
+        # Transposed once, to the layout of a batched product. Left to an einsum over (B, L, N, D),
+        # XLA:CPU took two to three times longer forward.
         split = x.reshape(*x.shape[:2], self.config.heads(), self.config.head_size)
         return split.transpose(0, 2, 1, 3)
 
 
-class FeedForward(Block):
-    """Two dense layers with the activation between, and the residual: (B, L, H) to (B, L, H)."""
+class FeedForward(EncoderModule):
+    """Dense, activation, dense, and the residual: (B, L, H) to (B, L, H)."""
 
     @nn.compact
     def __call__(self, x: Array, deterministic: bool) -> Array:
@@ -135,21 +133,23 @@ class FeedForward(Block):
         return self.norm()(x + self.dropout(out, c.hidden_dropout_prob, deterministic))
 
 
-class Layer(Block):
-    """One transformer layer: attention, then feed-forward. Its config is that of one layer."""
+class Layer(EncoderModule):
+    """Transformer layer: attention, then feed-forward; its config is `EncoderConfig.layer`."""
 
     @nn.compact
     def __call__(self, x: Array, mask: Array | None, deterministic: bool) -> Array:
-        x = self.part(Attention, "attention")(x, mask, deterministic)
-        return self.part(FeedForward, "ffn")(x, deterministic)
+        x = self.child(Attention, "attention")(x, mask, deterministic)
+        return self.child(FeedForward, "ffn")(x, deterministic)
 
 
-class Stack(Block):
-    """All the layers, ``layer_0`` first, each with a dropout key of its own.
+class Stack(EncoderModule):
+    """All layers, ``layer_0`` first, each with its own dropout key.
 
-    However they are run, the parameters and the results are the same. ``remat`` computes every
-    layer again for the gradient instead of keeping its activations. ``scan_layers`` stacks the
-    parameters of the layers inside the program and loops over one compiled layer.
+    Parameters and results are independent of the two options:
+
+    * ``remat`` recomputes the activations of every layer in the backward pass;
+    * ``scan_layers`` stacks the parameters of the layers inside the program and loops over one
+      compiled layer.
     """
 
     remat: bool = False
@@ -157,38 +157,43 @@ class Stack(Block):
 
     @nn.compact
     def __call__(self, x: Array, mask: Array | None, deterministic: bool) -> Array:
-        def layer(i: int, **place: Any) -> Layer:
-            return Layer(self.config.layer(i), self.dtype, self.param_dtype, **place)
+        def layer(i: int, **options: Any) -> Layer:
+            return Layer(self.config.layer(i), self.dtype, self.param_dtype, **options)
 
         count = self.config.num_hidden_layers
         if self.is_initializing():
             for i in range(count):
                 x = layer(i, name=f"layer_{i}")(x, mask, deterministic)
             return x
-        params = [self.variables["params"][f"layer_{i}"] for i in range(count)]
+        per_layer = [self.variables["params"][f"layer_{i}"] for i in range(count)]
         keys = None if deterministic else jax.random.split(self.make_rng("dropout"), count)
 
         def run(i: int, x: Array, inputs: Any) -> tuple[Any, None]:
-            own, key = inputs
+            params, key = inputs
             rngs = {} if key is None else {"dropout": key}
             apply = layer(i, parent=None).apply
-            return apply({"params": own}, x, mask, deterministic, rngs=rngs), None
+            return apply({"params": params}, x, mask, deterministic, rngs=rngs), None
 
         if self.remat:
             run = jax.checkpoint(run, static_argnums=0)
         if self.scan_layers:
-            inputs = stacked(params, self.dtype), keys
+            # Compiles one layer instead of all: a BERT-base train step for a TPU v5e took 10 s to
+            # compile, unrolled 96 to 264 s.
+            inputs = stacked(per_layer, self.dtype), keys
             return jax.lax.scan(functools.partial(run, 0), x, inputs)[0]
         for i in range(count):
-            x, _ = run(i, x, (params[i], None if keys is None else keys[i]))
+            x, _ = run(i, x, (per_layer[i], None if keys is None else keys[i]))
         return x
 
 
 def stacked(layers: Sequence[Any], dtype: DTypeLike) -> Any:
-    """The parameters of equal layers along a new first axis, kernels in ``dtype``."""
+    """Parameters of equal layers along a new first axis, kernels in ``dtype``.
+
+    Raises `InputError` for layers of different sizes.
+    """
 
     def stack(path: Any, *leaves: Array) -> Array:
-        # What a layer does first anyway, done before the loop reads a layer from the stack.
+        # Kernels are cast here rather than in `Dense`, so that the loop reads narrow ones.
         narrow = path[-1].key == "kernel"
         return jnp.stack([leaf.astype(dtype) if narrow else leaf for leaf in leaves])
 
@@ -200,10 +205,10 @@ def stacked(layers: Sequence[Any], dtype: DTypeLike) -> Any:
     return jax.tree_util.tree_map_with_path(stack, *layers)
 
 
-class Body(Block):
-    """Embeddings, layers and, where `pooled`, the pooler.
+class Body(EncoderModule):
+    """Embeddings, layers and, if ``pooled``, the pooler.
 
-    Returns the hidden states (B, L, H) and the pooled first token (B, H) or None.
+    Returns the hidden states (B, L, H), and the pooled first token (B, H) or None.
     """
 
     embeddings: type[Embeddings] = Embeddings
@@ -215,7 +220,7 @@ class Body(Block):
     def __call__(
         self, input_ids: Array, mask: Array | None, token_type_ids: Array, deterministic: bool
     ) -> tuple[Array, Array | None]:
-        x = self.part(self.embeddings, "embeddings")(input_ids, token_type_ids, deterministic)
+        x = self.child(self.embeddings, "embeddings")(input_ids, token_type_ids, deterministic)
         c, run = self.config, (self.remat, self.scan_layers)
         x = Stack(c, self.dtype, self.param_dtype, *run, name="encoder")(x, mask, deterministic)
         if not self.pooled:
@@ -223,7 +228,7 @@ class Body(Block):
         return x, jnp.tanh(self.dense(self.config.hidden_size, "pooler")(x[:, 0]))
 
 
-class MaskedLanguageHead(Block):
+class MaskedLanguageHead(EncoderModule):
     """Dense, activation, norm, then the word table (V, H) transposed: (B, L, H) to (B, L, V)."""
 
     @nn.compact
@@ -241,18 +246,18 @@ class MaskedLanguageHead(Block):
         return logits.reshape(*x.shape[:2], c.vocab_size)
 
 
-class Encoder(Block):
-    """An encoder with one head; a family gives the class attributes and the `summary`.
+class Encoder(EncoderModule):
+    """Encoder with one head. A family sets the class attributes and overrides `summary`.
 
-    Build it with `mpjax.models.encoder`, which says what goes in and comes out.
+    Build it with `mpjax.models.encoder`, which documents inputs and outputs.
     """
 
     head: str = "classification"
     remat: bool = False  # see `Stack`
     scan_layers: bool = False
 
-    prefix: ClassVar[str]  # the body's name among the params
-    pooled: ClassVar[tuple[str, ...]] = ()  # heads whose folders have a pooler in the body
+    prefix: ClassVar[str]  # name of the body among the params
+    pooled: ClassVar[tuple[str, ...]] = ()  # heads with a pooler in the body
     embeddings: ClassVar[type[Embeddings]] = Embeddings
 
     @nn.compact
@@ -279,7 +284,7 @@ class Encoder(Block):
             return hidden
         if self.head == "mlm":
             words = body.variables["params"]["embeddings"]["word"]["embedding"]
-            return self.part(MaskedLanguageHead, "mlm")(hidden, words)
+            return self.child(MaskedLanguageHead, "mlm")(hidden, words)
         if self.head == "qa":
             logits = self.dense(2, "qa")(self.dropout(hidden, c.span_dropout, deterministic))
         else:
@@ -288,5 +293,5 @@ class Encoder(Block):
         return logits.astype(wide(self.dtype))
 
     def summary(self, first: Array, deterministic: bool) -> Array:
-        """What the classifier sees of the first token, (B, H), which the body may have pooled."""
+        """Input of the classifier, from the first token, pooled or not: (B, H) to (B, H)."""
         raise NotImplementedError

@@ -1,23 +1,23 @@
-"""The configurations of the encoders, and their JSON form in a Hugging Face folder."""
+"""Encoder configs, and their JSON form in a Hugging Face folder."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeGuard
 
 from mpjax.errors import InputError
 from mpjax.models.activations import ACTIVATIONS
 from mpjax.models.sizes import (
-    HEADS,
-    PRUNED,
-    UNITS,
-    Pruned,
+    FFN_PER_LAYER,
+    HEADS_PER_LAYER,
+    PRUNED_HEADS,
+    PrunedHeads,
     read_counts,
     read_pruned_heads,
     size_keys,
 )
 
-# Keys of config.json that change what the model computes, and the values under which it is the
-# plain encoder. Anything else must be refused: it would load and be silently wrong.
+# Keys of config.json that change the computation -> their values in a plain encoder. Any other
+# value is refused: the folder would load and be silently wrong.
 _PLAIN: Mapping[str, tuple[Any, ...]] = {
     "position_embedding_type": ("absolute", None),
     "is_decoder": (False, None),
@@ -25,22 +25,26 @@ _PLAIN: Mapping[str, tuple[Any, ...]] = {
     "is_encoder_decoder": (False, None),
     "quantization_config": (None,),
 }
-# The second is an affine map without statistics, in place of every layer norm.
+# no_norm: an affine map without statistics in place of every layer norm.
 NORMS = ("layer_norm", "no_norm")
 
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """Sizes and constants that every family has; models are made from a family's own class.
+    """Sizes and constants common to all families; each family subclasses it.
 
-    Fields have one name in all families, whatever the key in ``config.json`` is. ``id2label`` holds
-    the class names in the order of the logits, or None where the folder names none (two unnamed
-    classes then, as in ``transformers``). ``pruned_heads`` are the heads that each layer has lost,
-    () where all are there; ``ffn_per_layer`` the widths of layers that are not all
-    ``intermediate_size`` wide. ``extra`` keeps every other key of ``config.json`` that
-    describes the model, so that it survives reading and writing.
+    A field has one name in all families; ``keys`` maps it to the key in ``config.json``.
 
-    Raises `InputError` for sizes that do not fit together and for variants that are not supported.
+    Attributes:
+      id2label: class names in the order of the logits; None for two unnamed classes, as in
+        `transformers`.
+      layer_norm_type: one of `NORMS`.
+      pruned_heads: removed heads of every layer, () if none.
+      ffn_per_layer: FFN units of every layer; None if all have ``intermediate_size``.
+      extra: all other keys of ``config.json``, kept so that they survive reading and writing.
+
+    Raises:
+      InputError: sizes that do not fit together, or a variant that is not supported.
     """
 
     vocab_size: int = 30522
@@ -56,27 +60,27 @@ class EncoderConfig:
     initializer_range: float = 0.02
     id2label: tuple[str, ...] | None = None
     layer_norm_type: str = "layer_norm"
-    pruned_heads: Pruned = ()
+    pruned_heads: PrunedHeads = ()
     ffn_per_layer: tuple[int, ...] | None = None
     extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     model_type: ClassVar[str]
-    # Field -> keys of config.json, where it is not the field's name; the first is the one written.
+    # Field -> keys of config.json, where they differ; the first is written, all are read.
     keys: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    # Fields checked to be whole and positive, in [0, 1), and not negative. Families add theirs.
+    sizes: ClassVar[tuple[str, ...]] = (
+        "vocab_size",
+        "hidden_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "intermediate_size",
+        "max_position_embeddings",
+    )
+    rates: ClassVar[tuple[str, ...]] = ("hidden_dropout_prob", "attention_probs_dropout_prob")
+    not_negative: ClassVar[tuple[str, ...]] = ("initializer_range",)
 
     def __post_init__(self) -> None:
-        present = {f.name: getattr(self, f.name) for f in fields(self)}
-        for name, value in present.items():
-            key = self.key(name)
-            whole = isinstance(value, int) and not isinstance(value, bool)
-            if name in _SIZES and (not whole or value < 1):
-                raise InputError(f"{key} must be a positive whole number, found {value!r}")
-            if name == "classifier_dropout" and value is None:
-                continue
-            if name in _RATES and (not _is_number(value) or not 0.0 <= value < 1.0):
-                raise InputError(f"{key} must be a number from 0 to below 1, found {value!r}")
-            if name in _SMALL and (not _is_number(value) or value < 0):
-                raise InputError(f"{key} must be a number, 0 or more, found {value!r}")
+        self._check_fields()
         if self.hidden_size % self.num_attention_heads:
             raise InputError(
                 f"{self.key('hidden_size')} {self.hidden_size} is not a multiple of "
@@ -94,7 +98,7 @@ class EncoderConfig:
             )
         layers, sizes = self.num_hidden_layers, self.size_keys()
         read_pruned_heads(sizes, layers, self.num_attention_heads)
-        read_counts(sizes, UNITS, layers, self.intermediate_size)
+        read_counts(sizes, FFN_PER_LAYER, layers, self.intermediate_size)
         if self.id2label is not None and len(self.id2label) == 0:
             raise InputError("id2label is empty; a classifier needs at least one label")
         for name, plain in _PLAIN.items():
@@ -104,6 +108,21 @@ class EncoderConfig:
                     f"not supported; supported: {plain[0]!r}"
                 )
 
+    def _check_fields(self) -> None:
+        """`InputError` for a field outside its range."""
+        for f in fields(self):
+            key = self.key(f.name)
+            value: Any = getattr(self, f.name)
+            whole = isinstance(value, int) and not isinstance(value, bool)
+            if f.name in self.sizes and (not whole or value < 1):
+                raise InputError(f"{key} must be a positive whole number, found {value!r}")
+            if f.name in self.rates and value is None and f.default is None:
+                continue
+            if f.name in self.rates and (not _is_number(value) or not 0.0 <= value < 1.0):
+                raise InputError(f"{key} must be a number from 0 to below 1, found {value!r}")
+            if f.name in self.not_negative and (not _is_number(value) or value < 0):
+                raise InputError(f"{key} must be a number, 0 or more, found {value!r}")
+
     @property
     def head_size(self) -> int:
         """Features of one attention head."""
@@ -111,15 +130,15 @@ class EncoderConfig:
 
     def heads(self, layer: int = 0) -> int:
         """Attention heads of a layer."""
-        gone = len(self.pruned_heads[layer]) if self.pruned_heads else 0
-        return self.num_attention_heads - gone
+        removed = len(self.pruned_heads[layer]) if self.pruned_heads else 0
+        return self.num_attention_heads - removed
 
     def units(self, layer: int = 0) -> int:
-        """Hidden units of a layer's feed-forward part."""
+        """FFN units of a layer."""
         return self.intermediate_size if self.ffn_per_layer is None else self.ffn_per_layer[layer]
 
     def layer(self, index: int) -> Self:
-        """The config of one layer by itself; the same for all where they do not differ."""
+        """Config of a single layer; ``self`` where all layers are equal."""
         if not self.pruned_heads and self.ffn_per_layer is None:
             return self
         pruned = self.pruned_heads[index : index + 1]
@@ -128,7 +147,7 @@ class EncoderConfig:
         )
 
     def size_keys(self) -> dict[str, Any]:
-        """The keys of ``config.json`` about layers that differ; none in a plain encoder."""
+        """Keys of ``config.json`` for layers of different sizes; {} for a plain encoder."""
         return size_keys(self.pruned_heads, self.ffn_per_layer, self.num_attention_heads)
 
     @property
@@ -138,7 +157,7 @@ class EncoderConfig:
 
     @property
     def max_length(self) -> int:
-        """Tokens of the longest input that the position table has rows for."""
+        """Largest number of tokens of an input: positions in the table."""
         return self.max_position_embeddings
 
     @property
@@ -148,7 +167,7 @@ class EncoderConfig:
 
     @property
     def norm_epsilon(self) -> float:
-        """What layer norm adds to the variance."""
+        """Constant that layer norm adds to the variance."""
         return 1e-12
 
     @property
@@ -158,7 +177,7 @@ class EncoderConfig:
 
     @property
     def attention_output_dropout(self) -> float:
-        """Dropout of what attention adds to its input."""
+        """Dropout of the attention output, before the residual is added."""
         return self.hidden_dropout_prob
 
     @property
@@ -173,70 +192,53 @@ class EncoderConfig:
 
     @classmethod
     def key(cls, name: str) -> str:
-        """The key in ``config.json`` of a field."""
+        """Key in ``config.json`` of a field."""
         return cls.keys.get(name, (name,))[0]
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Read the JSON form. Absent keys take the family's defaults, unknown ones go to ``extra``.
+        """Reads the JSON form. Absent keys take defaults, unknown ones go to ``extra``.
 
         >>> from mpjax.models import BertConfig
         >>> BertConfig.from_dict({"id2label": {"0": "no", "1": "yes"}}).id2label
         ('no', 'yes')
         """
-        own: dict[str, Any] = {}
-        known = {*_DERIVED, PRUNED, HEADS, UNITS}
+        values: dict[str, Any] = {}
+        known = {*_DERIVED, PRUNED_HEADS, HEADS_PER_LAYER, FFN_PER_LAYER}
         for f in fields(cls):
-            if f.name in ("extra", "id2label", PRUNED, UNITS):
+            if f.name in ("extra", "id2label", PRUNED_HEADS, FFN_PER_LAYER):
                 continue
             keys = cls.keys.get(f.name, (f.name,))
             known |= set(keys)
             for key in keys:
                 if key in data:
-                    own.setdefault(f.name, data[key])
+                    values.setdefault(f.name, data[key])
         extra = {k: v for k, v in data.items() if k not in known}
-        plain = cls(**own, id2label=_read_labels(data), extra=extra)
+        plain = cls(**values, id2label=_read_labels(data), extra=extra)
         layers = plain.num_hidden_layers
         return replace(
             plain,
             pruned_heads=read_pruned_heads(data, layers, plain.num_attention_heads),
-            ffn_per_layer=read_counts(data, UNITS, layers, plain.intermediate_size),
+            ffn_per_layer=read_counts(data, FFN_PER_LAYER, layers, plain.intermediate_size),
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON form; ``from_dict`` of it gives an equal config."""
+        """The JSON form: the inverse of ``from_dict``."""
         data = asdict(self)
         extra = data.pop("extra")
         labels = data.pop("id2label")
-        del data[PRUNED], data[UNITS]
+        del data[PRUNED_HEADS], data[FFN_PER_LAYER]  # `size_keys` writes them
         if self.layer_norm_type == NORMS[0]:
-            del data["layer_norm_type"]  # what an absent key means
+            del data["layer_norm_type"]  # the default; `transformers` has no such key
         data = {self.key(name): value for name, value in data.items()}
         if labels is not None:
             data["id2label"] = {str(i): name for i, name in enumerate(labels)}
-            # The inverse cannot hold a repeated name twice, which is why it is never read.
+            # Never read: the inverse cannot hold a name twice.
             data["label2id"] = {name: i for i, name in enumerate(labels)}
         return {**extra, **data, **self.size_keys(), "model_type": self.model_type}
 
 
-_SIZES = (
-    "vocab_size",
-    "hidden_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "intermediate_size",
-    "max_position_embeddings",
-    "type_vocab_size",
-)
-_RATES = (
-    "hidden_dropout_prob",
-    "attention_probs_dropout_prob",
-    "classifier_dropout",
-    "seq_classif_dropout",
-    "qa_dropout",
-)
-_SMALL = ("layer_norm_eps", "initializer_range")
-# Said anew whenever a folder is written: the first ones by us, the last three by its weights.
+# Keys derived anew whenever a folder is written: from the config, the last three with the weights.
 _DERIVED = {"model_type", "id2label", "label2id", "num_labels"} | {
     "architectures",
     "dtype",
@@ -244,12 +246,12 @@ _DERIVED = {"model_type", "id2label", "label2id", "num_labels"} | {
 }
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _read_labels(data: Mapping[str, Any]) -> tuple[str, ...] | None:
-    """The labels of config.json in the order of the logits."""
+    """Labels of config.json in the order of the logits."""
     labels = data.get("id2label")
     if labels is None:
         count = data.get("num_labels")

@@ -1,4 +1,4 @@
-"""A model family: what reading, building and writing its models needs."""
+"""Model family: the names and functions by which its models are read, built and written."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,17 +11,25 @@ from mpjax.models.config import EncoderConfig
 
 @dataclass(frozen=True)
 class Family:
-    """What reading, building and writing a model of one ``model_type`` needs.
+    """Config parser, module and tensor names of one ``model_type``.
 
-    ``prefix`` is the name of the body, both in our params and in front of the body's tensors in a
-    folder with a head; a folder of the bare body has no prefix and names starting with ``parts``.
+    Attributes:
+      config: parses ``config.json``.
+      module: makes the Linen module: ``module(config, dtype, param_dtype, head=...)``.
+      modules: maps (config, head) to {module path: Hugging Face module name}.
+      prefix: name of the body, among our params and in front of the body's tensors in a folder
+        with a head.
+      body: first words of the body's tensor names in a folder of the bare body, without prefix.
+      architectures: class name in ``config.json`` by head.
+      aliases: other spellings of tensor names, fragment found -> fragment meant.
+      tied: tensor that a masked LM may store as a copy -> the tensor that it must equal.
     """
 
     config: Callable[[Mapping[str, Any]], EncoderConfig]
-    module: Callable[..., nn.Module]  # (config, dtype, param_dtype, head=...)
-    modules: Callable[[EncoderConfig, str], dict[str, str]]  # module path -> Hugging Face name
+    module: Callable[..., nn.Module]
+    modules: Callable[[EncoderConfig, str], dict[str, str]]
     prefix: str
-    parts: tuple[str, ...]
-    architectures: Mapping[str, str]  # head -> class name in config.json
-    aliases: Mapping[str, str]  # other spellings of a tensor: fragment found -> fragment meant
-    tied: Mapping[str, str]  # copy that a masked LM may store -> the tensor that it must equal
+    body: tuple[str, ...]
+    architectures: Mapping[str, str]
+    aliases: Mapping[str, str]
+    tied: Mapping[str, str]

@@ -1,7 +1,7 @@
-"""The leaf layers of an encoder: dense, norm, affine, embedding table, dropout.
+"""Leaf layers of an encoder: dense, norm, affine, embedding table, dropout.
 
-Written out rather than taken from Linen because three details decide speed or exactness:
-matrix products on flattened tokens, the two-pass variance, and cheap dropout bits.
+Written out rather than taken from Linen for three details of speed or exactness: matrix products
+on flattened tokens, the two-pass variance, and half the random bits in dropout.
 """
 
 import math
@@ -33,7 +33,7 @@ class Dense(nn.Module):
         kernel = self.param("kernel", nn.initializers.normal(self.std), shape, self.param_dtype)
         bias = self.param("bias", nn.initializers.zeros, (self.features,), self.param_dtype)
         # Two axes only. The gradient of a 3-D product contracts two axes at once, for which
-        # XLA:CPU transposes the whole incoming gradient in memory first; this one it does not.
+        # XLA:CPU first transposes the whole incoming gradient in memory; for one axis it does not.
         flat = x.reshape(math.prod(x.shape[:-1]), x.shape[-1]).astype(self.dtype)
         y = flat @ kernel.astype(self.dtype) + bias.astype(self.dtype)[None, :]
         return y.reshape(*x.shape[:-1], self.features)
@@ -59,9 +59,9 @@ class Norm(nn.Module):
 
 
 class Affine(nn.Module):
-    """``x * scale + bias`` on the last axis: what stands for a norm in models without statistics.
+    """``x * scale + bias`` on the last axis, the norm of ``layer_norm_type: no_norm``.
 
-    Computed in float32 or wider, returned in ``dtype``; the parameters are those of `Norm`.
+    Computed in float32 or wider, returned in ``dtype``. Its parameters are named as in `Norm`.
     """
 
     dtype: DTypeLike = jnp.float32
@@ -73,7 +73,8 @@ class Affine(nn.Module):
 
 
 def _scaled(module: Norm | Affine, x: Array) -> Array:
-    """``x * scale + bias`` with the parameters of a module, in its ``dtype``."""
+    """``x * scale + bias`` with new parameters of a module, in its ``dtype``."""
+    # Reshaped to the rank of x: implicit rank promotion may be set to raise.
     shape, ahead = x.shape[-1:], (1,) * (x.ndim - 1)
     scale = module.param("scale", nn.initializers.ones, shape, module.param_dtype)
     bias = module.param("bias", nn.initializers.zeros, shape, module.param_dtype)
@@ -82,7 +83,7 @@ def _scaled(module: Norm | Affine, x: Array) -> Array:
 
 
 class Table(nn.Module):
-    """An embedding table: integer ids (...) to vectors (..., features), in ``param_dtype``."""
+    """Embedding table: integer ids (...) to vectors (..., features), in ``param_dtype``."""
 
     rows: int
     features: int
@@ -93,16 +94,14 @@ class Table(nn.Module):
     def __call__(self, ids: Array) -> Array:
         init, shape = nn.initializers.normal(self.std), (self.rows, self.features)
         embedding = self.param("embedding", init, shape, self.param_dtype)
-        # "fill" turns an id outside the table into NaN instead of some other row.
+        # "fill" gives NaN for an id outside the table, where "clip" would give the last row.
         return jnp.take(embedding, ids, axis=0, mode="fill")
 
 
 def dropout(key: Array, x: Array, rate: float) -> Array:
-    """Zero a share ``rate`` of the entries of ``x`` and scale up the rest, so the mean stays.
-
-    One 32-bit random word serves two entries. 16 bits resolve the rate to 2⁻¹⁶, the scale is that
-    of the rate so rounded, and the random bits, most of the cost on CPU, are halved.
-    """
+    """Zeroes a share ``rate`` of the entries of ``x`` and scales up the rest to keep the mean."""
+    # One 32-bit random word serves two entries, which halves the random bits, most of the cost on
+    # CPU. 16 bits resolve the rate to 2⁻¹⁶; the scale is that of the rounded rate.
     kept = max(round((1.0 - rate) * 2**16), 1)
     last = x.shape[-1]
     words = jax.random.bits(key, (*x.shape[:-1], (last + 1) // 2), jnp.uint32)

@@ -1,4 +1,4 @@
-"""Names of modules in a Hugging Face folder beside our module paths, as families share them."""
+"""Hugging Face module names of embeddings and layers, as most families share them."""
 
 from collections.abc import Mapping
 
@@ -31,8 +31,10 @@ def body_modules(
 ) -> dict[str, str]:
     """Module path -> Hugging Face module name of the embeddings and the layers.
 
-    ``body`` is what both sides call the encoder, ``stack`` what a folder calls its layers; where a
-    family has no names of its own, BERT's serve.
+    Args:
+      body: name of the body, in our paths and in the folder.
+      stack: name of the stack of layers in the folder; ``encoder`` in our paths.
+      embeddings, layer: names within the embeddings and within a layer; default: BERT's.
     """
     modules = {f"{body}/embeddings/{k}": f"{body}.embeddings.{v}" for k, v in embeddings.items()}
     for i in range(config.num_hidden_layers):

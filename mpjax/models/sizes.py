@@ -1,8 +1,10 @@
-"""Layers that differ in size: which attention heads a layer has lost, how many FFN units it has.
+"""Layer sizes: removed attention heads and FFN widths of each layer, as keys of ``config.json``.
 
-In ``config.json`` the heads are ``pruned_heads`` (layer to list of removed heads, a key of
-``transformers`` before 5) and, for the reader, ``heads_per_layer``; the units are
-``ffn_per_layer``. Both of the last are keys of ours. Heads keep their size.
+* ``pruned_heads``: layer -> removed heads, a key of ``transformers`` before version 5;
+* ``heads_per_layer``: heads of every layer, ours, redundant beside ``pruned_heads``;
+* ``ffn_per_layer``: FFN units of every layer, ours.
+
+Heads keep their size.
 """
 
 from collections.abc import Mapping
@@ -10,51 +12,54 @@ from typing import Any
 
 from mpjax.errors import InputError
 
-PRUNED = "pruned_heads"
-HEADS = "heads_per_layer"
-UNITS = "ffn_per_layer"
+PRUNED_HEADS = "pruned_heads"
+HEADS_PER_LAYER = "heads_per_layer"
+FFN_PER_LAYER = "ffn_per_layer"
 
-Pruned = tuple[tuple[int, ...], ...]
+PrunedHeads = tuple[tuple[int, ...], ...]  # removed heads of every layer
 
 
-def read_pruned_heads(data: Mapping[str, Any], layers: int, heads: int) -> Pruned:
-    """Removed heads of every layer, sorted; () when there are none.
+def read_pruned_heads(data: Mapping[str, Any], layers: int, heads: int) -> PrunedHeads:
+    """Removed heads of every layer, sorted; () if none.
 
-    ``heads_per_layer`` alone says how many but not which: the last ones then.
+    ``heads_per_layer`` alone gives only their number: the last heads are taken as removed.
 
-    Raises `InputError` for heads or layers that there are not, and for two keys that disagree.
+    Raises `InputError` for heads or layers out of range, and for two keys that disagree.
 
     >>> read_pruned_heads({"pruned_heads": {"1": [3, 0]}}, layers=2, heads=4)
     ((), (0, 3))
     >>> read_pruned_heads({"heads_per_layer": [4, 2]}, layers=2, heads=4)
     ((), (2, 3))
     """
-    counts = read_counts(data, HEADS, layers, heads)
+    counts = read_counts(data, HEADS_PER_LAYER, layers, heads)
     pruned = [()] * layers
-    for layer, gone in _mapping(data.get(PRUNED)).items():
-        if not (_is_count(gone) and 0 <= int(layer) < layers and all(0 <= h < heads for h in gone)):
+    for layer, removed in _mapping(data.get(PRUNED_HEADS)).items():
+        known = _all_whole(removed) and all(0 <= head < heads for head in removed)
+        if not known or not 0 <= int(layer) < layers:
             raise InputError(
-                f"{PRUNED} removes {gone!r} from layer {layer!r}; the model has {layers} layers of "
-                f"{heads} heads"
+                f"{PRUNED_HEADS} removes {removed!r} from layer {layer!r}; the model has {layers} "
+                f"layers of {heads} heads"
             )
-        pruned[int(layer)] = tuple(sorted(set(gone)))
+        pruned[int(layer)] = tuple(sorted(set(removed)))
     if counts is None:
         return tuple(pruned) if any(pruned) else ()
     if not any(pruned):
         pruned = [tuple(range(count, heads)) for count in counts]
-    if [heads - len(gone) for gone in pruned] != list(counts):
-        raise InputError(f"{HEADS} {list(counts)} and {PRUNED} {data[PRUNED]!r} disagree")
+    if [heads - len(removed) for removed in pruned] != list(counts):
+        raise InputError(
+            f"{HEADS_PER_LAYER} {list(counts)} and {PRUNED_HEADS} {data[PRUNED_HEADS]!r} disagree"
+        )
     return tuple(pruned) if any(pruned) else ()
 
 
 def read_counts(
     data: Mapping[str, Any], key: str, layers: int, largest: int
 ) -> tuple[int, ...] | None:
-    """A list of one whole number a layer, from 0 to ``largest``; None when the key is absent."""
+    """One whole number per layer, from 0 to ``largest``; None when the key is absent."""
     value = data.get(key)
     if value is None:
         return None
-    whole = isinstance(value, list | tuple) and _is_count(value)
+    whole = isinstance(value, list | tuple) and _all_whole(value)
     if not whole or len(value) != layers or not all(0 <= n <= largest for n in value):
         raise InputError(
             f"{key} must list {layers} whole numbers from 0 to {largest}, one a layer, "
@@ -64,31 +69,33 @@ def read_counts(
 
 
 def size_keys(
-    pruned: Pruned, units: tuple[int, ...] | None, heads: int
+    pruned: PrunedHeads, units: tuple[int, ...] | None, heads: int
 ) -> dict[str, dict[str, list[int]] | list[int]]:
-    """The keys of ``config.json`` for sizes that are not those of a plain encoder.
+    """Keys of ``config.json`` for layer sizes that a plain encoder does not have.
 
     >>> size_keys(((), (0, 3)), None, heads=4)
     {'pruned_heads': {'1': [0, 3]}, 'heads_per_layer': [4, 2]}
     """
     keys: dict[str, dict[str, list[int]] | list[int]] = {}
     if pruned:
-        keys[PRUNED] = {str(i): list(gone) for i, gone in enumerate(pruned) if gone}
-        keys[HEADS] = [heads - len(gone) for gone in pruned]
+        keys[PRUNED_HEADS] = {str(i): list(removed) for i, removed in enumerate(pruned) if removed}
+        keys[HEADS_PER_LAYER] = [heads - len(removed) for removed in pruned]
     if units is not None:
-        keys[UNITS] = list(units)
+        keys[FFN_PER_LAYER] = list(units)
     return keys
 
 
 def _mapping(value: object) -> Mapping[Any, Any]:
+    """The value of ``pruned_heads``, {} if absent."""
     if value is None:
         return {}
     if not isinstance(value, Mapping) or not all(str(layer).isdecimal() for layer in value):
-        raise InputError(f"{PRUNED} must map layers to lists of heads, found {value!r}")
+        raise InputError(f"{PRUNED_HEADS} must map layers to lists of heads, found {value!r}")
     return value
 
 
-def _is_count(values: object) -> bool:
+def _all_whole(values: object) -> bool:
+    """Whether a value is a list of whole numbers."""
     return isinstance(values, list | tuple) and all(
         isinstance(n, int) and not isinstance(n, bool) for n in values
     )

@@ -1,11 +1,18 @@
-"""Structures of encoders by name: what one score decides about in attention and in the FFN."""
+"""Structures of encoders by name: the granularity of scores in attention and in the FFN.
+
+``block:RxC`` and ``hybrid`` come from Lagunas et al. 2021, "Block Pruning For Faster Transformers"
+(arXiv 2109.04838): one score per block, its mask repeated over the block; ``hybrid`` has 32x32
+blocks in attention and, in the FFN, one score per hidden unit shared by its column of FFN-in and
+its row of FFN-out. λ has a multiplier for each of the two groups. ``heads``, one score over all
+four matrices of a head, and N:M are not in the paper.
+"""
 
 import re
 
 from mpjax.errors import InputError
 from mpjax.pruning import Block, Element, Granularity, NofM, Part, Shared, Structure
 
-# Regular expressions for re.fullmatch on the "/"-path of kernels and scores, as PRUNABLE.
+# Patterns for re.fullmatch on the "/"-path of kernels and scores, as PRUNABLE.
 ATTENTION = r".*/encoder/layer_\d+/attention/.*"
 FFN = r".*/encoder/layer_\d+/ffn/.*"
 
@@ -13,7 +20,7 @@ SHORTHANDS = {
     "hybrid": {"attention": "block:32x32", "ffn": "units"},
     "heads": {"attention": "heads", "ffn": "units"},
 }
-GRAMMAR = (
+STRUCTURE_GRAMMAR = (
     "give element, rows, columns, block:ROWSxCOLUMNS, N:M, hybrid or heads, or one for each group "
     "of matrices, such as attention=block:32x32,ffn=units (heads are for attention, units for ffn)"
 )
@@ -22,27 +29,27 @@ GRAMMAR = (
 def parse_structure(
     text: str, head_size: int, *, lambda_attention: float = 1.0, lambda_ffn: float = 1.0
 ) -> Structure:
-    """The structure that a name stands for, the same in every family.
+    """Parses the name of a structure; valid in every family.
 
     ==================  ======================================================================
     ``element``         a score for every weight
-    ``block:RxC``       for every R inputs x C outputs
-    ``rows``            for every input feature of a matrix (a row of a Flax kernel)
-    ``columns``         for every output feature
-    ``N:M``             for every weight; N of every M consecutive inputs of an output survive
-    ``heads``           for every head, over query, key, value and attention output
-    ``units``           for every hidden unit of a feed-forward layer, over both its matrices
-    ``attention=…``     one of these for attention, ``ffn=…`` one for the feed-forward layers
+    ``block:RxC``       a score for every R inputs x C outputs
+    ``rows``            a score for every input feature of a matrix (a row of a Flax kernel)
+    ``columns``         a score for every output feature
+    ``N:M``             a score for every weight; N of every M consecutive inputs survive
+    ``heads``           a score for every head, over query, key, value and attention output
+    ``units``           a score for every FFN unit, over both matrices
+    ``attention=…``     one of these for attention, and ``ffn=…`` one for the FFN
     ``hybrid``          ``attention=block:32x32,ffn=units``
-    ``heads`` alone     ``attention=heads,ffn=units``: all that is pruned can be cut out
+    ``heads`` alone     ``attention=heads,ffn=units``: all pruned weights can be removed
     ==================  ======================================================================
 
     Args:
       head_size: features of one attention head.
-      lambda_attention, lambda_ffn: multiply λ for the scores of each group.
+      lambda_attention, lambda_ffn: multipliers of λ for the scores of each group.
 
     Raises:
-      InputError: another name.
+      InputError: an unknown name.
 
     >>> parse_structure("attention=2:4,ffn=units", head_size=64).parts[0].granularity
     NofM(n=2, m=4)
@@ -57,6 +64,7 @@ def parse_structure(
 
 
 def _names(text: str) -> dict[str, str]:
+    """Name of the granularity of each group."""
     if text in SHORTHANDS:
         return SHORTHANDS[text]
     if "=" not in text:
@@ -64,11 +72,12 @@ def _names(text: str) -> dict[str, str]:
     pairs = [entry.split("=", 1) for entry in text.split(",")]
     names = {pair[0]: pair[-1] for pair in pairs}
     if names.keys() - {"attention", "ffn"} or len(names) < len(pairs):
-        raise InputError(f"--structure is {text!r}; {GRAMMAR}")
+        raise InputError(f"--structure is {text!r}; {STRUCTURE_GRAMMAR}")
     return {"attention": "element", "ffn": "element"} | names
 
 
 def _granularity(text: str, group: str, names: dict[str, str], head_size: int) -> Granularity:
+    """Granularity of a group."""
     name = names[group]
     simple: dict[str, Granularity] = {
         "element": Element(), "rows": Block(1, None), "columns": Block(None, 1),
@@ -84,4 +93,4 @@ def _granularity(text: str, group: str, names: dict[str, str], head_size: int) -
         return Block(int(match[1]), int(match[2]))
     if match := re.fullmatch(r"(\d+):(\d+)", name):
         return NofM(int(match[1]), int(match[2]))
-    raise InputError(f"--structure is {text!r}; {GRAMMAR}")
+    raise InputError(f"--structure is {text!r}; {STRUCTURE_GRAMMAR}")

@@ -1,9 +1,9 @@
-"""What one chip of each TPU generation has, as Google publishes it.
+"""Published peak rates and memory of one chip of each TPU generation.
 
-Source: the pages of the generations in the Cloud TPU documentation (docs.cloud.google.com/tpu/docs:
-v4, v5e, v5p, v6e). The pages count a link in both directions; here it is what a chip can send. That
-of v4 is from its paper (arXiv 2304.01433): six links of 50 GB/s. Where they say GB of memory, GiB
-is meant: the compiler finds 15.75 GiB free of the 16 GB of a v5e.
+Source: the Cloud TPU documentation (docs.cloud.google.com/tpu/docs: v4, v5e, v5p, v6e). It gives
+interconnect bandwidth for both directions together; `Chip.ici_rate` is for sending alone. The rate
+of v4 is from its paper (arXiv 2304.01433): six links of 50 GB/s. Memory that the documentation
+gives in GB is in GiB: the compiler reports 15.75 GiB available of the 16 GB of a v5e.
 """
 
 from __future__ import annotations
@@ -15,25 +15,18 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class Chip:
-    """Peak rates of a chip.
-
-    Attributes:
-      flops: bfloat16 FLOP/s. hbm_bytes, hbm_rate: memory in bytes and in bytes/s.
-      ici_rate: bytes/s that it sends to its neighbours over all its links together.
-      dimensions: of the torus its slices are cut from.
-      config: libtpu's name for one device per chip where that is not the default.
-    """
+    """Peak rates and memory of one chip."""
 
     name: str
-    flops: float
+    flops: float  # bfloat16 FLOP/s
     hbm_bytes: float
-    hbm_rate: float
-    ici_rate: float
-    dimensions: int
-    config: str | None = None
+    hbm_rate: float  # bytes/s
+    ici_rate: float  # bytes/s sent over all links together
+    dimensions: int  # axes of the torus that slices are cut from
+    config: str | None = None  # libtpu's name of one device per chip, None if it is the default
 
     def describe(self) -> str:
-        """The chip in a line.
+        """Name, peak rates and memory in one line.
 
         >>> CHIPS["v5e"].describe()
         'v5e: 197 TFLOP/s bfloat16, 16 GiB HBM at 819 GB/s, sends 200 GB/s'

@@ -1,4 +1,4 @@
-"""The text of a compiled program, as far as its costs need it: instructions and arrays."""
+"""Parser of optimized HLO text: computations, instructions and the bytes of their arrays."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ _BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
 
 @dataclass(frozen=True)
 class Array:
-    """One array of a shape: its bytes, and whether they lie in the device's main memory."""
+    """Size and memory of one array of a shape."""
 
     bytes: int
-    in_hbm: bool = True
+    in_hbm: bool = True  # False in a faster memory on the chip
 
 
 @dataclass(frozen=True)
 class Instruction:
-    """A line of a computation; ``arrays`` are those of its result, several in a tuple."""
+    """One instruction of a computation."""
 
     name: str
     opcode: str
-    arrays: tuple[Array, ...]
+    arrays: tuple[Array, ...]  # of the result; several for a tuple
     operands: tuple[str, ...]
-    rest: str  # what stands behind the operands
+    rest: str  # attributes, the text after the operands
     root: bool = False
-    literal: str = ""  # what stands between the parentheses
+    literal: str = ""  # text between the parentheses
 
     def called(self) -> dict[str, str]:
-        """Names of the computations it calls, by their part."""
+        """Names of the called computations by attribute; ``branch_0`` ... for a conditional."""
         found = dict(_CALLED.findall(self.rest))
         branches = _BRANCHES.search(self.rest)
         if branches:
@@ -49,18 +49,18 @@ class Instruction:
 
 @dataclass
 class Computation:
-    """Instructions by name, in their order."""
+    """Instructions by name, in program order."""
 
     name: str
     instructions: dict[str, Instruction] = field(default_factory=dict)
 
     @property
     def root(self) -> Instruction:
-        """The instruction that the computation returns."""
+        """Instruction whose result the computation returns."""
         return next(i for i in self.instructions.values() if i.root)
 
     def parameter(self, index: int) -> Instruction:
-        """The parameter of a number."""
+        """Parameter instruction of an index."""
         return next(
             i
             for i in self.instructions.values()
@@ -68,22 +68,22 @@ class Computation:
         )
 
     def users(self, name: str) -> list[Instruction]:
-        """Who reads an instruction."""
+        """Instructions that have `name` among their operands."""
         return [i for i in self.instructions.values() if name in i.operands]
 
 
 @dataclass(frozen=True)
-class Program:
-    """Computations by name, and the name of the one that is run."""
+class HloModule:
+    """Computations by name, and the name of the entry computation."""
 
     computations: Mapping[str, Computation]
     entry: str
 
 
-def parse(text: str) -> Program:
-    """Reads the text of an optimized module, ``compiled.as_text()``.
+def parse_hlo(text: str) -> HloModule:
+    """Parses the text of an optimized HLO module, ``compiled.as_text()``.
 
-    >>> program = parse('''
+    >>> program = parse_hlo('''
     ... ENTRY %main (x: f32[4]) -> f32[4] {
     ...   %x = f32[4]{0} parameter(0)
     ...   ROOT %y = f32[4]{0} add(%x, %x)
@@ -103,13 +103,13 @@ def parse(text: str) -> Program:
         if begin:
             made = _instruction(line[begin.end() :], begin[2], bool(begin[1]))
             current.instructions[made.name] = made
-    return Program(computations, entry)
+    return HloModule(computations, entry)
 
 
-def arrays(shape: str) -> tuple[Array, ...]:
-    """The arrays of a shape; ``S(n)`` in a layout is a memory other than the main one.
+def shape_arrays(shape: str) -> tuple[Array, ...]:
+    """Arrays of a shape string; ``S(n)`` in a layout means a memory space other than HBM.
 
-    >>> arrays("(bf16[2,3]{1,0}, s32[]{:T(128)S(1)})")
+    >>> shape_arrays("(bf16[2,3]{1,0}, s32[]{:T(128)S(1)})")
     (Array(bytes=12, in_hbm=True), Array(bytes=4, in_hbm=False))
     """
     found = []
@@ -120,7 +120,7 @@ def arrays(shape: str) -> tuple[Array, ...]:
 
 
 def _bits(dtype: str) -> int:
-    if dtype in ("pred", "token", "opaque"):
+    if dtype in ("pred", "token", "opaque"):  # names without a width
         return 8 if dtype == "pred" else 0
     return int(re.findall(r"\d+", dtype)[0])  # as in bf16, s4, c64, f8e4m3fn
 
@@ -132,13 +132,13 @@ def _instruction(text: str, name: str, root: bool) -> Instruction:
     closing = _closing(behind, opening)
     inside = behind[opening + 1 : closing]
     return Instruction(
-        name, behind[:opening], arrays(shape), tuple(_NAME.findall(inside)), behind[closing + 1 :],
-        root, inside,
+        name, behind[:opening], shape_arrays(shape), tuple(_NAME.findall(inside)),
+        behind[closing + 1 :], root, inside,
     )  # fmt: skip
 
 
 def _closing(text: str, opening: int) -> int:
-    """Where the parenthesis that opens there is closed."""
+    """Index of the parenthesis that closes the one at `opening`."""
     depth = 0
     for match in re.compile(r"[()]").finditer(text, opening):
         depth += 1 if match[0] == "(" else -1

@@ -1,4 +1,4 @@
-"""What a compiled step needs of each device's memory, and how to make it less."""
+"""Device memory of a compiled step, and options that reduce it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mpjax.planning.chips import GIB
 if TYPE_CHECKING:
     from mpjax.config.train import TrainConfig
 
-# What libtpu says when a program does not fit.
+# Messages of libtpu about a program that does not fit.
 _TEMPORARIES = re.compile(r"HLO temporaries \(([\d.]+)([KMG])\) exceeds .*\(([\d.]+)([KMG])\)")
 _USED = re.compile(r"Used ([\d.]+)([KMG]) of ([\d.]+)([KMG]) hbm")
 _UNIT = {"K": 2**10, "M": 2**20, "G": 2**30}
@@ -20,20 +20,21 @@ _UNIT = {"K": 2**10, "M": 2**20, "G": 2**30}
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes of one device: the state and the batch, what a step adds to them, its instructions."""
+    """Memory of one device that a step occupies, in bytes."""
 
-    arguments: int
-    outputs: int  # beside the arguments, whose place the new state takes
+    arguments: int  # state and batch
+    outputs: int  # without the new state, which is written in place of the donated one
     temporaries: int
     code: int = 0
 
     @property
     def total(self) -> int:
+        """Bytes of all four parts."""
         return self.arguments + self.outputs + self.temporaries + self.code
 
 
 def read_memory(compiled: Any) -> Memory:
-    """The memory of a compiled program."""
+    """Memory of a compiled program."""
     stats = compiled.memory_analysis()
     return Memory(
         stats.argument_size_in_bytes,
@@ -44,13 +45,14 @@ def read_memory(compiled: Any) -> Memory:
 
 
 def refused_memory(message: str, arguments: int) -> Memory | None:
-    """The memory of a program that the compiler refuses because it does not fit.
+    """Memory of a program that the compiler refuses because it does not fit, from its message.
 
     Args:
-      message: of the compiler. arguments: bytes of the state and the batch.
+      message: of the compiler.
+      arguments: bytes of the state and the batch.
 
     Returns:
-      None for a message about something else.
+      None for a message about anything else.
 
     >>> refused_memory("Used 20.00G of 15.75G hbm. Exceeded hbm capacity by 4.25G.", 2**30)
     Memory(arguments=1073741824, outputs=0, temporaries=20401094656, code=0)
@@ -68,13 +70,15 @@ def refused_memory(message: str, arguments: int) -> Memory | None:
 def advice(
     config: TrainConfig, memory: Memory, hbm: float, parts: int, split: tuple[int, int]
 ) -> list[str]:
-    """Which options would make a step fit that does not, with the arithmetic.
+    """Options that would make a step fit, each with its arithmetic.
 
     Args:
-      memory: of the step. hbm: bytes of a device. parts: that a batch is split into.
-      split: bytes of the state on a device now, and with fsdp over all devices.
+      memory: of the step.
+      hbm: bytes of memory of a device.
+      parts: number of batch shards.
+      split: bytes of the state on a device as configured, and with fsdp over all devices.
 
-    >>> from mpjax.training.config import TrainConfig
+    >>> from mpjax.config.train import TrainConfig
     >>> big = Memory(2 * GIB, 0, 20 * GIB)
     >>> print(*advice(TrainConfig(remat=True), big, 16 * GIB, 4, (0, 0)), sep="\\n")
     --accumulate 2: 2 GiB + 20 GiB / 2 = 12 GiB, if all temporaries are activations
@@ -83,8 +87,8 @@ def advice(
     found = []
     fixed, loose = memory.arguments + memory.outputs + memory.code, memory.temporaries
     if not config.remat:
-        found.append("--remat: keeps the input of every layer and computes the rest of it again")
-    rows = config.batch_size // parts  # of a device
+        found.append("--remat: keeps the input of every layer and recomputes its activations")
+    rows = config.batch_size // parts  # per device
     for many in range(config.accumulate + 1, rows + 1):
         less = loose * config.accumulate / many
         if rows % many == 0 and fixed + less <= hbm:
@@ -107,7 +111,7 @@ def advice(
 
 
 def gib(size: float) -> str:
-    """Bytes as text.
+    """Bytes as text, in GiB, or in MiB below 0.1 GiB.
 
     >>> gib(3 * 2**29), gib(5 * 2**20)
     ('1.5 GiB', '5 MiB')

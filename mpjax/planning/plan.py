@@ -1,4 +1,4 @@
-"""`mpjax plan`: the cost of a train step on a TPU slice, beside that of the dense step."""
+"""`mpjax plan`: cost of a train step on a TPU slice, beside the cost of the dense step."""
 
 from __future__ import annotations
 
@@ -7,63 +7,63 @@ import os
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
 
 from mpjax.config.checks import DENSE
 from mpjax.config.resolve import resolve
 from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError
+from mpjax.models import EncoderConfig
+from mpjax.parallel.mesh import batch_parts, choose_mesh
+from mpjax.parallel.sharding import make_mesh
 from mpjax.planning.chips import Chip
-from mpjax.planning.collectives import Traffic, collectives
-from mpjax.planning.hlo import parse
+from mpjax.planning.collectives import Collectives, count_collectives
+from mpjax.planning.hlo import parse_hlo
 from mpjax.planning.memory import Memory, advice, read_memory, refused_memory
+from mpjax.planning.program import abstract_step, state_bytes, step_flops
 from mpjax.planning.roofline import Roofline, roofline
 from mpjax.planning.shape import read_shape
 from mpjax.planning.topology import parse_topology, topology_devices
 from mpjax.planning.traffic import hbm_bytes
+from mpjax.pruning import RULES
 
-if TYPE_CHECKING:
-    from mpjax.models import EncoderConfig
-
-# Code for large fusions is what takes minutes; the least effort makes smaller ones.
-_QUICK = {"exec_time_optimization_effort": -1.0}
+# XLA effort level O0: most of the minutes of a full compilation go into code for large fusions, and
+# O0 makes smaller ones. A build option of its own, taken by jax 0.10 and 0.12 as a number (jax 0.10
+# takes no name); `exec_time_optimization_effort` is gone in 0.12. `xla_backend_optimization_level`
+# and `xla_llvm_disable_expensive_passes` leave programs for TPUs as they are.
+QUICK = {"optimization_level": 9}
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a step takes of each device. What only a program that fits can tell is None.
-
-    Attributes:
-      flops: FLOPs. hbm_bytes: read from and written to main memory. moves: collectives by kind.
-    """
+    """Cost of a step per device. HBM bytes and collectives are None if the program does not fit."""
 
     memory: Memory
     flops: float
-    hbm_bytes: int | None = None
-    moves: dict[str, Traffic] | None = None
+    hbm_bytes: int | None = None  # read and written
+    collectives: dict[str, Collectives] | None = None  # by kind
 
     @property
     def sent(self) -> int:
-        """Bytes that a device sends."""
-        return sum(traffic.sent for traffic in (self.moves or {}).values())
+        """Bytes sent in collectives."""
+        return sum(kind.sent for kind in (self.collectives or {}).values())
 
 
 @dataclass(frozen=True)
 class StepPlan:
-    """The cost of a config's step and of the dense step, on a mesh of chips.
-
-    ``dense`` is None where the config itself is dense; ``remedies`` say what would make the step
-    fit, () when it does. ``full_effort`` says that both were compiled as a run would compile them.
-    """
+    """Cost of a config's step and of the dense step on a mesh of chips."""
 
     config: TrainConfig
     topology: str
     chip: Chip
     mesh: dict[str, int]
     step: Cost
-    dense: Cost | None
-    remedies: tuple[str, ...] = ()
-    full_effort: bool = False
+    dense: Cost | None  # None if the config itself is dense
+    remedies: tuple[str, ...] = ()  # options that would make the step fit; empty if it fits
+    full_effort: bool = False  # both compiled as a run compiles them
 
     @property
     def fits(self) -> bool:
@@ -71,32 +71,29 @@ class StepPlan:
         return self.step.hbm_bytes is not None and self.step.memory.total <= self.chip.hbm_bytes
 
     def roofline(self, cost: Cost) -> Roofline | None:
-        """The least time of a step, None for a program that does not compile."""
+        """Roofline of a cost, None for a program that does not fit."""
         if cost.hbm_bytes is None:
             return None
         return roofline(self.chip, cost.flops, cost.hbm_bytes, cost.sent)
 
     @property
     def tokens(self) -> int:
-        """Tokens of a batch, padding included."""
+        """Tokens of a global batch, padding included."""
         return self.config.batch_size * self.config.max_length
 
 
-def planned(options: dict[str, Any]) -> TrainConfig:
-    """The resolved config of a plan. A density or λ that is not given is chosen: no cost depends
-    on it.
+def plan_config(options: dict[str, Any]) -> TrainConfig:
+    """Resolved config of a plan. A missing density or λ gets a value: no cost depends on it.
 
     Raises:
-      InputError: whatever `mpjax train` would refuse before it reads data.
+      InputError: a mistake that `mpjax train` would refuse before it reads data.
     """
-    from mpjax.pruning import RULES
-
     config = TrainConfig(**options, output="plan")
     rule = RULES.get(config.method)
     if rule is not None and config.density is None and config.final_lambda is None:
         if not rule.is_density:
             config = dataclasses.replace(config, final_lambda=1.0)
-        elif not re.fullmatch(r"\d+:\d+", config.structure):  # that is a density itself
+        elif not re.fullmatch(r"\d+:\d+", config.structure):  # N:M is a density itself
             config = dataclasses.replace(config, density=0.1)
     return resolve(config)
 
@@ -107,48 +104,42 @@ def plan_step(
     full_effort: bool = False,
     devices: list[Any] | None = None,
 ) -> StepPlan:
-    """Compiles the step of `mpjax train` with these options, and the dense one, and counts.
+    """Compiles the step of `mpjax train` with `options` and the dense step, and counts their costs.
 
     Args:
-      options: fields of `TrainConfig`; ``model`` is what `shape.read_shape` takes.
-      topology: as ``v5e:4x4``.
+      options: fields of `TrainConfig`; ``model`` as for `read_shape`.
+      topology: TPU slice, such as ``v5e:4x4``.
       full_effort: compile as `mpjax train` does, in minutes. The quick compilation fuses less,
-        which mostly makes memory and traffic of both steps larger.
-      devices: to compile for instead of those of the topology, whose chip is still the yardstick.
+        which mostly overstates memory and traffic of both steps.
+      devices: compile for these devices; limits and rates are still those of the topology's chip.
 
     Raises:
       InputError: a mistake in the options, or a topology that cannot be compiled for.
     """
     chip, _ = parse_topology(topology)
-    config = planned(options)
+    config = plan_config(options)
     shape = read_shape(config.model)
     found = topology_devices(topology) if devices is None else devices
-    from mpjax.parallel.mesh import batch_parts, choose_mesh
-    from mpjax.parallel.sharding import make_mesh
-    from mpjax.planning.program import make_step, state_bytes
-
     mesh = choose_mesh(config, found)
-    kinds = [config]
-    if config.method != DENSE:
-        kinds.append(_dense(config))
+    configs = [config] if config.method == DENSE else [config, _dense_config(config)]
     # A compilation keeps more than one core busy: two at once on two cores are slower than in turn.
-    with ThreadPoolExecutor(len(kinds) if (os.cpu_count() or 1) > 2 else 1) as pool:
-        costs = list(pool.map(lambda kind: _cost(kind, shape, mesh, full_effort), kinds))
+    with ThreadPoolExecutor(len(configs) if (os.cpu_count() or 1) > 2 else 1) as pool:
+        costs = list(pool.map(lambda one: _cost(one, shape, mesh, full_effort), configs))
     step, remedies = costs[0], ()
     made = StepPlan(
         config, topology, chip, dict(mesh.shape), step, costs[1] if len(costs) > 1 else None,
         full_effort=full_effort,
     )  # fmt: skip
     if not made.fits:
-        real = make_step(config, shape, mesh)
-        everywhere = make_mesh({"fsdp": mesh.size}, list(mesh.devices.flat))
-        split = (state_bytes(real, mesh), state_bytes(real, everywhere))
+        abstract = abstract_step(config, shape, mesh)
+        fsdp = make_mesh({"fsdp": mesh.size}, list(mesh.devices.flat))
+        split = (state_bytes(abstract, mesh), state_bytes(abstract, fsdp))
         remedies = advice(config, step.memory, chip.hbm_bytes, batch_parts(mesh), split)
     return dataclasses.replace(made, remedies=tuple(remedies))
 
 
-def _dense(config: TrainConfig) -> TrainConfig:
-    """The same step with nothing pruned."""
+def _dense_config(config: TrainConfig) -> TrainConfig:
+    """Config of the step that prunes nothing."""
     names = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
     kept = (
         "model", "task", "output", "batch_size", "max_length", "dtype", "accumulate", "mesh",
@@ -158,16 +149,12 @@ def _dense(config: TrainConfig) -> TrainConfig:
     return resolve(TrainConfig(**same, method=DENSE))
 
 
-def _cost(config: TrainConfig, shape: EncoderConfig, mesh: Any, full_effort: bool) -> Cost:
-    import jax
-
-    from mpjax.planning.program import make_step, state_bytes, step_flops
-
-    step = make_step(config, shape, mesh)
+def _cost(config: TrainConfig, shape: EncoderConfig, mesh: Mesh, full_effort: bool) -> Cost:
+    step = abstract_step(config, shape, mesh)
     flops = step_flops(config, shape) / mesh.size
     lowered = step.lower()
     try:
-        compiled = lowered.compile(compiler_options=None if full_effort else _QUICK)
+        compiled = lowered.compile(compiler_options=None if full_effort else QUICK)
     except jax.errors.JaxRuntimeError as error:
         memory = refused_memory(str(error), state_bytes(step, mesh))
         if memory is None:
@@ -175,5 +162,7 @@ def _cost(config: TrainConfig, shape: EncoderConfig, mesh: Any, full_effort: boo
                 f"the compiler refuses the step: {str(error).splitlines()[0]}"
             ) from error
         return Cost(memory, flops)
-    program = parse(compiled.as_text())
-    return Cost(read_memory(compiled), flops, hbm_bytes(program), collectives(program, mesh.size))
+    program = parse_hlo(compiled.as_text())
+    return Cost(
+        read_memory(compiled), flops, hbm_bytes(program), count_collectives(program, mesh.size)
+    )

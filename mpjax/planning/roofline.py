@@ -1,4 +1,4 @@
-"""The least time that a step can take, by what each chip can do in a second."""
+"""Roofline of a step: the time of compute, memory and interconnect at peak rates."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from mpjax.planning.chips import Chip
 
 @dataclass(frozen=True)
 class Roofline:
-    """Seconds that compute, main memory and interconnect are busy, each at its peak rate.
+    """Seconds of compute, HBM and interconnect, each at its peak rate.
 
-    The step takes at least the longest of them: nothing is said of how well they overlap, and a
-    chip reaches no peak. A ring is taken to use all links of a chip at once.
+    The longest of the three is a lower bound of the step time: real steps reach no peak and overlap
+    imperfectly. Collectives count as rings that use all links of a chip at once.
     """
 
     compute: float
@@ -21,17 +21,17 @@ class Roofline:
 
     @property
     def seconds(self) -> float:
-        """The estimate of the step."""
+        """Lower bound of the step time."""
         return max(self.compute, self.memory, self.interconnect)
 
     @property
     def bound(self) -> str:
-        """What the step waits for."""
+        """Name of the longest of the three."""
         return max(("compute", "memory", "interconnect"), key=lambda name: getattr(self, name))
 
 
 def roofline(chip: Chip, flops: float, hbm_bytes: float, sent: float) -> Roofline:
-    """The roofline of a chip that computes, moves and sends so much in a step.
+    """Roofline of a step with `flops`, `hbm_bytes` and `sent` bytes per chip.
 
     >>> from mpjax.planning.chips import CHIPS
     >>> line = roofline(CHIPS["v5e"], flops=197e12, hbm_bytes=819e9 / 2, sent=0)

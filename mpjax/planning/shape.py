@@ -1,19 +1,26 @@
-"""The model of a plan: a config and the shapes of its parameters, no weights."""
+"""Model of a plan: its config, and shapes in place of parameters."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import jax
+import jax.numpy as jnp
+from flax.traverse_util import unflatten_dict
+
+from mpjax import models
 from mpjax.errors import InputError
+from mpjax.files import read_object
+from mpjax.models import EncoderConfig, Model
+from mpjax.models.families import family_of
+from mpjax.models.hf.weights import shapes
+from mpjax.runs.opening import MODEL_HEADS
+from mpjax.tasks.base import Task
 
-if TYPE_CHECKING:
-    from mpjax.models import EncoderConfig, Model
-    from mpjax.tasks.base import Task
-
-# Sizes of models that everybody knows, so that a plan needs no file: name -> (family, changes).
+# Published sizes of well-known models, so that a plan needs no file: family, and differences from
+# the defaults of its config.
 _LARGE = {
     "hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16,
     "intermediate_size": 4096,
@@ -29,48 +36,32 @@ KNOWN: dict[str, tuple[str, dict[str, int]]] = {
 
 
 def read_shape(name: str) -> EncoderConfig:
-    """The config of a folder, of a ``config.json`` file, or of a model in `KNOWN`.
+    """Config of a model folder, of a ``config.json`` file, or of a model in `KNOWN`.
 
     Raises:
-      InputError: it is none of the three, or a config that is not supported.
+      InputError: none of the three, or an unsupported config.
     """
-    from mpjax import models
-
     path = Path(name).expanduser()
     if path.is_file() and path.suffix == ".json":
-        try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise InputError(f"--model {name} cannot be read as JSON: {error}") from error
-        kind = data.get("model_type") if isinstance(data, dict) else None
-        return _config(str(kind), data if isinstance(data, dict) else {})
+        data = read_object(path)
+        return _config(str(data.get("model_type")), data)
     if path.exists():
         return models.read_config(path)
     short = name.rpartition("/")[2]
     if short in KNOWN and name.count("/") <= 1:
         return _config(*KNOWN[short])
     raise InputError(
-        f"--model {name} is no folder, no config.json, and none of the models whose sizes are "
-        f"known here: {', '.join(KNOWN)}"
+        f"--model {name} is no folder, no config.json, and none of the well-known models "
+        f"{', '.join(KNOWN)}"
     )
 
 
 def _config(family: str, data: dict[str, Any]) -> EncoderConfig:
-    from mpjax.models.families import family_of
-
     return family_of(family).config(data)
 
 
-def blank_model(config: EncoderConfig, task: Task, dtype: str) -> Model:
-    """A model for a task whose parameters are shapes, as `mpjax train` would load it."""
-    import jax
-    import jax.numpy as jnp
-    from flax.traverse_util import unflatten_dict
-
-    from mpjax import models
-    from mpjax.models.hf.weights import shapes
-    from mpjax.runs.opening import MODEL_HEADS
-
+def abstract_model(config: EncoderConfig, task: Task, dtype: str) -> Model:
+    """Model as `mpjax train` would load it for a task, with shapes in place of parameters."""
     head = MODEL_HEADS[task.head]
     labels = ("LABEL_0",) if task.head == "regression" else task.labels
     if labels:

@@ -1,4 +1,4 @@
-"""A plan as text and as JSON."""
+"""Plans as text and as JSON."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from mpjax.planning.memory import gib
 from mpjax.planning.plan import Cost, StepPlan
 from mpjax.report.table import render
 
-_LEAST = 1e-12  # of what a ratio divides by
+_LEAST = 1e-12  # smallest denominator of a ratio
 
 
-def table(plan: StepPlan) -> str:
-    """What the command prints."""
+def format_plan(plan: StepPlan) -> str:
+    """Table of both costs, with the chip above and the verdict below."""
     config, chip = plan.config, plan.chip
     sizes = ", ".join(f"{axis}={size}" for axis, size in plan.mesh.items())
     lines = [
@@ -31,17 +31,17 @@ def table(plan: StepPlan) -> str:
             "compiled quickly: a run fuses more and mostly needs less memory and traffic; "
             "--full-effort compiles as train does, in minutes"
         )
-    if any(not moves.certain for cost in _costs(plan) for moves in (cost.moves or {}).values()):
+    kinds = [kind for cost in _costs(plan) for kind in (cost.collectives or {}).values()]
+    if not all(kind.certain for kind in kinds):
         lines.append(
-            "* at most: some are in a branch, of which all count, or in a loop that may stop "
-            "early, whose turns all count (and once where no bound is known); so do the HBM bytes "
-            "there"
+            "* upper bound: all branches of a conditional count, and all iterations of a loop that "
+            "may stop early (a loop without a known bound counts once); the HBM bytes likewise"
         )
     return "\n".join(lines)
 
 
 def to_json(plan: StepPlan) -> dict[str, Any]:
-    """The numbers, in bytes, FLOPs and seconds; None where the step does not compile."""
+    """Costs in bytes, FLOPs and seconds as JSON values; None where a step does not fit."""
     costs = {"step": plan.step} | ({"dense": plan.dense} if plan.dense else {})
     return {
         "model": plan.config.model,
@@ -65,9 +65,9 @@ def _numbers(plan: StepPlan, cost: Cost) -> dict[str, Any]:
         "memory": {**dataclasses.asdict(cost.memory), "total": cost.memory.total},
         "flops": cost.flops,
         "hbm_bytes": cost.hbm_bytes,
-        "collectives": cost.moves
-        and {kind: dataclasses.asdict(traffic) for kind, traffic in cost.moves.items()},
-        "sent_bytes": None if cost.moves is None else cost.sent,
+        "collectives": cost.collectives
+        and {kind: dataclasses.asdict(found) for kind, found in cost.collectives.items()},
+        "sent_bytes": None if cost.collectives is None else cost.sent,
         "seconds": line and {**dataclasses.asdict(line), "step": line.seconds, "bound": line.bound},
         "tokens_per_second": line and plan.tokens / line.seconds,
     }
@@ -89,9 +89,9 @@ def _rows(plan: StepPlan) -> list[list[str]]:
         rows.append(_row(f"memory: {name}", [getattr(c.memory, name) for c in costs], gib))
     rows.append(_row("GFLOPs", [c.flops / 1e9 for c in costs], "{:.4g}".format))
     rows.append(_row("HBM bytes", [c.hbm_bytes for c in costs], gib))
-    kinds = dict.fromkeys(kind for c in costs for kind in c.moves or {})
+    kinds = dict.fromkeys(kind for c in costs for kind in c.collectives or {})
     for kind in kinds:
-        found = [(c.moves or {}).get(kind) for c in costs]
+        found = [(c.collectives or {}).get(kind) for c in costs]
         star = "" if all(t is None or t.certain for t in found) else "*"
         rows.append(_row(f"{kind}{star}: count", [t.count if t else 0 for t in found], str))
         rows.append(_row(f"{kind}{star}: sent", [t.sent if t else 0 for t in found], gib))

@@ -1,4 +1,4 @@
-"""The devices of a TPU slice that is not here, to compile for."""
+"""Devices of a TPU slice to compile for, described by libtpu without any TPU."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from mpjax.errors import InputError
 from mpjax.planning.chips import CHIPS, Chip
 
 EXAMPLES = "v4:2x2x4, v5e:4x4, v5p:2x2x4, v6e:4x4"
-HOST = 2  # chips of a host along its first two axes
-# libtpu asks the cloud which machine this is, and lets one process of a machine in: it is to find
-# neither a TPU nor a lock, since nothing is run.
+HOST = 2  # chips per host along each of the first two axes
+# libtpu queries the cloud metadata server for the machine type and locks the TPU for one process
+# per host. Compiling uses no TPU, so both are switched off.
 _ENVIRONMENT = {
     "TPU_SKIP_MDS_QUERY": "1",
     "TPU_WORKER_HOSTNAMES": "localhost",
-    "TPU_ACCELERATOR_TYPE": "v5litepod-16",  # any that is known: else libtpu complains
+    "TPU_ACCELERATOR_TYPE": "v5litepod-16",  # any known type, else libtpu logs an error
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
     "TPU_STDERR_LOG_LEVEL": "3",
     "TPU_MIN_LOG_LEVEL": "3",
@@ -26,10 +26,10 @@ _ENVIRONMENT = {
 
 
 def parse_topology(text: str) -> tuple[Chip, tuple[int, ...]]:
-    """Chip and extents of a slice. Needs no jax.
+    """Chip and extents of a slice. Imports no jax.
 
     Raises:
-      InputError: a generation that is not known, or extents that its slices do not have.
+      InputError: an unknown TPU generation, or extents that no slice of it has.
 
     >>> chip, extents = parse_topology("v5e:4x4")
     >>> chip.name, extents
@@ -37,16 +37,13 @@ def parse_topology(text: str) -> tuple[Chip, tuple[int, ...]]:
     """
     name, _, sizes = text.strip().partition(":")
     if name not in CHIPS:
-        raise InputError(
-            f"--topology {text}: {name!r} is no TPU that is known here; write for example "
-            f"{EXAMPLES}"
-        )
+        raise InputError(f"--topology {text}: unknown TPU {name!r}; write for example {EXAMPLES}")
     chip = CHIPS[name]
     form = "x".join("NMK"[: chip.dimensions])
     if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)*", sizes):
         raise InputError(
-            f"--topology {text}: {sizes!r} are no extents of a slice; write {name}:{form}, for "
-            f"example {EXAMPLES}"
+            f"--topology {text}: {sizes!r} is no slice shape; write {name}:{form}, for example "
+            f"{EXAMPLES}"
         )
     extents = tuple(int(n) for n in sizes.split("x"))
     if len(extents) != chip.dimensions:
@@ -64,7 +61,7 @@ def parse_topology(text: str) -> tuple[Chip, tuple[int, ...]]:
 
 
 def topology_devices(text: str) -> list[Any]:
-    """One device for every chip of the slice; they compile programs and run none.
+    """Devices of the slice, one per chip, to compile for; they run nothing.
 
     Raises:
       InputError: libtpu is not installed, or refuses the slice.
@@ -72,7 +69,7 @@ def topology_devices(text: str) -> list[Any]:
     chip, extents = parse_topology(text)
     if importlib.util.find_spec("libtpu") is None:
         raise InputError(
-            "mpjax plan compiles for TPUs with libtpu, which is not installed; "
+            "mpjax plan compiles for TPUs with libtpu, which is not installed: "
             "pip install 'mpjax[tpu]'"
         )
     for name, value in _ENVIRONMENT.items():
@@ -84,7 +81,7 @@ def topology_devices(text: str) -> list[Any]:
         options["chips_per_host_bounds"] = (1, 1, 1)
     try:
         found = topologies.get_topology_desc(text.strip(), "tpu", **options)
-    except Exception as error:  # whatever libtpu has to say
+    except Exception as error:  # libtpu raises errors of several types
         raise InputError(
             f"--topology {text}: libtpu has no such slice ({str(error).splitlines()[0]}); write "
             f"for example {EXAMPLES}"

@@ -1,29 +1,30 @@
-"""How many bytes a compiled program moves through the main memory of each device."""
+"""Bytes that a compiled program reads from and writes to the HBM of each device."""
 
 from __future__ import annotations
 
 import re
 
-from mpjax.planning.hlo import Array, Computation, Instruction, Program
+from mpjax.planning.hlo import Array, Computation, HloModule, Instruction
 from mpjax.planning.loops import walk
-from mpjax.planning.values import Value, behind
+from mpjax.planning.values import Value, producer
 
-# They name or group what others have made.
+# Instructions that name or group results of others and move no bytes.
 _FREE = {
     "parameter", "constant", "get-tuple-element", "tuple", "bitcast", "after-all", "while", "call",
     "conditional", "partition-id", "replica-id", "opt-barrier", "async-start", "domain",
 }  # fmt: skip
-_PLACES = re.compile(r'custom_call_target="(AllocateBuffer|ConcatBitcast)"')  # of a TPU program
+# Custom calls of TPU programs that reserve or rename a buffer.
+_PLACES = re.compile(r'custom_call_target="(AllocateBuffer|ConcatBitcast)"')
 _SLICES = ("slice", "dynamic-slice", "gather")
 _ALIASES = ("bitcast", "copy")  # inside a fusion
 
 
-def hbm_bytes(program: Program) -> int:
-    """Bytes that a run reads and writes: operands and results of every instruction, by loop turns.
+def hbm_bytes(program: HloModule) -> int:
+    """Bytes read and written in one execution: operands and results of every instruction.
 
-    Of what is sliced only the slice counts, of what is updated in place only the update, also
-    where a fusion does so. Arrays that the compiler keeps in a faster memory on the chip do not
-    count.
+    Instructions in loops count once per iteration. A slice counts with the bytes of the slice, an
+    update in place with the bytes of the update, inside fusions too. Arrays in a faster memory on
+    the chip count nothing.
     """
     return sum(
         times * _bytes(program, computation, instruction)
@@ -31,7 +32,7 @@ def hbm_bytes(program: Program) -> int:
     )
 
 
-def _bytes(program: Program, computation: Computation, instruction: Instruction) -> int:
+def _bytes(program: HloModule, computation: Computation, instruction: Instruction) -> int:
     opcode = instruction.opcode
     if opcode in _FREE or opcode.endswith(("-done", "-update")) or _PLACES.search(instruction.rest):
         return 0
@@ -39,7 +40,7 @@ def _bytes(program: Program, computation: Computation, instruction: Instruction)
     if opcode == "fusion":
         fused = program.computations[instruction.called()["calls"]]
         return _read_by(program, fused, operands) + _written_by(program, fused, instruction)
-    made = _made(instruction, operands)
+    made = _results(instruction, operands)
     if opcode.removesuffix("-start") in _SLICES:
         first, others = operands[0], operands[1:]
         read = min(_size(made), _hbm(first.arrays))
@@ -50,13 +51,13 @@ def _bytes(program: Program, computation: Computation, instruction: Instruction)
     return _hbm(made) + sum(_hbm(operand.arrays) for operand in operands)
 
 
-def _made(instruction: Instruction, operands: list[Instruction]) -> tuple[Array, ...]:
-    """What an instruction writes; one that only starts also lists its operands and semaphores."""
+def _results(instruction: Instruction, operands: list[Instruction]) -> tuple[Array, ...]:
+    """Arrays that an instruction writes; a ``-start`` lists operands and semaphores beside them."""
     result, opcode = instruction.arrays, instruction.opcode
     if not opcode.endswith("-start") or opcode == "all-reduce-start":
         return result
     taken = sum(len(operand.arrays) for operand in operands)
-    if opcode == "copy-start":  # which lists the result first
+    if opcode == "copy-start":  # its shape lists the result first
         return result[:taken]
     return result[taken : taken + (1 if opcode.removesuffix("-start") in _SLICES else taken)]
 
@@ -69,8 +70,8 @@ def _hbm(arrays: tuple[Array, ...]) -> int:
     return sum(array.bytes for array in arrays if array.in_hbm)
 
 
-def _read_by(program: Program, fused: Computation, operands: list[Instruction]) -> int:
-    """What a fusion reads of its operands."""
+def _read_by(program: HloModule, fused: Computation, operands: list[Instruction]) -> int:
+    """Bytes of its operands that a fusion reads."""
     total = 0
     for index, operand in enumerate(operands):
         whole = _hbm(operand.arrays)
@@ -79,8 +80,8 @@ def _read_by(program: Program, fused: Computation, operands: list[Instruction]) 
     return total
 
 
-def _part_read(program: Program, fused: Computation, value: Instruction, whole: int) -> int:
-    """How much of a value is read by those that slice it, or all of it."""
+def _part_read(program: HloModule, fused: Computation, value: Instruction, whole: int) -> int:
+    """Bytes of a value that its users read: their slices, or `whole` if any user reads all."""
     if value.root:
         return whole
     total = 0
@@ -93,7 +94,7 @@ def _part_read(program: Program, fused: Computation, value: Instruction, whole: 
                 if name != value.name:
                     continue
                 own = inner.parameter(index)
-                place = (fused, user) if _hands_on(inner, own) else (inner, own)
+                place = (fused, user) if _only_reshapes(inner, own) else (inner, own)
                 total += _part_read(program, *place, whole)
         elif user.opcode in _SLICES and value.name not in user.operands[1:]:
             total += _size(user.arrays)
@@ -102,23 +103,23 @@ def _part_read(program: Program, fused: Computation, value: Instruction, whole: 
     return total
 
 
-def _hands_on(fused: Computation, parameter: Instruction) -> bool:
-    """Whether a fusion inside another only gives a value another shape or layout."""
+def _only_reshapes(fused: Computation, parameter: Instruction) -> bool:
+    """Whether a nested fusion returns its parameter with no change but shape or layout."""
     value = fused.root
     while value.opcode in _ALIASES:
         value = fused.instructions[value.operands[0]]
     return value is parameter
 
 
-def _written_by(program: Program, fused: Computation, instruction: Instruction) -> int:
-    """What a fusion writes: its results, or the updates of those that are updated in place."""
+def _written_by(program: HloModule, fused: Computation, instruction: Instruction) -> int:
+    """Bytes that a fusion writes: its results, or the updates of results updated in place."""
     root = Value(fused.root, fused)
     made = root.operands() if root.opcode == "tuple" else (root,)
     if len(made) != len(instruction.arrays):
         return _hbm(instruction.arrays)
     total = 0
     for array, value in zip(instruction.arrays, made, strict=True):
-        source = behind(program, value, same=("bitcast",))
+        source = producer(program, value, same=("bitcast",))
         if source.opcode == "dynamic-update-slice" and array.in_hbm:
             total += _size(source.operands()[1].instruction.arrays)
         else:

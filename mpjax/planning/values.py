@@ -1,11 +1,11 @@
-"""What a value of a compiled program is, behind fusions and copies."""
+"""Producers of values in a compiled program, traced through fusions, calls, copies and tuples."""
 
 from __future__ import annotations
 
 import re
 from typing import NamedTuple
 
-from mpjax.planning.hlo import Computation, Instruction, Program
+from mpjax.planning.hlo import Computation, HloModule, Instruction
 
 _SAME = ("copy", "bitcast")
 _OPENED = ("fusion", "call")
@@ -13,36 +13,36 @@ _INDEX = re.compile(r"index=(\d+)")
 
 
 class Value(NamedTuple):
-    """An instruction where it stands, with what the parameters of what it is in stand for."""
+    """An instruction in the context of one call of its computation."""
 
     instruction: Instruction
     computation: Computation
-    arguments: tuple[Value, ...] = ()
+    arguments: tuple[Value, ...] = ()  # of the call; empty if unknown
 
     @property
     def opcode(self) -> str:
-        """The opcode of the instruction."""
+        """Opcode of the instruction."""
         return self.instruction.opcode
 
     def operands(self) -> tuple[Value, ...]:
-        """The values that the instruction reads."""
+        """Values that the instruction reads."""
         found = (self.computation.instructions[name] for name in self.instruction.operands)
         return tuple(Value(each, self.computation, self.arguments) for each in found)
 
     def index(self) -> int:
-        """Which element a ``get-tuple-element`` takes."""
+        """Element index of a ``get-tuple-element``."""
         found = _INDEX.search(self.instruction.rest)
         assert found, self.instruction.name
         return int(found[1])
 
     def number(self) -> int | None:
-        """The integer that a constant is, None for anything else."""
+        """Value of an integer constant, None for any other instruction."""
         whole = self.opcode == "constant" and re.fullmatch(r"-?\d+", self.instruction.literal)
         return int(self.instruction.literal) if whole else None
 
 
-def standing(program: Program, instruction: Instruction) -> Value:
-    """An instruction where it stands; what is called from one place only knows its arguments."""
+def in_context(program: HloModule, instruction: Instruction) -> Value:
+    """Value of an instruction, with the arguments of its computation if that has one caller."""
     owner = next(
         c
         for c in program.computations.values()
@@ -56,14 +56,14 @@ def standing(program: Program, instruction: Instruction) -> Value:
     ]
     if len(calls) != 1:
         return Value(instruction, owner)
-    return Value(instruction, owner, standing(program, calls[0]).operands())
+    return Value(instruction, owner, in_context(program, calls[0]).operands())
 
 
-def behind(program: Program, value: Value, same: tuple[str, ...] = _SAME) -> Value:
-    """The instruction that makes a value: inside fusions, before copies, out of tuples.
+def producer(program: HloModule, value: Value, same: tuple[str, ...] = _SAME) -> Value:
+    """Instruction that computes a value: inside fusions and calls, before copies, out of tuples.
 
-    >>> from mpjax.planning.hlo import parse
-    >>> program = parse('''
+    >>> from mpjax.planning.hlo import parse_hlo
+    >>> program = parse_hlo('''
     ... %inner (p: s32[]) -> s32[] {
     ...   %p = s32[] parameter(0)
     ...   ROOT %c = s32[] copy(%p)
@@ -73,7 +73,7 @@ def behind(program: Program, value: Value, same: tuple[str, ...] = _SAME) -> Val
     ...   ROOT %f = s32[] fusion(%five), kind=kLoop, calls=%inner
     ... }''')
     >>> main = program.computations["main"]
-    >>> behind(program, Value(main.root, main)).number()
+    >>> producer(program, Value(main.root, main)).number()
     5
     """
     while True:
@@ -86,7 +86,7 @@ def behind(program: Program, value: Value, same: tuple[str, ...] = _SAME) -> Val
             inner = program.computations[called]
             value = Value(inner.root, inner, value.operands())
         elif value.opcode == "get-tuple-element":
-            whole = behind(program, value.operands()[0], same)
+            whole = producer(program, value.operands()[0], same)
             if whole.opcode != "tuple":
                 return value
             value = whole.operands()[value.index()]

@@ -1,6 +1,6 @@
-"""The method: pure functions over nested dicts of arrays, independent of Flax and of any model."""
+"""Movement pruning as pure functions over nested dicts of arrays, for any model in JAX."""
 
-from mpjax.pruning.density import encoder_remaining, linear_density, mask_density, overall
+from mpjax.pruning.density import linear_density, mask_density
 from mpjax.pruning.estimators import straight_through
 from mpjax.pruning.granularities import Block, Element, Granularity, NofM, Shared
 from mpjax.pruning.pruning import Pruning
@@ -9,7 +9,7 @@ from mpjax.pruning.schedules import Schedule, cubic_schedule, linear_warmup_deca
 from mpjax.pruning.structures import ELEMENT, Part, Structure
 from mpjax.pruning.topk.keys import ordered_keys
 from mpjax.pruning.topk.masks import top_k_cuts, top_k_masks
-from mpjax.pruning.topk.num_kept import TracedDensity, num_kept
+from mpjax.pruning.topk.num_kept import Threshold, TracedDensity, num_kept
 from mpjax.pruning.trees import Tree, Where, flatten, matcher, merge, select, unflatten
 
 __all__ = [
@@ -25,11 +25,11 @@ __all__ = [
     "Schedule",
     "Shared",
     "Structure",
+    "Threshold",
     "TracedDensity",
     "Tree",
     "Where",
     "cubic_schedule",
-    "encoder_remaining",
     "flatten",
     "linear_density",
     "linear_warmup_decay",
@@ -39,7 +39,6 @@ __all__ = [
     "merge",
     "num_kept",
     "ordered_keys",
-    "overall",
     "select",
     "straight_through",
     "top_k_cuts",

@@ -1,8 +1,12 @@
-"""What one score decides about: a weight, a block, a row, or a slice through several kernels.
+"""Granularities: weights that share a score, from single weights to blocks, rows, heads and units.
 
-A granularity is data. It says which arrays of scores a set of kernels has, of which shapes, and
-how each lies over its kernels; no rule knows of it. Kernels are Flax's, (inputs, outputs): a row
-belongs to an input feature, a column to an output feature. PyTorch's matrices are the transposes.
+A granularity maps kernels to arrays of scores: how many, of which shapes, and along which axes. It
+is data; rules do not know of it. Kernels are Flax's (inputs, outputs): a row belongs to an input
+feature, a column to an output feature. PyTorch's matrices are the transposes.
+
+Blocks, and vectors shared by several kernels, are those of Lagunas et al. (2021), "Block Pruning
+For Faster Transformers", arXiv 2109.04838. Their "hybrid" models have 32 x 32 blocks in the
+attention matrices and one score per hidden unit of the feed-forward layer (`Shared`).
 """
 
 from __future__ import annotations
@@ -20,14 +24,14 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Group:
-    """One array of scores and the kernels it decides about.
+    """One array of scores and the kernels that it masks.
 
     Attributes:
       path: of the scores, ``/``-joined.
       shape: of the scores.
-      kernels: path and shape of each kernel, and the axis along which a vector of scores lies, or
-        None where the scores have the kernel's own axes.
-      runs: where the scores compete within runs of M entries only, how.
+      kernels: path and shape of each kernel, and the axis along which a vector of scores lies; None
+        for scores that have the axes of the kernel.
+      runs: N:M granularity whose runs of M scores are ranked apart; None for one ranking.
     """
 
     path: str
@@ -42,25 +46,25 @@ class Group:
 
     @property
     def covers(self) -> int:
-        """Weights that one score of the group decides about."""
+        """Weights masked by one score of the group."""
         return sum(math.prod(shape) for _, shape, _ in self.kernels) // math.prod(self.shape)
 
 
 class Granularity(abc.ABC):
-    """Splits kernels into groups that have scores of their own."""
+    """Divides kernels into groups of weights that share a score."""
 
     @abc.abstractmethod
     def groups(self, kernels: Mapping[str, Shape]) -> list[Group]:
-        """The groups of kernels given by path and shape.
+        """Score arrays of kernels given by path and shape.
 
         Raises:
-          InputError: a kernel cannot be divided so; names it and the sizes.
+          InputError: the sizes do not divide a kernel; names it and both sizes.
         """
 
 
 @dataclass(frozen=True)
 class Element(Granularity):
-    """A score for every weight of a kernel of any shape.
+    """One score per weight, for kernels of any shape (unstructured pruning).
 
     >>> Element().groups({"a/kernel": (4, 6)})[0].shape
     (4, 6)
@@ -72,10 +76,10 @@ class Element(Granularity):
 
 @dataclass(frozen=True)
 class NofM(Element):
-    """A score for every weight, of which exactly ``n`` in each ``m`` consecutive inputs survive.
+    """N:M sparsity: one score per weight, ``n`` kept of each ``m`` consecutive inputs.
 
-    Of every output feature, that is: runs lie along the first axis of the (inputs, outputs) kernel,
-    as sparse tensor cores want them.
+    Runs lie along the first axis of the (inputs, outputs) kernel, within one output feature, as
+    sparse tensor cores expect them.
 
     >>> str(NofM(2, 4)), NofM(2, 4).density
     ('2:4', 0.5)
@@ -93,7 +97,7 @@ class NofM(Element):
 
     @property
     def density(self) -> float:
-        """The share of the weights that survives."""
+        """Fraction of the weights that is kept, n/m."""
         return self.n / self.m
 
     def groups(self, kernels: Mapping[str, Shape]) -> list[Group]:
@@ -104,9 +108,10 @@ class NofM(Element):
 
 @dataclass(frozen=True)
 class Block(Granularity):
-    """A score for every block of ``rows`` inputs by ``columns`` outputs; None = all there are.
+    """One score per block of ``rows`` inputs by ``columns`` outputs; None = the whole axis.
 
-    So ``Block(1, None)`` has a score for every row and ``Block(None, 1)`` one for every column.
+    ``Block(1, None)`` has a score per row, ``Block(None, 1)`` one per column. Published models use
+    32 x 32 in the attention matrices (Lagunas et al. 2021); 64 x 64 blocks are whole BERT heads.
 
     >>> Block(2, 3).groups({"a/kernel": (4, 6)})[0].shape
     (2, 2)
@@ -122,7 +127,7 @@ class Block(Granularity):
             raise InputError(f"structure block:{self.rows}x{self.columns} has an empty block")
 
     def groups(self, kernels: Mapping[str, Shape]) -> list[Group]:
-        found = []
+        found: list[Group] = []
         for path, shape in kernels.items():
             if len(shape) != 2:
                 raise InputError(f"{path} has shape {shape}; blocks are for matrices")
@@ -135,13 +140,16 @@ class Block(Granularity):
 
 @dataclass(frozen=True)
 class Shared(Granularity):
-    """One vector of scores for slices of several kernels, which live or die together.
+    """One vector of scores for slices of several kernels, which are pruned together.
+
+    Hidden units of a feed-forward layer (columns of its first kernel with rows of its second), or
+    attention heads with ``width`` = head size (Lagunas et al. 2021).
 
     Attributes:
-      name: of the scores, beside the kernels that share them.
-      along: for each kernel that takes part a regular expression of the end of its path, after
-        what the kernels have in common, and the axis along which the vector lies.
-      width: consecutive entries of the axis that one score is for.
+      name: last key of the path of the scores, beside the kernels that share them.
+      along: regular expression for the end of the path of each kernel, after the common parent,
+        and the axis of the kernel along which the vector lies.
+      width: consecutive entries of the axis per score.
 
     >>> units = Shared("units", (("in/kernel", 1), ("out/kernel", 0)))
     >>> group, = units.groups({"l0/in/kernel": (4, 6), "l0/out/kernel": (6, 4)})
@@ -161,6 +169,7 @@ class Shared(Granularity):
         return [self._group(parent, found) for parent, found in members.items()]
 
     def _place(self, path: str) -> tuple[str, int]:
+        """Parent of a kernel's path, and the axis along which its scores lie."""
         for end, axis in self.along:
             match = re.fullmatch(f"(.*/|)(?:{end})", path)
             if match:
@@ -182,10 +191,10 @@ class Shared(Granularity):
         return Group(f"{parent}{self.name}", (size // self.width,), tuple(members))
 
 
-def _check_divides(what: str, path: str, shape: Shape, sizes: tuple[int, ...]) -> None:
+def _check_divides(divisor: str, path: str, shape: Shape, sizes: tuple[int, ...]) -> None:
     if any(length % size for length, size in zip(shape, sizes, strict=False)):
         whole = " x ".join(map(str, shape))
         raise InputError(
-            f"{what} do not divide {path}, which is {whole} (inputs x outputs); "
+            f"{divisor} do not divide {path}, which is {whole} (inputs x outputs); "
             "choose sizes that divide it, or another --structure for it"
         )

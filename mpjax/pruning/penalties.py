@@ -1,20 +1,24 @@
-"""Penalties on scores: the term R that λ multiplies in the loss."""
+# pyright: reportUnknownMemberType=false
+# (jax.numpy leaves the type of `device` unknown.)
+"""Penalties on scores: R(S), multiplied by λ in the loss."""
 
 import math
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
-from mpjax.pruning.trees import Tree
+from mpjax.pruning.trees import Tree, map_leaves
 
-# The hard-concrete distribution of Louizos et al. 2018: temperature b, stretched to (l, r).
+# Hard-concrete distribution (Louizos et al. 2018, eq. 10): temperature b, stretched to (l, r), with
+# the letters of Sanh et al. 2020.
 TEMPERATURE = 2 / 3
 LEFT, RIGHT = -0.1, 1.1
 
 
-def mean_of_means(tree: Tree) -> jax.Array:
-    """The mean over matrices of each matrix' own mean, so that large ones weigh no more.
+def mean_of_means(tree: Tree) -> Float[Array, ""]:
+    """Mean over matrices of the mean of each, so that large matrices weigh no more than small ones.
 
     >>> import jax.numpy as jnp
     >>> float(mean_of_means({"a": jnp.array([0.0, 1.0]), "b": jnp.ones((3, 3))}))
@@ -24,28 +28,36 @@ def mean_of_means(tree: Tree) -> jax.Array:
     return sum(means[1:], start=means[0]) / len(means)
 
 
-def l1_penalty(scores: Tree) -> jax.Array:
-    """R(S) = mean over matrices of mean σ(S), as in the published code; a scalar in (0, 1).
+def l1_penalty(scores: Tree) -> Float[Array, ""]:
+    """R(S) = mean over matrices of mean σ(S), in (0, 1).
+
+    The form of the published code; Sanh et al. 2020 (section 4) write R(S) = Σ σ(S).
 
     >>> import jax.numpy as jnp
     >>> float(l1_penalty({"a": jnp.zeros((2, 2))}))
     0.5
     """
-    return mean_of_means(jax.tree.map(jax.nn.sigmoid, scores))
+    return mean_of_means(map_leaves(jax.nn.sigmoid, scores))
 
 
-def expected_l0_penalty(scores: Tree) -> jax.Array:
-    """R(S) = mean over matrices of mean P(gate ≠ 0) = σ(S − b·ln(−l/r)); a scalar in (0, 1).
+def expected_l0_penalty(scores: Tree) -> Float[Array, ""]:
+    """R(S) = mean over matrices of mean P(gate ≠ 0) = σ(S − b·ln(−l/r)), in (0, 1).
+
+    Louizos et al. 2018, eq. 12, as means where the paper has sums.
 
     >>> import jax.numpy as jnp
     >>> round(float(expected_l0_penalty({"a": jnp.zeros((2, 2))})), 4)
     0.8318
     """
     shift = TEMPERATURE * math.log(-LEFT / RIGHT)
-    return mean_of_means(jax.tree.map(lambda s: jax.nn.sigmoid(s - shift), scores))
+
+    def open_probability(s: jax.Array) -> jax.Array:
+        return jax.nn.sigmoid(s - shift)
+
+    return mean_of_means(map_leaves(open_probability, scores))
 
 
-def no_penalty(scores: Tree) -> jax.Array:
+def no_penalty(scores: Tree) -> Float[Array, ""]:
     """Zero."""
     del scores
     return jnp.zeros((), jnp.result_type(float))

@@ -1,4 +1,4 @@
-"""Masks by the names that the published PyTorch code gives to its methods."""
+"""Masks by the method names of the published PyTorch code."""
 
 from typing import Any
 
@@ -7,10 +7,10 @@ import jax
 from mpjax.pruning.rules import make_rule
 from mpjax.pruning.rules.base import PUBLISHED_FLOOR, floored
 from mpjax.pruning.structures import spread
-from mpjax.pruning.trees import Tree
+from mpjax.pruning.trees import Tree, map_leaves, split_leaves
 
-# Its pruning_method -> our rule. "threshold" is a raw cut on the scores, which its trainer sets
-# anew in every step so that the movement scores of all matrices keep one density.
+# Published pruning_method -> rule. "threshold" is a raw cut on the scores, which the published
+# trainer sets in every step so that the movement scores of all matrices keep one density.
 RULE_OF = {
     "topK": "movement",
     "threshold": "movement",
@@ -18,19 +18,20 @@ RULE_OF = {
     "magnitude": "magnitude",
     "l0": "l0",
 }
-# And back; of the two of movement, the one whose threshold is a density.
+# Rule -> pruning_method; for movement the one whose threshold is a density.
 METHOD_OF = {rule: method for method, rule in RULE_OF.items() if method != "threshold"}
 
 
 def published_masks(method: str, kernels: Tree, scores: Tree, threshold: Any) -> dict[str, Any]:
-    """Masks of the shapes of ``kernels``, as its masked layers make them in evaluation.
+    """Masks of the shapes of ``kernels``, as the published masked layers evaluate them.
 
     Args:
       method: a key of ``RULE_OF``.
-      scores: at the same paths, of the shapes of the kernels or of their grids of blocks; not used
+      kernels: nested dict of arrays.
+      scores: at the same paths, of the shapes of the kernels or of their grids of blocks; unused
         by magnitude.
-      threshold: topK and magnitude, the fraction kept; threshold, the cut S > threshold;
-        sigmoied_threshold, τ; no matter for l0.
+      threshold: density (topK, magnitude), cut S > threshold (threshold), or τ
+        (sigmoied_threshold); unused by l0.
 
     >>> import jax.numpy as jnp
     >>> w, s = {"w": jnp.ones((2, 4))}, {"w": jnp.array([[1.0, 2.0]])}
@@ -38,12 +39,15 @@ def published_masks(method: str, kernels: Tree, scores: Tree, threshold: Any) ->
     [[0, 0, 1, 1], [0, 0, 1, 1]]
     """
     if method == "threshold":
-        leaves, treedef = jax.tree.flatten(scores)
+        leaves, rebuild = split_leaves(scores)
         cuts = floored([threshold] * len(leaves), leaves, PUBLISHED_FLOOR)
-        above = [s > cut for s, cut in zip(leaves, cuts, strict=True)]
-        masks: Any = jax.tree.unflatten(treedef, above)
+        masks = rebuild([s > cut for s, cut in zip(leaves, cuts, strict=True)])
     elif method == "l0":
         masks = make_rule("l0", cut=False).masks(kernels, scores, 1.0)
     else:
         masks = make_rule(RULE_OF[method], final=threshold).masks(kernels, scores, threshold)
-    return jax.tree.map(lambda mask, kernel: spread(mask, kernel.shape), masks, kernels)
+
+    def over_kernel(mask: jax.Array, kernel: jax.Array) -> jax.Array:
+        return spread(mask, kernel.shape)
+
+    return map_leaves(over_kernel, masks, kernels)

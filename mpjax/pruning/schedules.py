@@ -1,3 +1,5 @@
+# pyright: reportUnknownMemberType=false
+# (jax.numpy leaves the type of `device` unknown.)
 """Schedules of the threshold and of the learning rate, as functions of the step."""
 
 from collections.abc import Callable
@@ -5,8 +7,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
-Schedule = Callable[[Any], jax.Array]  # from a step, an int or a traced integer
+Schedule = Callable[[Any], Float[Array, ""]]  # from a step, an int or a traced integer
 
 
 def _as_float(step: int | jax.Array) -> jax.Array:
@@ -21,8 +24,9 @@ def cubic_schedule(
     warmup_steps: int,
     initial_warmup: float = 1,
     final_warmup: float = 2,
+    first: float | None = None,
 ) -> Schedule:
-    """The cubic ramp of Zhu & Gupta (2017), flat at both ends, as the published code has it.
+    """Cubic ramp of Zhu & Gupta (2017, eq. 1), flat at both ends (Sanh et al. 2020, eq. 5).
 
     With w = ``warmup_steps``, T = ``total_steps``, i and f the two multiples of w:
     x(t) = initial for t ≤ i·w; x(t) = final for t > T − f·w; between them
@@ -32,6 +36,7 @@ def cubic_schedule(
       initial: value before the ramp. final: value after it (a density, or τ).
       total_steps: T. warmup_steps: w, the warm-up of the learning rate, in steps.
       initial_warmup, final_warmup: i and f, in multiples of w.
+      first: start of the ramp, which then jumps there from ``initial``; ``initial`` unless given.
 
     Raises:
       ValueError: (i + f)·w ≥ T, which leaves no step for the ramp.
@@ -55,19 +60,42 @@ def cubic_schedule(
         total_steps - flat,
     )
 
+    top = initial if first is None else first
+
     def schedule(step: int | jax.Array) -> jax.Array:
         t = _as_float(step)
         rest = 1 - (t - start) / ramp
-        x = final + (initial - final) * (rest * rest * rest)
+        x = final + (top - final) * (rest * rest * rest)
         return jnp.where(t <= start, initial, jnp.where(t > end, final, x)).astype(t.dtype)
 
     return schedule
 
 
+def held(schedule: Schedule, every: int, total_steps: int, first_step: int = 0) -> Schedule:
+    """Schedule sampled at every ``every``-th step and constant between.
+
+    Args:
+      schedule: schedule to hold. every: steps between two changes.
+      total_steps: T; from there on the schedule is not held, so that it ends at its last value.
+      first_step: t of the first step.
+
+    >>> x = held(lambda t: t, every=4, total_steps=10)
+    >>> [int(x(t)) for t in (0, 3, 4, 9, 10)]
+    [0, 0, 4, 8, 10]
+    """
+
+    def holding(step: int | jax.Array) -> jax.Array:
+        taken = jnp.asarray(step, jnp.int32) - first_step
+        last = jnp.where(taken >= total_steps, taken, taken // every * every)
+        return schedule(last + first_step)
+
+    return holding
+
+
 def linear_warmup_decay(peak: float, total_steps: int, warmup_steps: int) -> Schedule:
     """Linear from 0 to ``peak`` over ``warmup_steps``, then linear to 0 at ``total_steps``.
 
-    The first step has rate 0 when there is a warm-up, as in the published runs.
+    With a warm-up the rate of the first step is 0, as in the published runs.
 
     >>> rate = linear_warmup_decay(1.0, total_steps=10, warmup_steps=2)
     >>> [float(rate(t)) for t in (0, 1, 2, 6, 10)]

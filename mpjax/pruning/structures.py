@@ -1,7 +1,10 @@
-"""Structure: which granularity which kernels have, and arrays between scores and kernels.
+# pyright: reportUnknownMemberType=false
+# (jax.numpy leaves the type of `device` unknown.)
+"""Structures: granularity by kernel, and arrays between the shapes of scores and of kernels.
 
-Rules see arrays of the shapes of the scores only. Here those arrays are laid over the kernels by
-broadcasting, so the gradient of a score is the sum over what it covers by differentiating that.
+Rules see arrays of the shapes of the scores only. Here these are broadcast over the kernels, so
+that differentiation sums the gradient of a score over the weights it covers (Lagunas et al. 2021,
+arXiv 2109.04838, for blocks and for scores shared by kernels).
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Shaped
 
 from mpjax.errors import InputError
 from mpjax.pruning.granularities import Element, Granularity, Group, NofM, Shape
@@ -24,11 +28,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Part:
-    """The granularity of the kernels whose path matches, and what multiplies λ for their scores.
+    """Granularity of the kernels whose path matches, and the factor of λ for their scores.
 
     Attributes:
-      where: regular expression that the whole path of a kernel must match, and that of the scores
-        it has under this granularity too.
+      where: regular expression for the whole path of a kernel, and of the scores it gets.
+      granularity: weights per score.
+      penalty: factor of λ.
     """
 
     where: str
@@ -41,7 +46,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Structure:
-    """Granularities by kernel; the first part that matches counts, a score per weight without one.
+    """Granularity of every kernel: that of the first part that matches, else one score per weight.
 
     >>> from mpjax.pruning.granularities import Block
     >>> structure = Structure((Part("attention/.*", Block(2, 2)),))
@@ -53,15 +58,15 @@ class Structure:
     parts: tuple[Part, ...] = ()
 
     def groups(self, kernels: Tree) -> list[Group]:
-        """Every array of scores for a nested dict of kernels (or of anything with a shape).
+        """Score arrays of a nested dict of kernels (or of anything with a shape).
 
         Raises:
-          InputError: a kernel cannot be divided as its part says.
+          InputError: the granularity of a part does not divide a kernel.
         """
         shares: list[dict[str, Shape]] = [{} for _ in (*self.parts, None)]
         for path, kernel in flatten(kernels).items():
             shares[self._part(path)][path] = tuple(kernel.shape)
-        found = []
+        found: list[Group] = []
         for number, share in enumerate(shares):
             here = self.parts[number].granularity if number < len(self.parts) else Element()
             for group in here.groups(share):
@@ -74,7 +79,7 @@ class Structure:
         return found
 
     def like_scores(self, kernels: Tree) -> dict[str, Any]:
-        """Shape and dtype of every array of scores."""
+        """Shape and dtype of every score array, the dtype of its first kernel."""
         flat = flatten(kernels)
         return unflatten(
             {
@@ -84,11 +89,12 @@ class Structure:
         )
 
     def importance(self, kernels: Tree) -> dict[str, Any]:
-        """What magnitude ranks, in the shapes of the scores: the mean |W| of what each covers.
+        """Weights that magnitude ranks, in the shapes of the scores: mean |W| per score.
 
-        A kernel with a score for every weight is returned as it is.
+        A kernel with one score per weight is returned as it is, with its signs.
         """
-        flat, means = flatten(kernels), {}
+        flat = flatten(kernels)
+        means: dict[str, jax.Array] = {}
         for group in self.groups(kernels):
             if len(group.kernels) == 1 and group.kernels[0][1] == group.shape:
                 means[group.path] = flat[group.path]
@@ -105,11 +111,10 @@ class Structure:
         threshold: Any,
         noise: Tree | None = None,
     ) -> dict[str, Any]:
-        """Masks in the shapes of the scores; see ``Rule.masks``.
+        """Masks in the shapes of the scores; see `Rule.masks`.
 
-        Groups of an N:M granularity get the rule's masks with that as its scope. The others are
-        masked together: a global scope compares all their scores, each counting as one whatever it
-        covers.
+        N:M groups are masked with their runs as the scope of the rule, all others together. A
+        global scope ranks scores, each counted once, whatever the number of weights it covers.
         """
         importance = self.importance(kernels)
         shares: dict[NofM | None, set[str]] = {}
@@ -125,7 +130,7 @@ class Structure:
         return unflatten(flat)
 
     def expand(self, scores: Tree, kernels: Tree) -> dict[str, Any]:
-        """An array like each kernel, from arrays like the scores; no copy where they agree."""
+        """Arrays like the kernels from arrays like the scores; no copy for one score per weight."""
         flat = flatten(scores)
         return unflatten(
             {
@@ -135,8 +140,8 @@ class Structure:
             }
         )
 
-    def penalty(self, rule: Rule, scores: Tree) -> jax.Array:
-        """R(S) = mean over arrays of scores of (the part's multiplier · the array's own mean)."""
+    def penalty(self, rule: Rule, scores: Tree) -> Float[Array, ""]:
+        """R(S) = mean over score arrays of (factor of the part · penalty of the array)."""
         shares: dict[float, dict[str, Any]] = {}
         flat = flatten(scores)
         for path, array in flat.items():
@@ -145,6 +150,7 @@ class Structure:
             shares.setdefault(factor, {})[path] = array
         if shares.keys() <= {1.0}:
             return rule.penalty(scores)
+        # Penalties are means over arrays: one call per factor, weighted by its share of the arrays.
         terms = [
             factor * len(share) / len(flat) * rule.penalty(unflatten(share))
             for factor, share in shares.items()
@@ -152,6 +158,7 @@ class Structure:
         return sum(terms[1:], start=terms[0])
 
     def _part(self, path: str) -> int:
+        """Index of the first part that matches; their number for none."""
         matching = (i for i, part in enumerate(self.parts) if part.matches(path))
         return next(matching, len(self.parts))
 
@@ -163,36 +170,40 @@ def _at(tree: Tree, paths: set[str]) -> dict[str, Any]:
     return unflatten({path: leaf for path, leaf in flatten(tree).items() if path in paths})
 
 
-def _lying(shape: Shape, like: Shape, axis: int | None) -> Shape:
-    """The shape of scores with as many axes as their kernel."""
+def _aligned(shape: Shape, like: Shape, axis: int | None) -> Shape:
+    """Shape of scores with as many axes as their kernel."""
     if axis is None:
         return shape
     return tuple(shape[0] if i == axis else 1 for i in range(len(like)))
 
 
-def spread(scores: jax.Array, shape: Shape, axis: int | None = None) -> jax.Array:
-    """Scores repeated to the shape of a kernel: each covers a slice or a block of it.
+def spread(scores: Shaped[Array, ...], shape: Shape, axis: int | None = None) -> Shaped[Array, ...]:
+    """Scores repeated to the shape of a kernel, each over its block or slice.
 
     Args:
-      axis: of the kernel, along which a vector of scores lies; None where they have its own axes.
+      scores: array of any dtype.
+      shape: of the kernel.
+      axis: axis of the kernel along which a vector of scores lies; None for scores that have the
+        axes of the kernel.
 
     >>> spread(jnp.array([[1, 2]]), (2, 4)).tolist()
     [[1, 1, 2, 2], [1, 1, 2, 2]]
     """
-    lying = _lying(scores.shape, shape, axis)
-    if lying == shape:
+    aligned = _aligned(scores.shape, shape, axis)
+    if aligned == shape:
         return scores.reshape(shape)
-    # (a, b) over (a·r, b·c) by way of (a, 1, b, 1) and (a, r, b, c): views, until used.
-    split = [n for size in lying for n in (size, 1)]
-    whole = [n for size, full in zip(lying, shape, strict=True) for n in (size, full // size)]
+    # (a, b) over (a·r, b·c) by way of (a, 1, b, 1) and (a, r, b, c): XLA fuses the broadcast into
+    # the product with the kernel, so that no array of its size is written.
+    split = [n for size in aligned for n in (size, 1)]
+    whole = [n for size, full in zip(aligned, shape, strict=True) for n in (size, full // size)]
     return jnp.broadcast_to(scores.reshape(split), whole).reshape(shape)
 
 
 def _gather(kernel: jax.Array, shape: Shape, axis: int | None) -> jax.Array:
-    """The sum of what each score covers: the transpose of :func:`spread`."""
-    lying = _lying(shape, kernel.shape, axis)
+    """Sum of a kernel over the block or slice of each score: the transpose of :func:`spread`."""
+    aligned = _aligned(shape, kernel.shape, axis)
     whole = [
-        n for size, full in zip(lying, kernel.shape, strict=True) for n in (size, full // size)
+        n for size, full in zip(aligned, kernel.shape, strict=True) for n in (size, full // size)
     ]
     sums = jnp.sum(kernel.reshape(whole), axis=tuple(range(1, len(whole), 2)))
     return sums.reshape(shape)

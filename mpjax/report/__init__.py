@@ -1,6 +1,6 @@
-"""Numbers as tables: what is left of a model, and plain aligned text."""
+"""Encoder density of a model, and plain text tables."""
 
-from mpjax.report.density import Density, MatrixCount, measure
+from mpjax.report.density import EncoderDensity, MatrixCount, measure
 from mpjax.report.table import percent, render
 
-__all__ = ["Density", "MatrixCount", "measure", "percent", "render"]
+__all__ = ["EncoderDensity", "MatrixCount", "measure", "percent", "render"]

@@ -1,4 +1,4 @@
-"""How much of an encoder is left, counted in the tensors of its Hugging Face folder."""
+"""Density of an encoder, counted in the tensors of its Hugging Face folder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import numpy as np
 from mpjax.errors import InputError
 from mpjax.report.table import percent, render
 
-# "bert.encoder.layer.3.attention.self.query.weight"; the families name what follows the number.
+# Matches "bert.encoder.layer.3.attention.self.query.weight"; names within a layer depend on the
+# family. A matrix type missing in _SHORT is reported under its full name.
 _LAYER = re.compile(r"(?:^|\.)layer\.(\d+)\.(.+)\.(weight|bias|gamma|beta)$")
 _SHORT = {
     "attention.self.query": "query",
@@ -22,7 +23,7 @@ _SHORT = {
     "attention.output.dense": "attn out",
     "intermediate.dense": "ffn in",
     "output.dense": "ffn out",
-    # DistilBERT's names
+    # DistilBERT
     "attention.q_lin": "query",
     "attention.k_lin": "key",
     "attention.v_lin": "value",
@@ -35,7 +36,7 @@ _ORDER = tuple(dict.fromkeys(_SHORT.values()))
 
 @dataclass(frozen=True)
 class MatrixCount:
-    """One prunable matrix of an encoder: its layer, its type, kept and all entries."""
+    """Kept and all entries of one prunable matrix."""
 
     layer: int
     type: str
@@ -44,27 +45,31 @@ class MatrixCount:
 
 
 @dataclass(frozen=True)
-class Density:
-    """What is left of an encoder.
+class EncoderDensity:
+    """Remaining weights of an encoder, counted in two ways, both in [0, 1].
 
-    `linear` = kept / all entries of the matrices; `encoder_remaining` = (kept entries + all biases
-    and LayerNorm) / all encoder parameters, the published count; both in [0, 1]. Sizes are those
-    of the model before heads and units were removed from it.
+    * ``linear``: kept / all entries of the matrices;
+    * ``encoder_remaining``: (kept entries + biases and LayerNorm) / all encoder parameters, the
+      count published by Sanh et al. 2020.
+
+    Sizes are those before heads and FFN units were removed.
     """
 
     matrices: tuple[MatrixCount, ...]
-    others: Mapping[int, tuple[int, int]]  # by layer: biases and LayerNorm, left and all
+    others: Mapping[int, tuple[int, int]]  # layer -> biases and LayerNorm, (remaining, all)
 
     @property
     def linear(self) -> float:
+        """Kept / all entries of the matrices."""
         return _ratio(self.matrices)
 
     @property
     def encoder_remaining(self) -> float:
+        """Remaining / all encoder parameters."""
         return self._remaining(*self._layers)
 
     def to_json(self) -> dict[str, Any]:
-        """Totals, and densities per layer, per type and per matrix."""
+        """Totals, and densities per layer, per type and per matrix, as JSON values."""
         return {
             "linear_density": self.linear,
             "encoder_remaining": self.encoder_remaining,
@@ -98,7 +103,7 @@ class Density:
         total = [percent(_ratio(self._of(type=type))) for type in self._types]
         rows.append(["all", *total, percent(self.linear), percent(self.encoder_remaining)])
         kept, size = (sum(getattr(m, name) for m in self.matrices) for name in ("kept", "size"))
-        others = sum(left for left, _ in self.others.values())
+        others = sum(remaining for remaining, _ in self.others.values())
         return (
             f"{render(header, rows)}\n\n"
             f"linear density     {percent(self.linear)}  "
@@ -108,17 +113,17 @@ class Density:
         )
 
     def _count(self, *layers: int) -> tuple[int, int]:
-        """(left, all) parameters of layers; of the matrices those that are not zero are left."""
+        """(remaining, all) parameters of layers."""
         chosen = [m for m in self.matrices if m.layer in layers]
         others = [self.others[layer] for layer in layers]
         return (
-            sum(m.kept for m in chosen) + sum(left for left, _ in others),
-            sum(m.size for m in chosen) + sum(whole for _, whole in others),
+            sum(m.kept for m in chosen) + sum(remaining for remaining, _ in others),
+            sum(m.size for m in chosen) + sum(size for _, size in others),
         )
 
     def _remaining(self, *layers: int) -> float:
-        left, whole = self._count(*layers)
-        return left / whole
+        remaining, size = self._count(*layers)
+        return remaining / size
 
     @property
     def _layers(self) -> list[int]:
@@ -139,39 +144,39 @@ class Density:
 
 
 def measure(
-    tensors: Mapping[str, np.ndarray], full: Mapping[str, tuple[int, ...]] | None = None
-) -> Density:
+    tensors: Mapping[str, np.ndarray], dense: Mapping[str, tuple[int, ...]] | None = None
+) -> EncoderDensity:
     """Counts the non-zero entries of the encoder matrices among named tensors.
 
-    An encoder matrix is a 2-D `weight` below ``layer.N``; embeddings, pooler and head count
-    nowhere.
+    An encoder matrix is a 2-D ``weight`` below ``layer.N``; embeddings, pooler and head are not
+    counted.
 
     Args:
-      full: names and shapes before heads and units were removed; those of ``tensors`` unless given.
+      dense: names and shapes before heads and FFN units were removed; default: as in ``tensors``.
 
     >>> import numpy as np
     >>> name = "bert.encoder.layer.0.output.dense"
-    >>> left = measure({name + ".weight": np.array([[1.0, 0.0]]), name + ".bias": np.zeros(2)})
-    >>> left.linear, left.encoder_remaining
+    >>> density = measure({name + ".weight": np.array([[1.0, 0.0]]), name + ".bias": np.zeros(2)})
+    >>> density.linear, density.encoder_remaining
     (0.5, 0.75)
     """
     kept, _ = _sums({name: int(np.count_nonzero(tensor)) for name, tensor in tensors.items()})
     stored = {name: tensor.size for name, tensor in tensors.items()}
     _, others = _sums(stored)
-    whole = stored if full is None else {name: math.prod(shape) for name, shape in full.items()}
-    sizes, all_others = _sums(whole)
+    before = stored if dense is None else {n: math.prod(shape) for n, shape in dense.items()}
+    sizes, all_others = _sums(before)
     if not kept:
         raise InputError("the model has no encoder layers: no matrix is named ...layer.N....weight")
-    place = {short: i for i, short in enumerate(_ORDER)}
-    found = sorted(kept, key=lambda m: (m[0], place.get(m[1], len(place)), m[1]))
-    return Density(
+    rank = {short: i for i, short in enumerate(_ORDER)}
+    found = sorted(kept, key=lambda m: (m[0], rank.get(m[1], len(rank)), m[1]))
+    return EncoderDensity(
         tuple(MatrixCount(*matrix, kept[matrix], sizes[matrix]) for matrix in found),
         {layer: (count, all_others[layer]) for layer, count in others.items()},
     )
 
 
 def _sums(counts: Mapping[str, int]) -> tuple[dict[tuple[int, str], int], dict[int, int]]:
-    """Counts of named tensors: of each matrix by (layer, type), of all else by layer."""
+    """Sums counts of named tensors: matrices by (layer, type), other parameters by layer."""
     matrices: dict[tuple[int, str], int] = {}
     others: dict[int, int] = {}
     for name, count in counts.items():

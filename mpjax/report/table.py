@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def render(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
-    """Lines with aligned columns: the first `left` to the left, the others to the right.
+    """Renders a table: the first ``left`` columns aligned to the left, the others to the right.
 
     >>> print(render(["layer", "kept"], [["0", "9.5%"], ["all", "10.0%"]]))
     layer   kept
@@ -26,7 +26,7 @@ def render(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) 
 
 
 def percent(fraction: float | None, digits: int = 2) -> str:
-    """A fraction as text, "-" for None.
+    """Formats a fraction as a percentage, "-" for None.
 
     >>> percent(0.0304), percent(None)
     ('3.04%', '-')

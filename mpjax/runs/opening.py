@@ -54,5 +54,5 @@ def load_for_task(
     if masked:
         model = models.load_plain(folder, head, threshold=threshold, **options)
     else:
-        model = models.load_model(folder, head, keep_scores=True, **options)
+        model = models.load_with_scores(folder, head, **options)
     return dataclasses.replace(model, params=jax.device_get(model.params))

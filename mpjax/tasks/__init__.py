@@ -1,7 +1,7 @@
-"""Tasks: reading data, encoding it, scoring predictions, cutting it into batches.
+"""Tasks: read data, encode it, batch it, score predictions.
 
-A task is one file in ``mpjax/tasks/catalog``: the file's name is the task's name and its ``TASK``
-is the task. Listing the names reads a directory and imports nothing.
+A task is one file in ``mpjax/tasks/catalog``, named as the task, that defines ``TASK``. Listing the
+names reads a directory and imports no task.
 
 >>> "sst2" in names()
 True
@@ -26,12 +26,16 @@ __all__ = ["Encoded", "Task", "get", "names"]
 
 
 def names() -> tuple[str, ...]:
-    """Names of every task, sorted. Cheap: imports no task."""
+    """Names of all tasks, sorted. Imports no task."""
     return tuple(sorted(module.name for module in pkgutil.iter_modules(catalog.__path__)))
 
 
 def get(name: str) -> Task:
-    """The task of that name. `InputError` lists the names if there is none."""
+    """Task of a name.
+
+    Raises:
+      InputError: unknown name; the message lists the known ones.
+    """
     if name not in names():
         raise InputError(f"unknown task {name!r}; the tasks are {', '.join(names())}")
     return importlib.import_module(f"{catalog.__name__}.{name}").TASK

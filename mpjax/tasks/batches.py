@@ -1,9 +1,9 @@
-"""Batches of few shapes and little padding, each a pure function of (seed, step).
+"""Length-bucketed batches, each a pure function of (seed, step).
 
-An epoch is a random order of the rows, cut into stretches of about fifty batches. Inside a stretch
-rows are sorted by the fixed length that holds them, so that a batch is padded to little more than
-its rows need and is otherwise random; then the order of all the epoch's batches is shuffled.
-Nothing is carried from step to step: a run that stops goes on by asking for the next step.
+An epoch is a random permutation of the rows, cut into stretches of 50 batches. Rows of a stretch
+are sorted by bucket (the shortest of a few fixed lengths that holds the row), so that batches have
+few shapes and little padding; then the batches of the epoch are shuffled. There is no iterator
+state: a resumed run asks for the batch of its next step.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from mpjax.tasks.base import Encoded
 LENGTHS = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 ALL = slice(None)
 STRETCH = 50  # batches sorted together: sorting more of them saves under 1% more padding
-_ROWS, _ORDER = 1, 2  # streams of random numbers
+_ROWS, _ORDER = 1, 2  # random streams
 
 Batch = dict[str, np.ndarray]
 
 
 def bucket_lengths(width: int, lengths: Sequence[int] | None = None) -> tuple[int, ...]:
-    """The lengths batches are padded to: those of `lengths` below `width`, and `width` itself.
+    """Padded lengths of batches: the `lengths` below `width`, and `width` itself.
 
     >>> bucket_lengths(100)
     (16, 32, 48, 64, 96, 100)
@@ -44,9 +44,12 @@ def bucket_lengths(width: int, lengths: Sequence[int] | None = None) -> tuple[in
 class Batches:
     """Training batches of an encoded data set.
 
-    Every array of a batch has `batch_size` rows; those with one entry per token have the smallest
-    bucket length that holds the batch's longest row. Rows that fill no whole batch are left out of
-    an epoch, other ones each time. `InputError` if there are fewer rows than `batch_size`.
+    Arrays of a batch have `batch_size` rows. Per-token arrays have the smallest bucket length that
+    holds the longest row of the batch. The remainder of an epoch, less than a batch, is dropped;
+    each epoch drops other rows.
+
+    Raises:
+      InputError: fewer rows than `batch_size`.
     """
 
     def __init__(
@@ -63,40 +66,41 @@ class Batches:
         self.seed = seed
         self.lengths = bucket_lengths(encoded.width, lengths)
         self.steps_per_epoch = len(encoded) // batch_size
-        self._epoch = lru_cache(maxsize=2)(self._plan)
+        self._epoch = lru_cache(maxsize=2)(self._epoch_rows)
 
     def rows(self, step: int) -> np.ndarray:
-        """Which rows make up the global batch of a step, int64 (batch_size,)."""
+        """Row indices of the global batch of a step, int64 (batch_size,)."""
         epoch, place = divmod(step, self.steps_per_epoch)
         return self._epoch(epoch)[place]
 
     def length(self, step: int) -> int:
-        """The padded length of a step's global batch."""
+        """Padded length of the global batch of a step."""
         return _bucket(self.encoded.lengths[self.rows(step)], self.lengths)
 
     def batch(self, step: int, part: slice = ALL, length: int | None = None) -> Batch:
-        """The batch of a step, counted from 0 over all epochs.
+        """Batch of a step, counted from 0 over all epochs.
 
         Args:
-          part: of its rows, for a process that feeds no others; nothing else is read.
-          length: to pad it to, instead of its own `length(step)`; not less than that.
+          part: rows of the global batch to return; a process feeds only its own.
+          length: padded length, at least `length(step)`, which is the default.
         """
         return take(self.encoded, self.rows(step)[part], length or self.length(step))
 
     def with_array(self, name: str, array: np.ndarray) -> Batches:
-        """The same batches with one more array of the training rows, (n, ...)."""
+        """Batches with one more array of the training rows, (n, ...)."""
         arrays = {**self.encoded.arrays, name: array}
         twin = copy.copy(self)
         twin.encoded = dataclasses.replace(self.encoded, arrays=arrays)
         return twin
 
-    def _plan(self, epoch: int) -> np.ndarray:
-        """Rows of every batch of an epoch, int64 (steps_per_epoch, batch_size)."""
+    def _epoch_rows(self, epoch: int) -> np.ndarray:
+        """Row indices of the batches of an epoch, int64 (steps_per_epoch, batch_size)."""
         steps, size = self.steps_per_epoch, self.batch_size
         order = seeds.permutation(self.seed, _ROWS, epoch, len(self.encoded))[: steps * size]
         stretch = np.arange(steps * size) // (STRETCH * size)
-        # Sorted by bucket, not by length: it costs no padding, and length often betrays the label,
-        # so that batches of one length would be batches of one label. Stable, to stay random else.
+        # Sorted by bucket, not by length: padding is the same, and length often tells the label, so
+        # batches of one length would be batches of one label. The stable sort keeps the random
+        # order inside a bucket.
         buckets = np.searchsorted(self.lengths, self.encoded.lengths[order])
         order = order[np.lexsort((buckets, stretch))]
         return order.reshape(steps, size)[seeds.permutation(self.seed, _ORDER, epoch, steps)]
@@ -105,13 +109,14 @@ class Batches:
 def eval_batches(
     encoded: Encoded, batch_size: int, lengths: Sequence[int] | None = None, part: slice = ALL
 ) -> Iterator[tuple[Batch, np.ndarray]]:
-    """Every row once, as (batch, row numbers int64 (batch_size,)), shortest rows first.
+    """Batches of all rows for evaluation, shortest rows first.
 
-    The last batch is filled up by repeating its last row, so writing results by row number is
-    right as it stands (see `collect`).
+    Yields (batch, row indices int64 (batch_size,)). The last batch repeats its last row to keep the
+    batch size; `collect` writes results by row index, so repeats are harmless.
 
     Args:
-      part: of the rows of every batch, see `Batches.batch`; the row numbers are those of all.
+      part: rows of each batch to return, as in `Batches.batch`; the row indices are of the global
+        batch.
     """
     if batch_size < 1:
         raise InputError(f"batch size must be at least 1, found {batch_size}")
@@ -124,10 +129,13 @@ def eval_batches(
 
 
 def collect(encoded: Encoded, results: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-    """Outputs per batch as one array in row order: pairs (row numbers, output (batch_size, ...)).
+    """Gathers the outputs of batches into one array in row order.
 
-    Outputs with one entry per token come in the batches' lengths; here they are (n, L, ...) with
-    zeros past a batch's length. An output is taken to be per token when it has three axes.
+    Per-token outputs, recognised by their three axes, become (n, L, ...) with zeros past the length
+    of their batch.
+
+    Args:
+      results: pairs (row indices, output (batch_size, ...)).
     """
     out: np.ndarray | None = None
     for rows, values in results:
@@ -145,7 +153,7 @@ def collect(encoded: Encoded, results: Iterable[tuple[np.ndarray, np.ndarray]]) 
 
 
 def take(encoded: Encoded, rows: np.ndarray, length: int) -> Batch:
-    """Those rows of every array; arrays with one entry per token cut to `length`."""
+    """Batch of some rows, per-token arrays cut to `length`."""
     return {
         name: array[rows, :length] if _per_token(array) else array[rows]
         for name, array in encoded.arrays.items()
@@ -153,7 +161,7 @@ def take(encoded: Encoded, rows: np.ndarray, length: int) -> Batch:
 
 
 def _per_token(array: np.ndarray) -> bool:
-    """Ids and masks are integers with two axes; a teacher's logits per token have three."""
+    """True for ids and masks (integers, two axes) and for logits per token (three axes)."""
     return array.ndim == 3 or (array.ndim == 2 and array.dtype.kind in "iu")
 
 

@@ -1,4 +1,4 @@
-"""Encoded data sets kept on disk, so that a second run starts at once."""
+"""Disk cache of encoded data sets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mpjax.tasks.base import Encoded, Row, Task
 if TYPE_CHECKING:
     from mpjax.tasks.base import Tokenizer
 
-FORMAT = 1  # raise when encoding changes its meaning, so that old files are not read
+FORMAT = 1  # increase when the encoding changes, to invalidate old files
 
 
 def encode(
@@ -27,9 +27,10 @@ def encode(
     max_length: int,
     folder: Path | None = None,
 ) -> Encoded:
-    """``task.encode``, kept in `folder` under a name that hangs on all that goes in.
+    """Encodes rows by ``task.encode``, or reads the result of an earlier call.
 
-    With no folder nothing is kept. A file that cannot be read (a copy cut short) is made anew.
+    Args:
+      folder: of the cache, None for no cache. An unreadable file in it is replaced.
     """
     if folder is None:
         return task.encode(rows, tokenizer, max_length)
@@ -53,12 +54,12 @@ def key(task: Task, rows: Sequence[Row], tokenizer: Tokenizer, max_length: int) 
 
 
 def tokenizer_text(tokenizer: Tokenizer) -> str:
-    """All that a tokenizer does, as text: equal for tokenizers that give the same ids."""
+    """Serialized tokenizer: equal for tokenizers that give equal ids."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:  # a slow tokenizer: its vocabulary is the best there is
+    if backend is None:  # a slow tokenizer has no serialized form but its vocabulary
         return json.dumps([type(tokenizer).__name__, tokenizer.get_vocab()], sort_keys=True)
     described = json.loads(backend.to_str())
-    # Traces of the last call, not properties of the tokenizer.
+    # Truncation and padding are left over from the last call.
     described.pop("truncation", None)
     described.pop("padding", None)
     return json.dumps(described, sort_keys=True)
@@ -83,4 +84,4 @@ def _save(path: Path, encoded: Encoded) -> None:
     content = {f"a/{name}": array for name, array in encoded.arrays.items()}
     content |= {f"x/{name}": array for name, array in encoded.extra.items()}
     arrays: dict[str, Any] = {"lengths": encoded.lengths, **content}
-    write_atomically(path, lambda file: np.savez(file, **arrays))  # also when two runs write it
+    write_atomically(path, lambda file: np.savez(file, **arrays))  # two runs may write it at once

@@ -1,4 +1,4 @@
-"""Texts and pairs of texts as padded token arrays."""
+"""Tokenization of texts and pairs of texts to padded arrays."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from mpjax.errors import InputError
 if TYPE_CHECKING:
     from mpjax.tasks.base import Tokenizer
 
-CHUNK = 4096  # texts tokenised at a time: token lists take ten times the room of the arrays
+CHUNK = 4096  # texts per tokenizer call: its token lists take ten times the memory of the arrays
 
 
-def blank(n: int, width: int, tokenizer: Tokenizer) -> dict[str, np.ndarray]:
-    """`n` rows of nothing but padding: ids, attention mask and token types, int32 (n, width)."""
+def padding_arrays(n: int, width: int, tokenizer: Tokenizer) -> dict[str, np.ndarray]:
+    """Ids, attention mask and token types of `n` rows of padding, int32 (n, width)."""
     pad = 0 if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     return {
         "input_ids": np.full((n, width), pad, np.int32),
@@ -28,11 +28,16 @@ def blank(n: int, width: int, tokenizer: Tokenizer) -> dict[str, np.ndarray]:
 def encode_texts(
     firsts: Sequence[str], seconds: Sequence[str] | None, tokenizer: Tokenizer, max_length: int
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Texts, or pairs when `seconds` is given, with the tokenizer's special tokens around them.
+    """Tokenizes texts, or pairs if `seconds` is given, with special tokens around them.
 
-    Returns (arrays int32 (n, max_length), lengths int32 (n,)). What is too long loses tokens from
-    the end of its longer text. Padding is on the right whatever the tokenizer prefers, because
-    batches are cut there.
+    Truncation removes tokens from the end of the longer text. Padding is on the right whatever the
+    tokenizer's default, because batches are cut on the right.
+
+    Returns:
+      (arrays int32 (n, max_length), lengths int32 (n,)).
+
+    Raises:
+      InputError: `max_length` holds nothing but the special tokens.
     """
     special = tokenizer.num_special_tokens_to_add(pair=seconds is not None)
     if max_length <= special:
@@ -40,7 +45,7 @@ def encode_texts(
             f"max length {max_length} leaves no room beside {special} special tokens; raise it"
         )
     n = len(firsts)
-    arrays = blank(n, max_length, tokenizer)
+    arrays = padding_arrays(n, max_length, tokenizer)
     lengths = np.zeros(n, np.int32)
     for begin in range(0, n, CHUNK):
         end = min(begin + CHUNK, n)

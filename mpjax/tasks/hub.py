@@ -1,4 +1,4 @@
-"""Rows of a data set on the Hugging Face hub."""
+"""Data sets on the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -8,20 +8,24 @@ from typing import Any
 from mpjax.errors import InputError
 
 
-def wanted(data: str | Path | None) -> bool:
-    """True when `data` means the hub: nothing given, or the word ``hub``."""
+def is_hub(data: str | Path | None) -> bool:
+    """Whether `data` means the hub: None, or the word ``hub``."""
     return data is None or str(data) == "hub"
 
 
-def rows(name: str, config: str | None, split: str) -> list[dict[str, Any]]:
-    """All rows of a split, downloaded (once, then from the cache of `datasets`)."""
-    import datasets
+def load_rows(name: str, config: str | None, split: str) -> list[dict[str, Any]]:
+    """Rows of a split, downloaded on the first call and then read from the cache of `datasets`.
+
+    Raises:
+      InputError: no network and no cached copy, or no such data set.
+    """
+    import datasets  # here, not above: it takes a second to import, and local files need none of it
 
     try:
         loaded = datasets.load_dataset(name, config, split=split)
-    except (OSError, ValueError) as error:  # no network, no such data set, no cached copy
+    except (OSError, ValueError) as error:
         raise InputError(
-            f"data: could not get {name} {config or ''} {split} from the hub "
+            f"data: cannot load {name} {config or ''} {split} from the hub "
             f"({type(error).__name__}: {error}); give --data a folder or file instead"
         ) from error
     return [dict(row) for row in loaded]

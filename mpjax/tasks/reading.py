@@ -1,4 +1,4 @@
-"""Finding and reading data files: tab-separated and JSON lines, with errors that name the line."""
+"""Data files: where they are, and tab-separated and JSON lines with errors that name the line."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from typing import Any
 from mpjax.errors import InputError
 
 
-def find(data: Path, folders: Sequence[str], names: Sequence[str]) -> Path:
-    """The first file of `names` in the folder `data` or in one of its subfolders `folders`.
+def find_file(data: Path, folders: Sequence[str], names: Sequence[str]) -> Path:
+    """First existing file of `names` in the folder `data` or its subfolders `folders`.
 
-    A `data` that is a file is the answer itself.
+    Returns `data` itself if it is a file.
+
+    Raises:
+      InputError: `data` does not exist, or holds none of the files.
     """
     if data.is_file():
         return data
@@ -23,14 +26,14 @@ def find(data: Path, folders: Sequence[str], names: Sequence[str]) -> Path:
         for name in names:
             if (folder / name).is_file():
                 return folder / name
-    looked = ", ".join(names)
-    raise InputError(f"data: nothing to read in {data}; looked for {looked}")
+    raise InputError(f"data: no data file in {data}; looked for {', '.join(names)}")
 
 
-def lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Lines with their number from 1, without line end or byte-order mark; empty ones skipped.
+def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Non-empty lines of a UTF-8 file with their numbers from 1.
 
-    Only a newline ends a line: official files hold other separators (U+2028) inside sentences.
+    Line ends and a byte-order mark are removed. Only a newline ends a line: official files hold
+    other separators (U+2028) inside sentences.
     """
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
@@ -42,27 +45,28 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
                 yield number, text
 
 
-def json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Objects of a JSON-lines file with their line numbers."""
-    for number, line in lines(path):
+def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Objects of a JSON-lines file, each after its line number."""
+    for number, line in numbered_lines(path):
         try:
             record = json.loads(line)
         except json.JSONDecodeError as error:
             raise InputError(f"{path} line {number}: not JSON ({error})") from None
         if not isinstance(record, dict):
-            raise InputError(f"{path} line {number}: expected an object, got {line[:40]!r}")
+            raise InputError(f"{path} line {number}: expected an object, found {line[:40]!r}")
         yield number, record
 
 
-def tsv(
+def read_tsv(
     path: Path, header: Sequence[str] | None = None, broken: float = 0.0
 ) -> Iterator[tuple[int, dict[str, str]]]:
-    """Records of a tab-separated file as GLUE distributes it: quotes are ordinary characters.
+    """Records of a tab-separated file, each after its line number; quotes are plain characters.
 
-    `header` names the columns of a file without a header line. Up to a share `broken` of the
-    lines may have the wrong number of columns and is skipped; the first one beyond it is an error.
+    Args:
+      header: column names of a file without a header line.
+      broken: share of lines with a wrong number of columns that are skipped. One more is an error.
     """
-    numbered = list(lines(path))
+    numbered = list(numbered_lines(path))
     if header is None and numbered:
         header = numbered.pop(0)[1].split("\t")
     spare = int(broken * len(numbered))

@@ -1,4 +1,4 @@
-"""Scores of a prediction file, wherever the predictions come from. Needs no model and no jax."""
+"""Scores of a prediction file of any model. Imports no jax."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ from mpjax import tasks
 from mpjax.errors import InputError
 from mpjax.tasks.base import Data, PredictingTask, Task
 
-_NAMED = 3  # ids that a message names
+_NAMED = 3  # ids named in a message
 
 
 def score_file(task: str, data: Data, predictions: str | Path) -> dict[str, Any]:
-    """The official metrics of predictions for a dev set, in percent.
+    """Official metrics of predictions for a dev set, in percent.
 
     Args:
-      task: its name. data: folder or file of the task's data; None = the hub.
+      task: name of the task.
+      data: folder or file of its data; None for the hub.
       predictions: for questions the official ``predictions.json`` (id to text), for sentences a
         GLUE submission (``index``, ``prediction``), tab-separated or jsonl.
 
     Returns:
-      JSON values: ``task``, ``rows``, ``metric`` (the primary one) and ``score``, a dict with the
-      primary one first.
+      JSON values: ``task``, ``rows``, ``metric`` (name of the primary score) and ``score``, a dict
+      with the primary score first.
 
     Raises:
-      InputError: a file that is not there or of another form; ids that are missing or unknown.
+      InputError: a missing or malformed file; missing or unknown ids.
     """
     chosen, path = predicting(tasks.get(task)), Path(predictions)
     if not path.is_file():
@@ -44,17 +45,17 @@ def score_file(task: str, data: Data, predictions: str | Path) -> dict[str, Any]
 
 
 def predicting(task: Task) -> PredictingTask:
-    """The task itself, if its predictions can stand in a file."""
+    """The task itself; `InputError` if it has no prediction files."""
     if not isinstance(task, PredictingTask):
         raise InputError(f"--task {task.name} has no prediction files; leave out --predictions")
     return task
 
 
 def check_destination(task: PredictingTask, path: Path) -> None:
-    """`InputError` unless predictions of the task can be written to `path`."""
+    """Raises `InputError` unless predictions of the task can be written to `path`."""
     if path.suffix not in task.prediction_files:
         kinds = " or ".join(task.prediction_files)
-        raise InputError(f"--predictions {path}: those of {task.name} are a {kinds} file")
+        raise InputError(f"--predictions {path}: {task.name} writes a {kinds} file")
     if path.is_dir():
         raise InputError(f"--predictions {path} is a folder; give a file")
     above = next(folder for folder in path.absolute().parents if folder.exists())
@@ -77,7 +78,7 @@ def _check_ids(wanted: Sequence[Any], given: Collection[Any], path: str, data: s
     if wrong:
         raise InputError(
             f"{path}: {'; '.join(wrong)}. Every row of {data} needs one prediction and no other: "
-            "give --data the file they were made for, or complete them"
+            "give --data the file that they were made for, or complete them"
         )
 
 

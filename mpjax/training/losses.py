@@ -5,22 +5,29 @@ from collections.abc import Callable, Mapping
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array, Float, Num
 
 Loss = Callable[[jax.Array, Mapping[str, jax.Array]], jax.Array]
 IGNORED = -100  # label of a token that is not predicted, as in the Hugging Face collators
 
 
-def classification_loss(logits: jax.Array, batch: Mapping[str, jax.Array]) -> jax.Array:
+def classification_loss(
+    logits: Float[Array, "batch classes"], batch: Mapping[str, jax.Array]
+) -> Float[Array, ""]:
     """Mean cross-entropy of (B, C) logits against int ``labels`` (B,)."""
     return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, batch["labels"]))
 
 
-def regression_loss(logits: jax.Array, batch: Mapping[str, jax.Array]) -> jax.Array:
+def regression_loss(
+    logits: Float[Array, "batch 1"], batch: Mapping[str, jax.Array]
+) -> Float[Array, ""]:
     """Mean squared error of (B, 1) logits against float ``labels`` (B,)."""
     return jnp.mean(jnp.square(logits[:, 0] - batch["labels"].astype(logits.dtype)))
 
 
-def qa_loss(logits: jax.Array, batch: Mapping[str, jax.Array]) -> jax.Array:
+def qa_loss(
+    logits: Float[Array, "batch length 2"], batch: Mapping[str, jax.Array]
+) -> Float[Array, ""]:
     """Mean cross-entropy of start and end over the positions of (B, L, 2) logits, their average."""
     losses = [
         jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits[:, :, i], batch[name]))
@@ -29,7 +36,9 @@ def qa_loss(logits: jax.Array, batch: Mapping[str, jax.Array]) -> jax.Array:
     return (losses[0] + losses[1]) / 2
 
 
-def mlm_loss(logits: jax.Array, batch: Mapping[str, jax.Array]) -> jax.Array:
+def mlm_loss(
+    logits: Float[Array, "batch length vocabulary"], batch: Mapping[str, jax.Array]
+) -> Float[Array, ""]:
     """Mean cross-entropy of (B, L, V) logits over the tokens whose label is not -100."""
     labels = batch["labels"]
     kept = (labels != IGNORED).astype(logits.dtype)
@@ -45,7 +54,7 @@ LOSSES: dict[str, Loss] = {
 }
 
 
-def terms(batch: Mapping[str, jax.Array]) -> jax.Array:
+def terms(batch: Mapping[str, jax.Array]) -> Num[Array, ""]:
     """Number of terms in the mean of a loss: predicted tokens for (B, L) labels, else rows.
 
     >>> import jax.numpy as jnp

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jaxtyping import Array, Float
 
 from mpjax.pruning import Tree
 
@@ -17,7 +18,7 @@ INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 def apply_model(
     module: nn.Module, params: Tree, batch: Batch, dropout_key: jax.Array | None = None
-) -> jax.Array:
+) -> Float[Array, "batch ..."]:
     """Logits of a batch, float32 or wider whatever the module gives, for the loss and the scores.
 
     With a key in training mode, without one deterministic.
@@ -33,6 +34,6 @@ def apply_model(
     return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
 
 
-def make_predict(module: nn.Module) -> Callable[[Tree, Batch], jax.Array]:
+def make_predict(module: nn.Module) -> Callable[[Tree, Batch], Float[Array, "batch ..."]]:
     """Compiles ``predict(params, batch)`` to float32 (or wider) logits, without dropout."""
     return jax.jit(lambda params, batch: apply_model(module, params, batch))

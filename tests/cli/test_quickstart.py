@@ -1,14 +1,15 @@
-"""The quickstart, at a scale that proves the plumbing and nothing else."""
+"""Quickstart at a scale that tests the plumbing only."""
 
 import pytest
 import tiny
 
-from mpjax import cli, quickstart
+from mpjax import cli, quickstart, tasks
+from mpjax.config.recorded import is_run
 from mpjax.config.resolve import resolve
 from mpjax.errors import InputError
-from mpjax.runs import folder as rundir
+from mpjax.runs.folder import RunDir
 from mpjax.tasks.demo.task import tokenizer
-from mpjax.training import loop
+from mpjax.training import train as training
 
 SMALL = quickstart.Scale(
     hidden=16, layers=1, most_steps=4, limit_train=96, limit_eval=8, densities=((0.1, 5.0),)
@@ -29,10 +30,10 @@ def test_every_run_is_there_and_in_the_table(made):
     assert methods == ["dense"] * 4 + ["magnitude", "movement", "soft_movement"]
     assert len({row["task"] for row in rows}) == 4
     for row in rows:
-        result = rundir.RunDir(folder / row["run"]).read_result()
+        result = RunDir(folder / row["run"]).read_result()
         assert result is not None and result["linear_density"] == row["density"]
         assert result["score"][row["metric"]] == row["score"]
-        assert rundir.is_run(row["run"])
+        assert is_run(row["run"])
         assert f"{100 * row['density']:.2f}%" in text and row["method"] in text
     assert [round(row["density"], 2) for row in rows[:6]] == [1, 1, 1, 1, 0.1, 0.1]
     assert "synthetic" in text and "mpjax train --model" in text
@@ -40,7 +41,7 @@ def test_every_run_is_there_and_in_the_table(made):
 
 def test_a_second_time_reports_without_training(made, monkeypatch):
     folder, rows, _ = made
-    monkeypatch.setattr(loop, "prepare", None)
+    monkeypatch.setattr(training, "prepare", None)
     assert quickstart.quickstart(folder, cache="none", show=str, scale=SMALL) == rows
 
 
@@ -67,8 +68,6 @@ def test_the_real_scale_is_what_the_words_say(tmp_path):
 
 
 def test_no_row_of_the_demo_tasks_is_cut(tmp_path):
-    from mpjax import tasks
-
     for name, settings in quickstart.TASKS.items():
         task = tasks.get(name)
         longest = task.encode(task.read(None, "train"), tokenizer(), 64).lengths.max()

@@ -170,6 +170,7 @@ def test_every_recipe_resolves_and_its_schedule_fits(run):
         assert (rule.initial, rule.final, config.density) == (0, 0.1, None)
 
 
+@pytest.mark.slow
 def test_every_recipe_is_a_command(run):
     for scale in (1.0, 0.01):
         values = recipe.options(run, PLACES, scale)
@@ -267,6 +268,7 @@ def ours(tmp_path_factory, programs):
     return root / "runs" / "one"
 
 
+@pytest.mark.slow
 def test_running_trains_by_the_recipe(ours):
     config = json.loads((ours / "config.json").read_text())
     result = json.loads((ours / "result.json").read_text())
@@ -276,6 +278,7 @@ def test_running_trains_by_the_recipe(ours):
     assert (config["initial_warmup"], config["final_warmup"], config["seed"]) == (2, 3, 92)
 
 
+@pytest.mark.slow
 def test_a_receipt_has_the_facts_and_no_path(ours, tmp_path, capsys):
     output = tmp_path / "results" / "one.json"
     for _ in range(2):  # the same receipt may be written again
@@ -319,6 +322,7 @@ def test_paths_become_base_names(text, short):
     assert receipt.without_paths({"k": [text, 1, None]}) == {"k": [short, 1, None]}
 
 
+@pytest.mark.slow
 def test_receipts_that_cannot_be_are_refused(ours, tmp_path, capsys):
     output = ["--output", tmp_path / "a.json"]
     assert "no run folder" in fails(["receipt", tmp_path, *output], capsys)
@@ -404,6 +408,7 @@ def test_comparing_prints_a_table_per_task(results, capsys):
     assert {line.count("|") for line in rows} == {len(compare.HEADER) + 1}
 
 
+@pytest.mark.slow
 def test_a_receipt_counts_like_its_run(results, tmp_path, ours):
     for folder in (results / "soft", results / "deep" / "down", results / "cut", ours):
         (tmp_path / "r").mkdir(exist_ok=True)
@@ -453,6 +458,7 @@ def test_without_matplotlib_it_says_how_to_get_it(results, tmp_path, monkeypatch
     assert not (tmp_path / "a.png").exists()
 
 
+@pytest.mark.slow
 def test_the_picture_is_drawn(results, tmp_path, capsys):
     pytest.importorskip("matplotlib")
     path = tmp_path / "new" / "runs.png"

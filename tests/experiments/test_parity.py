@@ -16,6 +16,7 @@ from mpjax.pruning import Pruning
 GOLDENS = os.environ.get("MPJAX_TEST_GOLDENS")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not GOLDENS, reason="MPJAX_TEST_GOLDENS names no folder of recorded runs")
 @pytest.mark.parametrize("name", ["cls-l0", "cls-movement-topk-global", "qa-soft-movement-distil"])
 def test_recorded_pytorch_runs(name, x64):

@@ -11,6 +11,8 @@ from mpjax import models
 from mpjax.pruning import flatten, select
 from mpjax.training.train import train
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):

@@ -14,6 +14,7 @@ from experiments.torch_compare.compare import Pair, compare, summarize
 from experiments.torch_compare.numerics import Numerics
 from mpjax.config.resolve import resolve
 
+pytestmark = pytest.mark.slow
 DOUBLE = Numerics("float64", dropout=False)
 RUNS = {
     "dense": {"method": "dense", "density": None},

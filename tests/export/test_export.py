@@ -1,4 +1,4 @@
-"""Exported folders: whole, plain, and the same to transformers as to us."""
+"""Exported folders: whole, plain, with equal logits in transformers and mpjax."""
 
 import shutil
 
@@ -10,6 +10,7 @@ from mpjax import models
 from mpjax.errors import InputError
 from mpjax.export import export_model
 from mpjax.tasks import demo
+from mpjax.tasks.demo.task import generated
 from mpjax.training.predict import make_predict
 from mpjax.training.train import train
 
@@ -76,7 +77,7 @@ def test_transformers_gives_the_same_logits(run, tmp_path):
     folder = export_model(run, tmp_path / "out")
     theirs = AutoModelForSequenceClassification.from_pretrained(folder).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    texts = [row["sentence"] for row in demo.generated(None, "dev", 1, demo.sentiment)[:8]]
+    texts = [row["sentence"] for row in generated(None, "dev", 1, demo.sentiment)[:8]]
     batch = tokenizer(texts, padding=True, return_tensors="np")
     assert theirs.config.id2label == {0: "negative", 1: "positive"}
     with torch.no_grad():

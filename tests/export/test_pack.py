@@ -1,4 +1,4 @@
-"""Packed models: bit for bit or to half a step, near the information bound, refused if damaged."""
+"""Packed models: lossless or within half a step, near the entropy bound, damage detected."""
 
 import json
 import math
@@ -18,7 +18,7 @@ from mpjax.config.resolve import resolve
 from mpjax.errors import InputError
 from mpjax.export import measure_packed, pack_model, unpack_model
 from mpjax.models.hf.tensors import read_tensors
-from mpjax.models.packed.coding import compress, decode, encode
+from mpjax.models.packed.coding import compress, decode_array, encode_array
 from mpjax.models.packed.file import PackedModel, PackedTensor, read_packed, write_packed
 from mpjax.optim import OptimizerConfig, make_optimizer
 from mpjax.pruning import Pruning, make_rule
@@ -41,7 +41,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def information(mask: np.ndarray) -> float:
-    """Bytes that a random mask of this density needs, counted arrangement by arrangement."""
+    """Bytes of a random mask of this density: log₂ of the number of such masks."""
     n, k = mask.size, int(mask.sum())
     nats = math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
     return nats / math.log(2) / 8
@@ -80,8 +80,8 @@ def test_an_array_comes_back_bit_for_bit(dtype):
             raw = raw & 1 if dtype == "bool" else raw
             raw *= rng.random((*shape, 1)) < density
             array = raw.reshape(-1).view(dtype).reshape(shape)
-            coded = encode(array)
-            again = decode(coded)
+            coded = encode_array(array)
+            again = decode_array(coded)
             assert again.dtype == array.dtype and again.shape == shape
             np.testing.assert_array_equal(bits(again), bits(array))
             forms.add(coded.mask.form)
@@ -97,15 +97,15 @@ def test_strange_floats_come_back_and_zeros_of_either_sign_are_dropped(dtype):
     payload = array[2:3].copy()
     payload.view(np.uint8)[0] ^= 1  # another NaN
     array = np.concatenate([array, payload, np.zeros(600, dtype), -np.zeros(600, dtype)])
-    coded = encode(array)
+    coded = encode_array(array)
     assert coded.kept == 7
-    np.testing.assert_array_equal(bits(decode(coded)), bits(array))
+    np.testing.assert_array_equal(bits(decode_array(coded)), bits(array))
 
 
 @pytest.mark.parametrize("density", [0.01, 0.03, 0.06, 0.15, 0.3, 0.5, 0.9])
 def test_a_random_mask_takes_what_its_density_says(density):
     mask = np.random.default_rng(2).random((400, 500)) < density
-    coded = encode(mask)
+    coded = encode_array(mask)
     size = len(coded.mask.stream.data) + len(coded.values.data)
     # Huffman's whole bits, and the one value that all kept entries have, at its least: one bit.
     assert size <= 1.05 * information(mask) + mask.sum() / 8 + 100
@@ -115,7 +115,7 @@ def test_a_random_mask_takes_what_its_density_says(density):
 def test_blocks_take_much_less():
     blocks = np.random.default_rng(3).random((12, 12)) < 0.25
     mask = np.kron(blocks, np.ones((32, 32), bool))
-    assert len(encode(mask).mask.stream.data) < 0.1 * information(mask)
+    assert len(encode_array(mask).mask.stream.data) < 0.1 * information(mask)
 
 
 @pytest.mark.parametrize("embeddings", ["float16", "int8"])
@@ -154,9 +154,7 @@ def test_a_packed_model_serves_wherever_a_folder_does(root, tmp_path, capsys):
     target = tmp_path / "m.mpz"
     pack_model(root / "classifier", target)
     data = {"task": "sst2", "data": str(root / "data"), "max_length": 16, "cache": "none"}
-    one, other = (
-        evaluate(EvaluateConfig(str(m), **data)) for m in (root / "classifier", target)
-    )
+    one, other = (evaluate(EvaluateConfig(str(m), **data)) for m in (root / "classifier", target))
     assert one.pop("model") != other.pop("model") and one == other
     capsys.readouterr()
     printed = []
@@ -166,13 +164,13 @@ def test_a_packed_model_serves_wherever_a_folder_does(root, tmp_path, capsys):
     assert printed[0] == printed[1] != ""
     plain = prepare(resolve(tiny.config(root, model=str(root / "classifier"))))
     packed = prepare(resolve(tiny.config(root, model=str(target), teacher=str(target))))
-    both = (jax.tree.leaves(job.model.params) for job in (plain, packed))
+    both = (jax.tree.leaves(job.inputs.model.params) for job in (plain, packed))
     for a, b in zip(*both, strict=True):
         np.testing.assert_array_equal(bits(np.asarray(a)), bits(np.asarray(b)))
-    assert plain.batches.encoded.arrays["input_ids"].tolist() == (
-        packed.batches.encoded.arrays["input_ids"].tolist()
+    assert plain.inputs.batches.encoded.arrays["input_ids"].tolist() == (
+        packed.inputs.batches.encoded.arrays["input_ids"].tolist()
     )
-    config, params = packed.model.config, packed.model.params
+    config, params = packed.inputs.model.config, packed.inputs.model.params
     saved = models.save_model(tmp_path / "saved", config, params, "classification", target)
     assert files(saved).keys() == files(root / "classifier").keys()
 
@@ -237,7 +235,7 @@ def test_what_training_drops_has_no_sign():
     state = state.replace(scores={"dense": {"kernel": 5 * scores}})  # closed gates, half of them
     final = jax.jit(lambda state: finalize(state, pruning))(state)["dense"]["kernel"]
     assert 0 < np.count_nonzero(final) < 1200
-    assert encode(np.asarray(final)).signs.form == "none"
+    assert encode_array(np.asarray(final)).signs.form == "none"
 
 
 def test_equal_tensors_are_stored_once_and_stay_equal(root, tmp_path):
@@ -256,7 +254,7 @@ def test_equal_tensors_are_stored_once_and_stay_equal(root, tmp_path):
 
 
 def small(path: Path) -> PackedModel:
-    array = encode(np.array([0, 1.5, -0.0, 0], np.float32))
+    array = encode_array(np.array([0, 1.5, -0.0, 0], np.float32))
     packed = PackedModel({"config.json": compress(b"{}")}, {"w": PackedTensor("float32", array)})
     assert write_packed(path, packed) == path.stat().st_size
     return packed
@@ -278,7 +276,7 @@ def test_every_flipped_bit_and_every_cut_is_noticed(tmp_path):
 
 
 def test_a_later_format_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr("mpjax.models.packed.file.FORMAT", 7)
+    monkeypatch.setattr("mpjax.models.packed.file.FILE_FORMAT", 7)
     small(tmp_path / "m.mpz")
     monkeypatch.undo()
     with pytest.raises(InputError, match="format 7"):

@@ -1,4 +1,4 @@
-"""Shrinking: exact on random masks of every kind, readable by us, dense again for others."""
+"""Shrinking: exact on random masks of every kind; saved, loaded and made dense again."""
 
 import json
 from dataclasses import replace
@@ -11,7 +11,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from experiments.bench import shrink as bench_shrink
 from mpjax import models
 from mpjax.cli import main
-from mpjax.export.dense import densified
+from mpjax.export.dense import densify
 from mpjax.export.latency import encoder_flops
 from mpjax.export.shrink import shrink
 
@@ -36,7 +36,7 @@ D = TINY.head_size
 
 
 def noisy(config, head="qa", seed=0):
-    """Params none of whose entries is zero, biases included."""
+    """Params without zeros, biases included."""
     rng = np.random.default_rng(seed)
     flat = flatten_dict(models.new_model(config, head).params, sep="/")
     noise = {p: 0.3 * rng.standard_normal(x.shape).astype(x.dtype) for p, x in flat.items()}
@@ -82,7 +82,7 @@ def mask_values(flat, config, rng):
 
 
 def mask_mixed_features(flat, config, rng):
-    """A head of which every feature is dead, some at the value and the others at the output."""
+    """A head with all features dead, some at the value and the others at the output."""
     flat[layer(config, 0, "attention/value")][:, D : D + 2] = 0
     flat[layer(config, 0, "attention/output")][D + 2 : 2 * D] = 0
     flat[layer(config, 1, "ffn/out")][:] = 0
@@ -120,13 +120,13 @@ def test_a_shrunk_model_and_its_dense_form_give_the_masked_logits(mask, family):
     assert (small.parameters_before, small.parameters_after) == (
         sum(x.size for x in flat.values()), count
     )  # fmt: skip
-    full, plain = densified(small.params, small.config)
+    full, plain = densify(small.params, small.config)
     assert not plain.pruned_heads and plain.ffn_per_layer is None
     np.testing.assert_allclose(logits(full, plain), expected, atol=2e-5 * scale)
-    for i, gone in enumerate(small.config.pruned_heads):  # back in their old places
+    for i, gone in enumerate(small.config.pruned_heads):  # back in their places
         query = flatten_dict(full, sep="/")[layer(config, i, "attention/query")]
         present = query.any(axis=0).reshape(4, D).all(axis=1)
-        if mask in (mask_values, mask_mixed_features):  # which leave the queries alone
+        if mask in (mask_values, mask_mixed_features):  # these leave the queries unmasked
             assert present.tolist() == [head not in gone for head in range(4)]
     if MASKS[mask] is not None:
         assert (small.config.pruned_heads, small.config.ffn_per_layer) == MASKS[mask]

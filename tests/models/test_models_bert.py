@@ -1,4 +1,4 @@
-"""The encoder: equal to transformers and to NumPy, and lawful about padding, dropout and dtypes."""
+"""BERT encoder: equal to transformers and to a NumPy oracle; laws of padding, dropout, dtypes."""
 
 import os
 import re
@@ -53,7 +53,7 @@ def batch_for(config, seed=0, examples=5, length=13):
 
 
 def random_model(config, head, dtype=jnp.float32, seed=3):
-    """A model none of whose parameters is 0 or 1, biases and scales included."""
+    """A model with all parameters random, biases and scales included."""
     model = models.new_model(config, head, seed=seed, param_dtype=dtype)
     leaves, tree = jax.tree.flatten(model.params)
     keys = jax.random.split(jax.random.key(seed), len(leaves))
@@ -68,7 +68,7 @@ def apply(model, *inputs, **kwargs):
 
 
 def torch_logits(folder, head, inputs, dtype):
-    """What transformers says of a folder: logits as ours, from its own attention and loaders."""
+    """Logits of a folder by transformers, with its own attention and loaders."""
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
     cls = getattr(transformers, HF_CLASS[head])

@@ -1,4 +1,4 @@
-"""RoBERTa and DistilBERT: equal to transformers, and to BERT where they are BERT; their runs."""
+"""RoBERTa and DistilBERT: equal to transformers, and to BERT where architectures agree; runs."""
 
 import json
 import re
@@ -118,14 +118,14 @@ def batch_for(config, seed=0, length=13):
 
 
 def types_for(config, ids):
-    """Token types, for a model that has any to tell apart."""
+    """(token types,), or () for a model with fewer than two."""
     if config.token_types < 2:
         return ()
     return (np.random.default_rng(1).integers(0, config.token_types, ids.shape).astype(np.int32),)
 
 
 def reference(folder, head, **kwargs):
-    """What transformers makes of a folder, from its own choice of class."""
+    """Model that transformers loads from a folder, its class chosen by transformers."""
     transformers = pytest.importorskip("transformers")
     auto = {
         "classification": transformers.AutoModelForSequenceClassification,
@@ -179,11 +179,11 @@ def test_float32_logits_equal_transformers(family, head, tmp_path):
     check_parity(config, head, jnp.float32, 2e-5, tmp_path / "m")
 
 
-# Without PyTorch: where the families are BERT, they must give what BERT gives.
+# Without PyTorch: where architectures agree, the families equal BERT.
 
 
 def as_bert(model, head, **changes):
-    """A BERT with the parameters of a model, changed or added to by path."""
+    """BERT with the parameters of a model, some replaced or added by path."""
     c = model.config
     sizes = {name: getattr(c, name) for name in SIZES}
     config = models.BertConfig(**sizes, layer_norm_eps=c.norm_epsilon, hidden_act=c.hidden_act)
@@ -256,7 +256,7 @@ def test_token_types_do_nothing_where_there_is_at_most_one(family):
 
 
 def order(jaxpr, names):
-    """The equations of some primitives, in the order they are computed, inner jaxprs included."""
+    """Equations of some primitives in order of execution, inner jaxprs included."""
     found = []
     for eqn in jaxpr.eqns:
         found += [eqn.primitive.name] if eqn.primitive.name in names else []
@@ -387,6 +387,8 @@ def test_distilbert_reads_what_transformers_reads_under_other_names():
         ("roberta", {"position_embedding_type": "relative_key"}, "position_embedding_type is"),
         ("roberta", {"is_decoder": True}, "is_decoder is True"),
         ("roberta", {"classifier_dropout": 1.5}, "classifier_dropout must be a number from 0"),
+        ("roberta", {"type_vocab_size": 0}, "type_vocab_size must be a positive whole number"),
+        ("distilbert", {"seq_classif_dropout": None}, "seq_classif_dropout must be a number from"),
         ("distilbert", {"n_heads": 5}, "dim 24 is not a multiple of n_heads 5"),
         ("distilbert", {"hidden_dim": 0}, "hidden_dim must be a positive whole number, found 0"),
         ("distilbert", {"activation": "mish"}, "activation 'mish' is not supported; known: gelu"),
@@ -445,7 +447,7 @@ def test_prefixes_and_position_buffers_do_not_matter(family, head, tmp_path):
 
 
 def test_a_pretrained_roberta_becomes_a_classifier(tmp_path):
-    """In the spelling of the folders on the hub: a pooler that nothing uses, a copied decoder."""
+    """Spelled as on the hub: with an unused pooler and a copy of the decoder."""
     config = TINY["roberta"]
     params = numbered(config, "mlm")
     folder = models.save_model(tmp_path / "m", config, params, "mlm")
@@ -568,7 +570,7 @@ def test_inputs_that_are_too_long_name_what_is_possible():
 
 @pytest.fixture(scope="module", params=FAMILIES)
 def start(request, tmp_path_factory):
-    """(family, its pretrained folder with a tokenizer of its kind)."""
+    """(family, pretrained folder with a tokenizer of its kind)."""
     root = tmp_path_factory.mktemp(request.param)
     return request.param, tiny.model(root / "model", request.param, max_position_embeddings=50)
 
@@ -657,7 +659,7 @@ def test_a_run_from_the_first_step_to_the_export(task, start, tmp_path, capsys):
     rows = chosen.read(None, "dev")[:4]
     texts = [("question", "context"), ("premise", "hypothesis")][head != "qa"]
     pairs = [[row[name] for row in rows] for name in texts]
-    # The way from text to logits is theirs alone on one side and ours alone on the other.
+    # From text to logits: only transformers on one side, only mpjax on the other.
     theirs = transformers.AutoTokenizer.from_pretrained(exported)(
         *pairs, padding=True, truncation="longest_first" if head != "qa" else "only_second",
         max_length=48,

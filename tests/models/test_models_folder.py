@@ -1,4 +1,4 @@
-"""Hugging Face folders: read in all their spellings, written whole, refused with a reason."""
+"""Hugging Face folders: read in all spellings, written whole, refused with a reason."""
 
 import json
 import os
@@ -33,7 +33,7 @@ VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "sat",
 
 
 def numbered(config, head):
-    """Params whose every entry is different, so that a swap or a transposition shows."""
+    """Params with all entries different, so that a swap or a transposition shows."""
     params = models.new_model(config, head).params
     flat = flatten_dict(params, sep="/")
     for i, (path, leaf) in enumerate(flat.items()):
@@ -49,7 +49,7 @@ def assert_same(a, b):
 
 
 def rewrite(folder, change):
-    """Pass the tensors of a folder through a function."""
+    """Rewrites the tensors of a folder with a function."""
     tensors = load_file(folder / "model.safetensors")
     save_file(change(tensors), folder / "model.safetensors")
 
@@ -618,7 +618,7 @@ def test_a_folder_without_tokenizer_is_refused(saved, tokenizer, tmp_path):
 
 
 def test_weights_are_read_without_importing_transformers(saved):
-    """It costs seconds, and only tokenizers need it."""
+    """transformers takes seconds to import, and only tokenizers need it."""
     code = (
         "import sys; from mpjax import models; "
         f"models.load_model({str(saved[0])!r}, 'qa'); "

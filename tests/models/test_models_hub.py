@@ -1,4 +1,4 @@
-"""Hub names, against a server of our own on the loopback that speaks the hub's protocol."""
+"""Hub names, against a local server that speaks the hub's protocol."""
 
 import hashlib
 import json
@@ -141,7 +141,7 @@ print(json.dumps(answers))
 
 
 def client(server, cache: Path, *requests, **environment):
-    """Resolve names in a process of its own: huggingface_hub reads HF_ENDPOINT on import."""
+    """Resolves names in a new process, since huggingface_hub reads HF_ENDPOINT on import."""
     url = f"http://127.0.0.1:{server.server_address[1]}"
     settings = {
         "HF_ENDPOINT": url,

@@ -1,4 +1,4 @@
-"""Folders that others released or trained: read as they are, with the logits of PyTorch modules.
+"""Folders in the format of released models: loaded with the logits of PyTorch modules.
 
 The PyTorch side is written here from the description of those folders, linear layers (out, in).
 """
@@ -45,7 +45,7 @@ MATRICES = (
 
 
 def state(seed=0):
-    """A random question answerer under the names of its PyTorch modules, nothing zero."""
+    """Random tensors of a question-answering model under PyTorch names, without zeros."""
     generator = torch.Generator().manual_seed(seed)
     shapes = {
         "embeddings.word_embeddings": (31, H), "embeddings.position_embeddings": (14, H),
@@ -93,7 +93,7 @@ def batch():
 
 
 def torch_logits(w, act="gelu", norm="layer_norm"):
-    """A BERT of as many heads as the query has features for."""
+    """Logits of a BERT with as many heads as its query matrix has."""
     ids, mask = (torch.tensor(x).long() for x in batch())
 
     def linear(x, name):
@@ -321,7 +321,7 @@ def test_a_threshold_for_a_plain_folder_is_refused(tmp_path):
         load_plain(folder(tmp_path / "m", state()), threshold=0.3)
 
 
-# Runs, to checkpoints and on from there.
+# Runs, exported as training checkpoints and continued from them.
 
 
 @pytest.fixture(scope="module")
@@ -331,13 +331,27 @@ def run(tmp_path_factory):
     return root / "run"
 
 
+def test_a_checkpoint_is_written_as_it_was_read(run, tmp_path):
+    source = export_with_scores(run, tmp_path / "c")
+    model = models.load_with_scores(source, "classification")
+    again = models.save_model(
+        tmp_path / "again", model.config, model.params, model.head, source,
+        scores=model.stored_scores.scores,
+    )  # fmt: skip
+    before, after = ({p.name: p.read_bytes() for p in f.iterdir()} for f in (source, again))
+    assert before == after and b'"masked_bert"' in before["config.json"]
+
+
 def test_a_run_and_its_checkpoint_hold_the_same_bits(run, tmp_path):
     source = export_with_scores(run, tmp_path / "c")
     config = json.loads((source / "config.json").read_text())
     assert config["pruning_method"] == "topK" and config["threshold"] == 0.3
     state = read_latest(run / "checkpoints")
     model = models.load_with_scores(source, "classification")
-    for ours, theirs in ((state["params"], model.params), (state["scores"], model.stored_scores.scores)):
+    for ours, theirs in (
+        (state["params"], model.params),
+        (state["scores"], model.stored_scores.scores),
+    ):
         ours, theirs = flatten(ours), flatten(theirs)
         assert ours.keys() == theirs.keys()
         for path, leaf in ours.items():

@@ -14,7 +14,7 @@ from mpjax.config.resolve import resolve
 from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError
 from mpjax.models import BertConfig, encoder, parse_structure
-from mpjax.models.blocks import Block, FeedForward
+from mpjax.models.blocks import EncoderModule, FeedForward
 from mpjax.optim.make import OptimizerConfig, make_optimizer
 from mpjax.optim.transforms import pruning_state
 from mpjax.parallel.mesh import choose_mesh
@@ -70,7 +70,7 @@ def make_batch(step: int, rows: int = 16) -> dict[str, np.ndarray]:
     }
 
 
-class OneBlock(Block):
+class OneBlock(EncoderModule):
     """The least that has kernels of both layouts: words, one feed-forward block, a classifier."""
 
     @nn.compact

@@ -29,7 +29,7 @@ from mpjax.parallel.peers import Link, Watch, call, receive
 from mpjax.runs.folder import read_lines
 from mpjax.tasks.base import Encoded
 from mpjax.tasks.batches import Batches, eval_batches
-from mpjax.tasks.masking import MaskedBatches
+from mpjax.tasks.masking import MaskedBatches, MaskSettings
 from mpjax.training.train import train
 
 STEPS, BATCH = 12, 8
@@ -206,9 +206,9 @@ def test_a_part_of_a_batch_is_that_part_of_the_whole():
     ids = rng.integers(5, 50, size=(24, 12)).astype(np.int32)
     arrays = {"input_ids": ids, "labels": np.full_like(ids, -100), "attention_mask": ids * 0 + 1}
     encoded = Encoded(arrays, rng.integers(3, 13, size=24))
-    hiding = {"special": [0], "mask_id": 4, "vocab_size": 50, "share": 0.5}
+    settings = MaskSettings(special_ids=(0,), mask_id=4, vocab_size=50, share=0.5)
     part = slice(3, 6)
-    for batches in (Batches(encoded, 8, 1), MaskedBatches(encoded, 8, 1, None, **hiding)):
+    for batches in (Batches(encoded, 8, 1), MaskedBatches(encoded, 8, 1, settings)):
         whole, own = batches.batch(2), batches.batch(2, part)
         assert own.keys() == whole.keys()
         for name, array in own.items():

@@ -1,4 +1,4 @@
-"""How often what is in the loops, calls and branches of a compiled program runs."""
+"""Execution counts in the loops, calls and branches of a compiled program."""
 
 from typing import Any
 
@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from mpjax.planning.collectives import Traffic, collectives
-from mpjax.planning.hlo import parse
-from mpjax.planning.loops import turns, walk
+from mpjax.planning.collectives import Collectives, count_collectives
+from mpjax.planning.hlo import parse_hlo
+from mpjax.planning.loops import trip_count, walk
 from mpjax.planning.traffic import hbm_bytes
 from mpjax.pruning.topk.masks import top_k_masks
 
-# A loop that starts at `start` and gathers f32[4] from four devices in every turn.
+# A loop that starts at `start` and gathers f32[4] from four devices in every iteration.
 LOOP = """
 %raised (q: u32[]) -> u32[] {{
   %q = u32[] parameter(0)
@@ -149,16 +149,16 @@ def looping(changes):
 def test_what_is_in_a_loop_counts_as_often_as_it_runs(changes, expected):
     count, certain = expected
     # Each device sends its 16 bytes to three others.
-    moves = collectives(parse(looping(changes)), 4)
-    assert moves == {"all-gather": Traffic(count, count * 48, certain)}
+    moves = count_collectives(parse_hlo(looping(changes)), 4)
+    assert moves == {"all-gather": Collectives(count, count * 48, certain)}
 
 
 def test_numbers_keep_their_width():
     # 255 is minus one in eight bits, and 255 in 32.
     wide = looping({"stride": 255, "limit": 1000})
-    assert collectives(parse(wide), 4)["all-gather"] == Traffic(4, 192)
+    assert count_collectives(parse_hlo(wide), 4)["all-gather"] == Collectives(4, 192)
     narrow = looping(DOWN | {"stride": 255}).replace("u32", "u8")
-    assert collectives(parse(narrow), 4)["all-gather"] == Traffic(6, 288)
+    assert count_collectives(parse_hlo(narrow), 4)["all-gather"] == Collectives(6, 288)
 
 
 def test_a_loop_that_is_called_starts_where_its_one_caller_says():
@@ -171,10 +171,14 @@ ENTRY %main (x: f32[4]) -> (u32[], f32[4]) {
   ROOT %c = (u32[], f32[4]{0}) call(%x, %state), to_apply=%called
 }
 """
-    assert collectives(parse(called + once), 4)["all-gather"] == Traffic(3, 144)
+    assert count_collectives(parse_hlo(called + once), 4)["all-gather"] == Collectives(3, 144)
     again = once.replace("\n}", "\n  %b = (u32[], f32[4]{0}) call(%x, %x), to_apply=%called\n}")
-    assert collectives(parse(called + again), 4)["all-gather"] == Traffic(2, 96, False)
-    assert collectives(parse(looping({"first": "parameter(1)"})), 4)["all-gather"].count == 1
+    assert count_collectives(parse_hlo(called + again), 4)["all-gather"] == Collectives(
+        2, 96, False
+    )
+    assert (
+        count_collectives(parse_hlo(looping({"first": "parameter(1)"})), 4)["all-gather"].count == 1
+    )
 
 
 def test_every_loop_of_a_selection_has_a_bound():
@@ -183,11 +187,11 @@ def test_every_loop_of_a_selection_has_a_bound():
 
     x = jnp.ones((8, 16))
     compiled: Any = jax.jit(choose).lower(x, x).compile()
-    program = parse(compiled.as_text())
+    program = parse_hlo(compiled.as_text())
     loops = [i for _, i, _, _ in walk(program) if i.opcode == "while"]
     assert len(loops) >= 2
     for loop in loops:
-        found = turns(program, loop)
+        found = trip_count(program, loop)
         assert found is not None and 2 <= found.count <= 32
 
 
@@ -225,9 +229,9 @@ def test_loops_in_loops_multiply_and_doubt_stays_inside(outer, inner, turns, cer
         return f'backend_config={{"known_trip_count":{{"n":"{n}"}}}}' if n else "x=0"
 
     text = NESTED.replace("INNER", note(inner)).replace("OUTER", note(outer))
-    moves = collectives(parse(text), 4)
-    assert moves["all-gather"] == Traffic(turns, turns * 48, certain)
-    assert moves["all-reduce"] == Traffic(1, 24, True)
+    moves = count_collectives(parse_hlo(text), 4)
+    assert moves["all-gather"] == Collectives(turns, turns * 48, certain)
+    assert moves["all-reduce"] == Collectives(1, 24, True)
 
 
 CALLED = """
@@ -263,14 +267,14 @@ ENTRY %main (x: f32[4], i: s32[]) -> f32[16] {
     ["branch_computations={%yes, %no}", "true_computation=%yes, false_computation=%no"],
 )
 def test_what_is_called_runs_and_every_branch_may(branches):
-    assert collectives(parse(CALLED.replace("BRANCHES", branches)), 4) == {
-        "all-gather": Traffic(1, 48, False),
-        "all-reduce": Traffic(1, 24, False),
-        "reduce-scatter": Traffic(1, 12, True),
-        "all-to-all": Traffic(1, 12, True),
+    assert count_collectives(parse_hlo(CALLED.replace("BRANCHES", branches)), 4) == {
+        "all-gather": Collectives(1, 48, False),
+        "all-reduce": Collectives(1, 24, False),
+        "reduce-scatter": Collectives(1, 12, True),
+        "all-to-all": Collectives(1, 12, True),
     }
 
 
 def test_the_state_of_a_loop_is_no_traffic():
-    # In a turn the counter is added to, 3 x 4 bytes, and 16 bytes are gathered into fast memory.
-    assert hbm_bytes(parse(looping({}))) == 5 * (12 + 16)
+    # An iteration adds to the counter, 3 x 4 bytes, and gathers 16 bytes into fast memory.
+    assert hbm_bytes(parse_hlo(looping({}))) == 5 * (12 + 16)

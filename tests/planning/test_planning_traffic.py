@@ -1,4 +1,4 @@
-"""What a compiled program sends, and what it moves through main memory."""
+"""Bytes that a compiled program sends, and bytes that it moves through HBM."""
 
 from typing import Any
 
@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from mpjax.planning.collectives import Traffic, collectives
-from mpjax.planning.hlo import parse
+from mpjax.planning.collectives import Collectives, count_collectives
+from mpjax.planning.hlo import parse_hlo
 from mpjax.planning.traffic import hbm_bytes
 
 FUSED = """
@@ -27,13 +27,13 @@ ENTRY %main (x: f32[8,4]) -> f32[2,4] {
 
 
 def test_every_kind_is_counted_once_with_what_a_device_sends():
-    scattered = parse(FUSED.replace("%scatter", "%all-reduce-scatter"))
-    found = collectives(scattered, 8)
+    scattered = parse_hlo(FUSED.replace("%scatter", "%all-reduce-scatter"))
+    found = count_collectives(scattered, 8)
     assert list(found) == ["all-reduce", "reduce-scatter", "collective-permute"]
-    assert found["collective-permute"] == Traffic(1, 128)
-    assert found["all-reduce"] == Traffic(1, 2 * 256 * 7 // 8)
-    assert found["reduce-scatter"] == Traffic(1, 128 * 3 // 4)
-    assert collectives(parse(FUSED), 8)["all-reduce"].count == 2
+    assert found["collective-permute"] == Collectives(1, 128)
+    assert found["all-reduce"] == Collectives(1, 2 * 256 * 7 // 8)
+    assert found["reduce-scatter"] == Collectives(1, 128 * 3 // 4)
+    assert count_collectives(parse_hlo(FUSED), 8)["all-reduce"].count == 2
 
 
 SLICED = """
@@ -53,7 +53,7 @@ ENTRY %main (x: f32[12,4], i: s32[]) -> f32[1,4] {
 
 def test_of_a_slice_its_own_bytes_count_and_of_fast_memory_none():
     copied, sliced = 12 * 4 * 4, 4 * 4 + 4 + 4 * 4  # read; read, index, written
-    assert hbm_bytes(parse(SLICED)) == copied + sliced
+    assert hbm_bytes(parse_hlo(SLICED)) == copied + sliced
 
 
 def test_bytes_are_those_of_the_compilers_own_count_where_nothing_loops():
@@ -63,7 +63,7 @@ def test_bytes_are_those_of_the_compilers_own_count_where_nothing_loops():
     x = jnp.ones((64, 32))
     compiled: Any = jax.jit(function).lower(x, x.T).compile()
     expected = compiled.cost_analysis()["bytes accessed"]
-    assert hbm_bytes(parse(compiled.as_text())) == pytest.approx(expected, rel=0.02)
+    assert hbm_bytes(parse_hlo(compiled.as_text())) == pytest.approx(expected, rel=0.02)
 
 
 # A layer's part of x is multiplied into a, b is changed in place, both in fusions inside a fusion.
@@ -112,7 +112,7 @@ ROW, ALL, INDEX = 4 * 4, 12 * 4 * 4, 4
 def test_slices_and_updates_in_fusions_inside_a_fusion_count_their_own_bytes(same):
     read, written = ROW + INDEX, ROW + ROW
     text = LAYER.replace("fusion(%p0), kind=kLoop, calls=%flat", same)
-    assert hbm_bytes(parse(text)) == read + written
+    assert hbm_bytes(parse_hlo(text)) == read + written
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_what_is_also_read_whole_counts_whole(reader):
 }
 """
     )
-    assert hbm_bytes(parse(whole)) == (ALL + INDEX) + (ROW + ROW)
+    assert hbm_bytes(parse_hlo(whole)) == (ALL + INDEX) + (ROW + ROW)
 
 
 def test_a_fusion_that_only_copies_reads_and_writes_all():
@@ -142,7 +142,7 @@ ENTRY %main (x: f32[12,4]) -> f32[12,4] {
 }
 """
     )
-    assert hbm_bytes(parse(text)) == ALL + ALL
+    assert hbm_bytes(parse_hlo(text)) == ALL + ALL
 
 
 STARTED = """
@@ -175,7 +175,7 @@ FAST = "{1,0:T(8,128)S(1)}"
     ],
 )
 def test_what_one_instruction_moves(instruction, moved):
-    assert hbm_bytes(parse(STARTED.replace("INSTRUCTION", f"ROOT %r = {instruction}"))) == moved
+    assert hbm_bytes(parse_hlo(STARTED.replace("INSTRUCTION", f"ROOT %r = {instruction}"))) == moved
 
 
 @pytest.mark.parametrize(
@@ -204,4 +204,4 @@ def test_what_one_fusion_moves(body, result, moved):
 }}
 """
     fusion = f"ROOT %f = {result} fusion(%x, %u, %i), kind=kLoop, calls=%part"
-    assert hbm_bytes(parse(text + STARTED.replace("INSTRUCTION", fusion))) == moved
+    assert hbm_bytes(parse_hlo(text + STARTED.replace("INSTRUCTION", fusion))) == moved

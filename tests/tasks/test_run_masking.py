@@ -1,4 +1,4 @@
-"""Masks of masked language modelling: new in every step, the same in every run."""
+"""Masks of masked language modelling: new in every step, equal in every run."""
 
 import numpy as np
 import pytest

@@ -35,7 +35,7 @@ def put(path: Path, content) -> Path:
 
 
 def questions(path: Path, answers: dict[str, str]) -> Path:
-    """A SQuAD file of one passage; an empty answer means none."""
+    """SQuAD file of one passage; an empty answer means none."""
     qas = [
         {
             "id": identity,
@@ -283,6 +283,6 @@ def test_predictions_that_evaluate_writes_have_its_score(task, suffix, tmp_path,
     beside = {"squad": {"nbest_"}, "squad_v2": {"nbest_", "null_odds_"}}.get(task, set())
     written = {p.name for p in path.parent.iterdir()}
     assert written == {path.name, *(prefix + path.name for prefix in beside)}
-    if task == "mnli":  # as the benchmark's server wants them
+    if task == "mnli":  # as the benchmark's server requires
         values = [line.split("\t")[1] for line in path.read_text().splitlines()[1:]]
         assert set(values) <= set(chosen.labels) and len(values) == 8

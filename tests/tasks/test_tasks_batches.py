@@ -1,4 +1,4 @@
-"""Batches: which rows, in which shapes, at which step."""
+"""Batches: rows and shapes of each step."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from mpjax.tasks.batches import Batches, bucket_lengths, collect, eval_batches
 
 
 def encoded(n: int, width: int = 128, seed: int = 0) -> Encoded:
-    """Rows that carry their own number in their first token; lengths skewed as in real text."""
+    """Rows with their index as first token, and lengths skewed as in real text."""
     rng = np.random.default_rng(seed)
     lengths = np.clip(rng.gamma(2.0, 12.0, n).astype(np.int32) + 3, 3, width)
     mask = (np.arange(width)[None, :] < lengths[:, None]).astype(np.int32)
@@ -57,7 +57,7 @@ def test_epochs_and_seeds_differ() -> None:
     a, b = Batches(data, 16, seed=0), Batches(data, 16, seed=1)
     assert not np.array_equal(a.rows(0), b.rows(0))
     assert not np.array_equal(a.rows(0), a.rows(32))
-    # Seed and epoch are not simply added up.
+    # The stream depends on seed and epoch apart, not on their sum.
     assert not np.array_equal(a.rows(32), b.rows(0))
 
 
@@ -164,12 +164,12 @@ def test_dice_are_fair_and_repeat() -> None:
 
 
 def test_random_numbers_are_the_same_everywhere() -> None:
-    """The stream is Philox4x64-10 as published; its first block for key (1, 0), by hand."""
+    """First block of the published Philox4x64-10 for key (1, 0), computed apart."""
     assert seeds.raw(1, 0, 0, 4).tolist() == _philox(key=(1, 0), counter=1)
 
 
 def _philox(key: tuple[int, int], counter: int) -> list[int]:
-    """Salmon et al. 2011 in Python's whole numbers. NumPy counts up before its first block."""
+    """Philox of Salmon et al. 2011 in Python integers. NumPy increments before its first block."""
     size = 2**64
     c, k = [counter, 0, 0, 0], list(key)
     for _ in range(10):

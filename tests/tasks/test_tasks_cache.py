@@ -1,4 +1,4 @@
-"""Encoded data sets on disk."""
+"""Disk cache of encoded data sets."""
 
 import dataclasses
 from pathlib import Path
@@ -17,7 +17,7 @@ def demo_tokenizer():
 
 
 class Counted:
-    """A task that counts how often it encodes."""
+    """Task that counts its calls of `encode`."""
 
     def __init__(self, name: str) -> None:
         self.task, self.times = tasks.get(name), 0

@@ -1,4 +1,4 @@
-"""The toy language: labels against readers written apart from the generators, and its tokenizer."""
+"""Toy language: labels against readers independent of the generators, and the tokenizer."""
 
 import itertools
 from pathlib import Path
@@ -12,6 +12,8 @@ from mpjax.tasks import demo
 from mpjax.tasks.base import Row
 from mpjax.tasks.demo import words as demo_words
 from mpjax.tasks.demo.claims import LABELS
+from mpjax.tasks.demo.task import SPECIAL
+from mpjax.tasks.masking import MaskSettings, mask_tokens
 
 NAMES = ("demo_sentiment", "demo_inference", "demo_questions", "demo_mlm")
 
@@ -46,7 +48,7 @@ def praises(text: str) -> bool:
 
 
 def worlds(claim: str) -> set[tuple[bool, ...]]:
-    """All worlds of three things, each good or not, in which a claim is true."""
+    """Worlds of three things, each good or not, in which a claim is true."""
     everything = {(a, b, c) for a in (True, False) for b in (True, False) for c in (True, False)}
     if " thought that " in claim:
         return everything
@@ -71,7 +73,7 @@ def relation(row: Row) -> str:
 
 
 def answer(row: Row) -> str:
-    """The answer to a question, by following the thing through the story."""
+    """Answer to a question, found by following the thing through the story."""
     context = row["context"].removesuffix(" .")
     backwards = "before that" in context
     steps, place, thing = [], None, None
@@ -98,7 +100,7 @@ def answer(row: Row) -> str:
 
 
 def true_after(words: list[str], preposition: str) -> str:
-    """The word after a preposition (and "the") that is not denied."""
+    """Word after a preposition (and "the") that is not denied."""
     (found,) = [
         words[i + 2] if words[i + 1] == "the" else words[i + 1]
         for i in range(1, len(words))
@@ -144,7 +146,7 @@ def test_splits_are_disjoint_without_repeats_and_always_the_same(name: str, data
 
 @pytest.mark.parametrize("name", ["demo_sentiment", "demo_inference"])
 def test_labels_are_balanced_and_words_do_not_give_them_away(name: str, data) -> None:
-    """A linear model of the words (by half of a pair) stays far from the truth."""
+    """A linear model on word counts (per text of a pair) stays under 72%."""
     columns = ("sentence",) if name == "demo_sentiment" else ("premise", "hypothesis")
     vocabulary: dict[str, int] = {}
 
@@ -213,7 +215,7 @@ def test_the_tokenizer_folder_loads_offline(tmp_path: Path, demo_tokenizer, monk
     for special in ("pad", "unk", "cls", "sep", "mask"):
         token = f"[{special.upper()}]"
         assert getattr(loaded, f"{special}_token") == token
-        assert getattr(loaded, f"{special}_token_id") == demo.SPECIAL.index(token)
+        assert getattr(loaded, f"{special}_token_id") == SPECIAL.index(token)
     lines = (folder / "vocab.txt").read_text(encoding="utf-8").splitlines()
     assert loaded.convert_ids_to_tokens(list(range(len(loaded)))) == lines
 
@@ -225,7 +227,8 @@ def test_masking_hides_the_share_asked_for_in_three_ways() -> None:
     ids = np.full((400, 100), 7, np.int32)
     maskable = np.ones_like(ids, bool)
     maskable[:, :10] = False
-    hidden, labels = demo.mask_tokens(ids, maskable, mask_id=4, vocab_size=1000, seed=1, share=0.2)
+    settings = MaskSettings(special_ids=(), mask_id=4, vocab_size=1000, share=0.2)
+    hidden, labels = mask_tokens(ids, maskable, settings, seed=1)
     asked = labels != -100
     assert not asked[:, :10].any()
     assert abs(asked[:, 10:].mean() - 0.2) < 0.01
@@ -235,8 +238,8 @@ def test_masking_hides_the_share_asked_for_in_three_ways() -> None:
     assert abs((hidden[asked] == 7).mean() - 0.1) < 0.02
     assert hidden.min() >= 0 and hidden.max() < 1000
     assert hidden.dtype == labels.dtype == np.int32
-    again = demo.mask_tokens(ids, maskable, mask_id=4, vocab_size=1000, seed=1, share=0.2)
-    other = demo.mask_tokens(ids, maskable, mask_id=4, vocab_size=1000, seed=2, share=0.2)
+    again = mask_tokens(ids, maskable, settings, seed=1)
+    other = mask_tokens(ids, maskable, settings, seed=2)
     np.testing.assert_array_equal(again[0], hidden)
     assert (other[0] != hidden).any()
 

@@ -1,4 +1,4 @@
-"""Reading GLUE in every form users have it, and what is said about broken files."""
+"""GLUE from official files, jsonl and the hub, and errors about broken files."""
 
 import json
 from pathlib import Path
@@ -40,7 +40,7 @@ TSV = {
         ["0\tp\tq\tg\t( A )\tA b\tC d\tneutral\tcontradiction", "1\tp\tq\tg\tx\tE\tF\tx\tneutral"],
     ),
 }
-FIRST = {  # what the first line of each means, in the hub's column names
+FIRST = {  # first row of each, in the hub's column names
     "sst2": {"sentence": "a fine day ", "label": 1},
     "cola": {"sentence": "So it goes.", "label": 1},
     "mrpc": {"sentence1": 'He said " no .', "sentence2": "He said no .", "label": 1},
@@ -189,7 +189,7 @@ def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path) -> Non
         ("sst2", "dev.jsonl", "[1]\n", r"dev\.jsonl line 1: expected an object"),
         ("sst2", "dev.jsonl", '{"sentence": "a", "label": -1}', r"line 1: unknown label -1"),
         ("sst2", "dev.jsonl", '{"sentence": "a", "label": true}', r"line 1: unknown label True"),
-        ("sst2", "dev.jsonl", '{"sentence": null, "label": 1}', r"line 1: sentence should be text"),
+        ("sst2", "dev.jsonl", '{"sentence": null, "label": 1}', r"line 1: sentence must be text"),
         ("sst2", "dev.jsonl", '{"sentence": "a"}', r"line 1: no column label"),
     ],
 )

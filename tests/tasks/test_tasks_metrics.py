@@ -1,4 +1,4 @@
-"""The metrics of GLUE against their definitions."""
+"""Metrics of GLUE against their definitions."""
 
 import numpy as np
 import pytest

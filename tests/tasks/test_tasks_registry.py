@@ -1,4 +1,4 @@
-"""What holds for every task, and how tasks are found."""
+"""Laws of all tasks, and their registry."""
 
 import importlib
 import subprocess
@@ -52,7 +52,7 @@ def test_an_unknown_name_is_answered_with_the_names(name: str) -> None:
 
 def test_a_new_file_is_a_new_task(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "reviews.py").write_text(
-        "from mpjax.tasks.glue import GlueTask\n"
+        "from mpjax.tasks.glue.task import GlueTask\n"
         "TASK = GlueTask('reviews', 'classification', ('bad', 'good'))\n"
     )
     monkeypatch.setattr(catalog, "__path__", [*catalog.__path__, str(tmp_path)])

@@ -1,4 +1,4 @@
-"""Extractive questions: files, windows, spans, official metrics."""
+"""Extractive question answering: files, windows, spans, official metrics."""
 
 import copy
 import dataclasses
@@ -16,7 +16,7 @@ from mpjax.tasks.base import Encoded
 from mpjax.tasks.squad import files as squad_files
 from mpjax.tasks.squad import metrics as squad_metrics
 from mpjax.tasks.squad.task import SquadTask
-from mpjax.tasks.squad.windows import Template, most_context, spans
+from mpjax.tasks.squad.windows import PairTemplate, max_context, window_ranges
 
 TASK = tasks.get("squad")
 V2 = tasks.get("squad_v2")
@@ -63,7 +63,7 @@ def put(folder: Path, document, name: str = "dev.json") -> Path:
 
 
 def gold_logits(encoded: Encoded, width: int) -> np.ndarray:
-    """Logits of a reader that is right in every window, [CLS] included."""
+    """Logits of a model that is right in every window, [CLS] included."""
     marks = [encoded.arrays["start_positions"], encoded.arrays["end_positions"]]
     return np.stack([9.0 * np.eye(width)[mark] for mark in marks], axis=-1)
 
@@ -120,11 +120,11 @@ def broken(change) -> dict:
     ("change", "message"),
     [
         (lambda p, d: d.pop("data"), r"dev\.json: no 'data'; the keys are version"),
-        (lambda p, d: d.update(data={}), r"'data' should be a list"),
+        (lambda p, d: d.update(data={}), r"'data' must be a list"),
         (lambda p, d: d.update(data=[]), r"no questions"),
         (lambda p, d: d.update(data=["x"]), r"article 0: expected an object with 'paragraphs'"),
         (lambda p, d: p.pop("context"), r"article 0 \('Toys'\) paragraph 0: no 'context'"),
-        (lambda p, d: p.update(qas=None), r"paragraph 0: 'qas' should be a list, found 'None'"),
+        (lambda p, d: p.update(qas=None), r"paragraph 0: 'qas' must be a list, found 'None'"),
         (lambda p, d: p["qas"][1].pop("question"), r"question a2: no 'question'"),
         (lambda p, d: p["qas"][1].pop("id"), r"paragraph 0 question 1: no 'id'"),
         (lambda p, d: p["qas"][1].update(id="a1"), r"question a1: this id is used twice"),
@@ -132,7 +132,7 @@ def broken(change) -> dict:
         (lambda p, d: p["qas"][1]["answers"][0].pop("text"), r"question a2: no 'text'"),
         (
             lambda p, d: p["qas"][1]["answers"][0].update(answer_start="7"),
-            r"question a2: answer_start should be a whole number, found '7'",
+            r"question a2: answer_start must be an integer, found '7'",
         ),
         (
             lambda p, d: p["qas"][1]["answers"][0].update(answer_start=3),
@@ -163,7 +163,7 @@ def test_broken_json_and_missing_files(tmp_path: Path) -> None:
 
 
 def test_template_is_the_tokenizers_own(demo_tokenizer) -> None:
-    template = Template.of(demo_tokenizer)
+    template = PairTemplate.of(demo_tokenizer)
     first, second = "mira put it down", "the drum is red ."
     whole = demo_tokenizer(first, second)
     parts = [demo_tokenizer(text, add_special_tokens=False).input_ids for text in (first, second)]
@@ -178,12 +178,12 @@ def test_template_is_the_tokenizers_own(demo_tokenizer) -> None:
 @pytest.mark.parametrize("n", [0, 1, 5, 6, 7, 30])
 @pytest.mark.parametrize("advance", [1, 4, 6, 50])
 def test_windows_cover_everything_in_steps(n: int, advance: int) -> None:
-    ranges = list(spans(n, 6, advance))
+    ranges = list(window_ranges(n, 6, advance))
     assert {i for begin, end in ranges for i in range(begin, end)} == set(range(n))
     assert all(end - begin == 6 for begin, end in ranges[:-1])
     assert all(b[0] - a[0] == min(advance, 6) for a, b in itertools.pairwise(ranges))
     assert ranges[-1][1] == n and all(end < n for _, end in ranges[:-1])
-    best = most_context(ranges, n)
+    best = max_context(ranges, n)
     counts = np.zeros(n, int)
     for (begin, end), chosen in zip(ranges, best, strict=True):
         counts[begin:end] += chosen
@@ -191,7 +191,7 @@ def test_windows_cover_everything_in_steps(n: int, advance: int) -> None:
 
 
 def test_a_token_counts_where_it_stands_farthest_from_the_border() -> None:
-    first, second = most_context([(0, 10), (4, 14)], 14)
+    first, second = max_context([(0, 10), (4, 14)], 14)
     assert first.tolist() == [True] * 7 + [False] * 3  # tokens 4..6 nearer the first's middle
     assert second.tolist() == [False] * 3 + [True] * 7
 
@@ -327,7 +327,7 @@ def test_the_null_threshold_of_v2(demo_tokenizer) -> None:
     for threshold, answers in ((18.0, 2), (17.9, 1), (-18.1, 0)):
         task = dataclasses.replace(V2, null_threshold=threshold)
         assert sum(map(bool, task.predict(rows, encoded, logits).best.values())) == answers
-    # A window without the answer says null loudly; the softest null of all windows counts.
+    # Windows without the answer have a large null score; the smallest of all windows counts.
     narrow = dataclasses.replace(V2, doc_stride=6)
     encoded = narrow.encode(rows[:1], demo_tokenizer, 16)
     logits = gold_logits(encoded, 16)
@@ -353,7 +353,7 @@ def test_the_null_threshold_of_v2(demo_tokenizer) -> None:
 )
 def test_exact_match_and_f1(answer: str, gold: str, exact: float, f1: float) -> None:
     assert squad_metrics.exact_match(answer, gold) == exact
-    assert squad_metrics.f1(answer, gold) == pytest.approx(f1)
+    assert squad_metrics.token_f1(answer, gold) == pytest.approx(f1)
 
 
 def test_scores_are_the_best_over_golds_averaged_over_questions() -> None:
@@ -363,14 +363,14 @@ def test_scores_are_the_best_over_golds_averaged_over_questions() -> None:
         row("?", "the blue kettle", identity="q3"),
     ]
     answers = {"q1": "the drum", "q2": "yori", "q3": "kettle", "other": "x"}
-    scores = squad_metrics.evaluate(rows, answers)
+    scores = squad_metrics.squad_scores(rows, answers)
     assert scores == pytest.approx({"f1": 100 * (1 + 0 + 2 / 3) / 3, "exact_match": 100 / 3})
     assert next(iter(scores)) == "f1"
 
 
 def test_v2_scores_questions_with_and_without_answer_apart() -> None:
     rows = [row("?", "tolo"), row("?", identity="q2"), row("?", identity="q3")]
-    scores = squad_metrics.evaluate(rows, {"q1": "", "q2": "", "q3": "mira"}, v2=True)
+    scores = squad_metrics.squad_scores(rows, {"q1": "", "q2": "", "q3": "mira"}, v2=True)
     assert scores == pytest.approx(
         {
             "f1": 100 / 3,
@@ -385,8 +385,8 @@ def test_v2_scores_questions_with_and_without_answer_apart() -> None:
 
 def test_versions_differ_where_nothing_is_left_to_compare() -> None:
     rows = [row("?", "the")]
-    assert squad_metrics.evaluate(rows, {"q1": ""}) == {"f1": 0.0, "exact_match": 100.0}
-    assert squad_metrics.evaluate(rows, {"q1": ""}, v2=True)["f1"] == 100.0
+    assert squad_metrics.squad_scores(rows, {"q1": ""}) == {"f1": 0.0, "exact_match": 100.0}
+    assert squad_metrics.squad_scores(rows, {"q1": ""}, v2=True)["f1"] == 100.0
 
 
 def test_a_missing_prediction_is_an_error() -> None:

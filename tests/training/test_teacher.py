@@ -128,10 +128,8 @@ def test_a_teacher_with_other_tokens(root, teachers, tmp_path):
             continue
         job = prepare(config)
         assert job.inputs.teacher is not None
-        assert (
-            job.inputs.teacher.key
-            != prepare(resolve(student(root, teachers, name))).inputs.teacher.key
-        )
+        other = prepare(resolve(student(root, teachers, name))).inputs.teacher
+        assert other is not None and job.inputs.teacher.key != other.key
         ids = job.inputs.teacher.encoded.arrays["input_ids"]
         assert (ids != job.inputs.batches.encoded.arrays["input_ids"]).any()
 

@@ -1,4 +1,4 @@
-"""One file for each model family; it defines ``FAMILY``. Importing the folder finds them all."""
+"""Model families, one file each, named after its ``model_type``; new files are found by import."""
 
 import importlib
 import pkgutil
@@ -16,14 +16,14 @@ FAMILIES: dict[str, Family] = {
     module.name: importlib.import_module(f"{__name__}.{module.name}").FAMILY
     for module in pkgutil.iter_modules(__path__)
 }
-# Other names under which folders are saved -> the name of the family.
-_MEANT = {"masked_bert": "bert"}
+# model_type of a training checkpoint of the published code -> family.
+_ALIASES = {"masked_bert": "bert"}
 
 
 def family_of(model_type: object) -> Family:
-    """The family of a ``model_type``; `InputError` names the known ones."""
+    """Family of a ``model_type``; `InputError` for an unknown one."""
     if isinstance(model_type, str):
-        model_type = _MEANT.get(model_type, model_type)
+        model_type = _ALIASES.get(model_type, model_type)
     if not isinstance(model_type, str) or model_type not in FAMILIES:
         raise InputError(
             f"model_type is {model_type!r}, which mpjax has no module for; "
@@ -38,7 +38,7 @@ def encoder(
     dtype: DTypeLike = jnp.float32,
     param_dtype: DTypeLike = jnp.float32,
 ) -> nn.Module:
-    """The Linen module of an encoder with one head, without parameters.
+    """Linen module of an encoder with one head, without parameters.
 
     ``apply({"params": params}, input_ids, attention_mask=None, token_type_ids=None,
     deterministic=True, rngs={"dropout": key})`` takes integer (B, L) arrays (mask: 1 = token,
@@ -51,8 +51,8 @@ def encoder(
     features        (B, L, hidden), in ``dtype``
     ==============  =======================================================
 
-    ``dtype`` is what products are computed in, ``param_dtype`` what parameters are stored in.
-    Layer norm and softmax stay in float32 when ``dtype`` is narrower.
+    Products are computed in ``dtype``, parameters stored in ``param_dtype``. Layer norm and softmax
+    stay in float32 when ``dtype`` is narrower.
 
     >>> import jax
     >>> from mpjax.models import BertConfig

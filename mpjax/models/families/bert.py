@@ -13,9 +13,7 @@ from mpjax.models.names import body_modules
 
 @dataclass(frozen=True)
 class BertConfig(EncoderConfig):
-    """Sizes and constants of a BERT encoder. Defaults are those of BERT-base, as in the original.
-
-    Fields and errors as in `EncoderConfig`.
+    """Sizes and constants of a BERT encoder; defaults: BERT-base. Errors as in `EncoderConfig`.
 
     >>> BertConfig(hidden_size=64, num_attention_heads=4).head_size
     16
@@ -26,6 +24,9 @@ class BertConfig(EncoderConfig):
     classifier_dropout: float | None = None  # None: hidden_dropout_prob
 
     model_type: ClassVar[str] = "bert"
+    sizes: ClassVar[tuple[str, ...]] = (*EncoderConfig.sizes, "type_vocab_size")
+    rates: ClassVar[tuple[str, ...]] = (*EncoderConfig.rates, "classifier_dropout")
+    not_negative: ClassVar[tuple[str, ...]] = (*EncoderConfig.not_negative, "layer_norm_eps")
 
     @property
     def token_types(self) -> int:
@@ -43,11 +44,11 @@ class BertConfig(EncoderConfig):
 
 
 class Bert(Encoder):
-    """A BERT encoder with one head. Build it with `mpjax.models.encoder`."""
+    """BERT encoder with one head. Build it with `mpjax.models.encoder`."""
 
     prefix = "bert"
-    # The bare encoder has no use for the pooler, but its folder has one: keep it among the
-    # parameters. Under jit the unused product disappears.
+    # The bare encoder does not use the pooler, but its folder has one: keep it among the
+    # parameters. Under jit the unused product is eliminated.
     pooled = ("classification", "features")
 
     def summary(self, first: Array, deterministic: bool) -> Array:
@@ -67,7 +68,7 @@ _HEADS = {
 
 
 def bert_modules(config: EncoderConfig, head: str) -> dict[str, str]:
-    """Module path -> Hugging Face module name, for every module of the model with this head.
+    """Module path -> Hugging Face module name of every module with parameters.
 
     >>> from mpjax.models import BertConfig
     >>> bert_modules(BertConfig(num_hidden_layers=1), "qa")["bert/encoder/layer_0/ffn/in"]
@@ -81,7 +82,7 @@ FAMILY = Family(
     module=Bert,
     modules=bert_modules,
     prefix="bert",
-    parts=("embeddings", "encoder", "pooler"),
+    body=("embeddings", "encoder", "pooler"),
     architectures={
         "classification": "BertForSequenceClassification",
         "qa": "BertForQuestionAnswering",

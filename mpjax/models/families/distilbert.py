@@ -1,4 +1,10 @@
-"""DistilBERT (Sanh et al. 2019): BERT without token types and pooler, and with half the layers."""
+"""DistilBERT (Sanh et al. 2019): BERT without token types and pooler, with half the layers.
+
+The family to copy for a new one. A family file is named after its ``model_type`` and defines, in
+this order: a config with the fields and defaults of ``config.json``; a Linen module with the
+classifier on top of the shared encoder; the tensor names of its folders; and ``FAMILY``, which the
+package finds by itself.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,9 +19,10 @@ from mpjax.models.family import Family
 from mpjax.models.names import body_modules
 
 
+# Config: fields beyond those of `EncoderConfig`, their checks, and keys of config.json that differ.
 @dataclass(frozen=True)
 class DistilBertConfig(EncoderConfig):
-    """Sizes and constants of a DistilBERT encoder; defaults are those of the original.
+    """Sizes and constants of a DistilBERT encoder; defaults: the released model.
 
     >>> DistilBertConfig.from_dict({"dim": 64, "n_heads": 4}).head_size
     16
@@ -26,8 +33,9 @@ class DistilBertConfig(EncoderConfig):
     qa_dropout: float = 0.1
 
     model_type: ClassVar[str] = "distilbert"
+    rates: ClassVar[tuple[str, ...]] = (*EncoderConfig.rates, "seq_classif_dropout", "qa_dropout")
     keys: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        # transformers reads these three under BERT's names as well.
+        # transformers reads the first three under BERT's names as well.
         "hidden_size": ("dim", "hidden_size"),
         "num_hidden_layers": ("n_layers", "num_hidden_layers"),
         "num_attention_heads": ("n_heads", "num_attention_heads"),
@@ -39,7 +47,7 @@ class DistilBertConfig(EncoderConfig):
 
     @property
     def attention_output_dropout(self) -> float:
-        return 0.0
+        return 0.0  # unlike BERT's
 
     @property
     def head_dropout(self) -> float:
@@ -50,8 +58,9 @@ class DistilBertConfig(EncoderConfig):
         return self.qa_dropout
 
 
+# Module: the shared encoder, with the layers between the first token and the classifier.
 class DistilBert(Encoder):
-    """A DistilBERT encoder with one head. Build it with `mpjax.models.encoder`."""
+    """DistilBERT encoder with one head. Build it with `mpjax.models.encoder`."""
 
     prefix = "distilbert"
 
@@ -61,6 +70,8 @@ class DistilBert(Encoder):
         return self.dropout(x, c.head_dropout, deterministic)
 
 
+# Names: our module path -> Hugging Face module name, within the embeddings, a layer and each head.
+_EMBEDDINGS = {"word": "word_embeddings", "position": "position_embeddings", "norm": "LayerNorm"}
 _LAYER = {
     "attention/query": "attention.q_lin",
     "attention/key": "attention.k_lin",
@@ -71,12 +82,11 @@ _LAYER = {
     "ffn/out": "ffn.lin2",
     "ffn/norm": "output_layer_norm",
 }
-_EMBEDDINGS = {"word": "word_embeddings", "position": "position_embeddings", "norm": "LayerNorm"}
 _HEADS = {
     "classification": {"pre_classifier": "pre_classifier", "classifier": "classifier"},
     "features": {},
     "qa": {"qa": "qa_outputs"},
-    # The projector's weight is the word table; its bias is the head's own.
+    # The weight of vocab_projector is tied to the word table; our head has its bias only.
     "mlm": {
         "mlm": "vocab_projector",
         "mlm/dense": "vocab_transform",
@@ -86,22 +96,26 @@ _HEADS = {
 
 
 def distilbert_modules(config: EncoderConfig, head: str) -> dict[str, str]:
-    """Module path -> Hugging Face module name, for every module of the model with this head.
+    """Module path -> Hugging Face module name of every module with parameters.
 
     >>> from mpjax.models import DistilBertConfig
     >>> tiny = DistilBertConfig(num_hidden_layers=1)
     >>> distilbert_modules(tiny, "qa")["distilbert/encoder/layer_0/ffn/in"]
     'distilbert.transformer.layer.0.ffn.lin1'
     """
-    return body_modules(config, "distilbert", "transformer", _EMBEDDINGS, _LAYER) | _HEADS[head]
+    body = body_modules(
+        config, "distilbert", stack="transformer", embeddings=_EMBEDDINGS, layer=_LAYER
+    )
+    return body | _HEADS[head]
 
 
+# See `Family` for the fields.
 FAMILY = Family(
     config=DistilBertConfig.from_dict,
     module=DistilBert,
     modules=distilbert_modules,
     prefix="distilbert",
-    parts=("embeddings", "transformer"),
+    body=("embeddings", "transformer"),
     architectures={
         "classification": "DistilBertForSequenceClassification",
         "qa": "DistilBertForQuestionAnswering",

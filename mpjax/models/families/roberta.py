@@ -1,4 +1,4 @@
-"""RoBERTa (Liu et al. 2019): BERT's layers, other positions, a dense layer in the classifier."""
+"""RoBERTa (Liu et al. 2019): BERT with positions offset by the pad id and a deeper classifier."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -16,10 +16,10 @@ from mpjax.models.names import body_modules
 
 @dataclass(frozen=True)
 class RobertaConfig(BertConfig):
-    """Sizes and constants of a RoBERTa encoder. Defaults are what absent keys mean in a folder.
+    """Sizes and constants of a RoBERTa encoder; defaults as in `transformers`.
 
-    The first ``pad_token_id + 1`` rows of the position table are not for words, so that
-    ``max_length`` is smaller than ``max_position_embeddings``.
+    The first ``pad_token_id + 1`` rows of the position table are reserved, so ``max_length`` is
+    smaller than ``max_position_embeddings``.
 
     >>> RobertaConfig(max_position_embeddings=514).max_length
     512
@@ -51,25 +51,25 @@ class RobertaConfig(BertConfig):
 
     @property
     def mlm_act(self) -> str:
-        return "gelu"  # whatever hidden_act is
+        return "gelu"  # fixed in the original, independent of hidden_act
 
 
 class RobertaEmbeddings(Embeddings):
-    """BERT's embeddings with positions that count words only and start after ``pad_token_id``."""
+    """BERT embeddings whose positions skip padding and start after ``pad_token_id``."""
 
     def positions(self, input_ids: Array) -> Array:
         """(B, L): ``pad_token_id`` for padding, ``pad_token_id + n`` for the n-th other token.
 
-        Padding is told by its id, whatever the attention mask says, as in pretraining.
+        Padding is recognised by its id, not by the attention mask, as in pretraining.
         """
         pad = self.config.pad_token_id
-        assert pad is not None  # the config has seen to it
+        assert pad is not None  # checked by the config
         real = (input_ids != pad).astype(jnp.int32)
         return jnp.cumsum(real, axis=1) * real + pad
 
 
 class Roberta(Encoder):
-    """A RoBERTa encoder with one head. Build it with `mpjax.models.encoder`."""
+    """RoBERTa encoder with one head. Build it with `mpjax.models.encoder`."""
 
     prefix = "roberta"
     pooled = ("features",)  # unused, but in the folder of the bare encoder
@@ -91,7 +91,7 @@ _HEADS = {
 
 
 def roberta_modules(config: EncoderConfig, head: str) -> dict[str, str]:
-    """Module path -> Hugging Face module name, for every module of the model with this head.
+    """Module path -> Hugging Face module name of every module with parameters.
 
     >>> from mpjax.models import RobertaConfig
     >>> roberta_modules(RobertaConfig(num_hidden_layers=1), "classification")["classifier"]
@@ -105,7 +105,7 @@ FAMILY = Family(
     module=Roberta,
     modules=roberta_modules,
     prefix="roberta",
-    parts=("embeddings", "encoder", "pooler"),
+    body=("embeddings", "encoder", "pooler"),
     architectures={
         "classification": "RobertaForSequenceClassification",
         "qa": "RobertaForQuestionAnswering",

@@ -16,14 +16,14 @@ from mpjax.files import parse_object
 from mpjax.models.config import EncoderConfig
 from mpjax.models.families import FAMILIES, check_head, encoder, family_of
 from mpjax.models.hf.hub import local_folder
-from mpjax.models.hf.scores import METHOD, Scored, is_scored, read_scores, split_scores
+from mpjax.models.hf.scores import METHOD, StoredScores, is_scored, read_scores, split_scores
 from mpjax.models.hf.tensors import read_tensors
 from mpjax.models.hf.weights import Params, check_dtype, initial, read_torch_names, shapes
 from mpjax.models.packed.file import small_files
 
-CONFIG = "config.json"
-# What the class names in config.json end with, for each head a folder may have been saved with.
-_KINDS = {
+CONFIG_JSON = "config.json"
+# Head -> endings of the class names in config.json under which it may have been saved.
+_CLASS_ENDINGS = {
     "classification": ("ForSequenceClassification",),
     "qa": ("ForQuestionAnswering",),
     "mlm": ("ForMaskedLM", "ForPreTraining"),
@@ -33,12 +33,14 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class Model:
-    """A model with its parameters.
+    """A Linen module, its config and its parameters.
 
-    ``fresh`` are the parameter paths that were newly initialised because the folder has no value
-    for them; ``unused`` the tensors of the folder that this head has no use for; ``folder`` is
-    None for a model that did not come from one; ``scored`` is what a training checkpoint holds
-    beside its weights, which are not masked then.
+    Attributes:
+      folder: source of the parameters, None for a new model.
+      fresh: paths of newly initialised parameters, absent in the folder.
+      unused: tensors of the folder without a place in a model with this head.
+      stored_scores: method, threshold and scores of a training checkpoint, whose weights are not
+        masked; None for a plain model.
     """
 
     config: EncoderConfig
@@ -48,7 +50,38 @@ class Model:
     fresh: tuple[str, ...]
     head: str
     unused: tuple[str, ...] = ()
-    scored: Scored | None = None
+    stored_scores: StoredScores | None = None
+
+
+@dataclass(frozen=True)
+class _Request:
+    """Arguments of `load_model` about the model to make, checked before the folder is opened."""
+
+    head: str
+    labels: Sequence[str] | None
+    seed: int
+    dtype: DTypeLike | None
+    param_dtype: DTypeLike
+
+    def __post_init__(self) -> None:
+        check_head(self.head)
+        check_dtype(self.param_dtype)
+        _check_labels(self.labels, self.head)
+
+
+@dataclass(frozen=True)
+class _Contents:
+    """Config and tensors of an opened folder; ``weights`` is the file that lists the tensors."""
+
+    folder: Path
+    data: Mapping[str, Any]
+    config: EncoderConfig
+    weights: Path
+    tensors: Mapping[str, np.ndarray]
+
+    @property
+    def is_training_checkpoint(self) -> bool:
+        return is_scored(self.data, self.tensors)
 
 
 def new_model(
@@ -59,7 +92,7 @@ def new_model(
     dtype: DTypeLike | None = None,
     param_dtype: DTypeLike = jnp.float32,
 ) -> Model:
-    """A model with random parameters, as BERT and its kin draw them: the start of a pretraining.
+    """A model with random parameters, drawn as for BERT: the start of pretraining.
 
     >>> from mpjax.models import BertConfig
     >>> tiny = BertConfig(vocab_size=9, hidden_size=8, num_hidden_layers=1,
@@ -83,68 +116,73 @@ def load_model(
     dtype: DTypeLike | None = None,
     param_dtype: DTypeLike = jnp.float32,
     revision: str | None = None,
-    keep_scores: bool = False,
 ) -> Model:
-    """A model from a local folder or, by its hub name, from the hub.
+    """Loads a model from a local folder or, by its hub name, from the hub.
 
-    The head of the folder is used when it is of the kind asked for and its size fits ``labels``;
-    else a new head is drawn from ``seed`` and listed in ``fresh``. Where ``labels`` are the
-    folder's in another order, the rows of its classifier are put in the order asked for.
+    A stored head of the same kind, and of a size that fits ``labels``, is loaded; otherwise a new
+    head is drawn from ``seed`` and listed in ``fresh``. Where ``labels`` are the folder's in
+    another order, the rows of its classifier are permuted accordingly.
 
     Args:
       head: ``classification``, ``qa``, ``mlm`` or ``features``.
-      labels: class names in the order of the logits; those of the folder unless given.
-      dtype: what the module computes in; ``param_dtype`` unless given.
-      keep_scores: read a training checkpoint too, its weights unmasked and the scores beside them.
+      labels: class names in the order of the logits; default: those of the folder.
+      dtype: type the module computes in; default: ``param_dtype``.
 
-    Raises `InputError` for whatever is wrong with the folder or the name.
+    Raises:
+      InputError: a name or folder that cannot be read, tensors that do not fit the config, or a
+        training checkpoint with unmasked weights (see `load_with_scores` and `load_plain`).
     """
-    check_head(head)
-    check_dtype(param_dtype)
-    names = _check_labels(labels, head)
-    folder = local_folder(name_or_dir, revision)
-    data = _read_config(folder)
-    config = stored = _parse_config(folder, data)
-    if names is not None:
-        config = _relabel(config, names)
-    path, tensors = read_tensors(folder)
-    scored = None
-    if is_scored(data, tensors):
-        if not keep_scores:
-            raise InputError(
-                f"{path} is a training checkpoint with unmasked weights "
-                f"({METHOD} {data.get(METHOD)!r}), not a model; mpjax export makes one of it"
-            )
-        tensors, scores = split_scores(tensors)
-        scored = read_scores(scores, data, config, head, param_dtype=param_dtype, source=str(path))
-    strangers: dict[str, np.ndarray] = {}
-    if not _same_kind(data.get("architectures"), head):
-        tensors, strangers = _split_heads(tensors, config)
-    read = read_torch_names(
-        tensors,
-        config,
+    request = _Request(head, labels, seed, dtype, param_dtype)
+    contents = _open(local_folder(name_or_dir, revision))
+    if contents.is_training_checkpoint:
+        raise InputError(
+            f"{contents.weights} is a training checkpoint with unmasked weights "
+            f"({METHOD} {contents.data.get(METHOD)!r}), not a model; mpjax export makes one of it"
+        )
+    return _make(request, contents)
+
+
+def load_with_scores(
+    name_or_dir: str | Path,
+    head: str,
+    *,
+    labels: Sequence[str] | None = None,
+    seed: int = 0,
+    dtype: DTypeLike | None = None,
+    param_dtype: DTypeLike = jnp.float32,
+    revision: str | None = None,
+) -> Model:
+    """`load_model` that reads training checkpoints too.
+
+    Their weights stay unmasked, with method, threshold and scores in ``stored_scores``.
+
+    Raises:
+      InputError: as `load_model`, and for scores that do not fit the weights.
+    """
+    request = _Request(head, labels, seed, dtype, param_dtype)
+    contents = _open(local_folder(name_or_dir, revision))
+    if not contents.is_training_checkpoint:
+        return _make(request, contents)
+    weights, scores = split_scores(contents.tensors)
+    stored = read_scores(
+        scores,
+        contents.data,
+        contents.config,
         head,
         param_dtype=param_dtype,
-        seed=seed,
-        resized=config.num_labels != stored.num_labels,
-        source=str(path),
+        source=str(contents.weights),
     )
-    params = read.params
-    if head == "classification" and "classifier/kernel" not in read.fresh:
-        params = _reorder(params, stored.id2label, config.id2label)
-    module = encoder(config, head, param_dtype if dtype is None else dtype, param_dtype)
-    unused = (*read.unused, *strangers)
-    return Model(config, module, params, folder, read.fresh, head, unused, scored)
+    return replace(_make(request, replace(contents, tensors=weights)), stored_scores=stored)
 
 
 def read_config(folder: str | Path) -> EncoderConfig:
-    """What the ``config.json`` of a model folder describes, the weights unread."""
+    """Parses the ``config.json`` of a model folder, without its weights."""
     path = Path(folder)
     return _parse_config(path, _read_config(path))
 
 
 def is_training_checkpoint(folder: str | Path) -> bool:
-    """Whether a model folder holds unmasked weights, with or without scores; see `scores`."""
+    """Whether a model folder holds unmasked weights, with scores or without; see `scores`."""
     path = Path(folder)
     return is_scored(_read_config(path), read_tensors(path)[1])
 
@@ -152,56 +190,93 @@ def is_training_checkpoint(folder: str | Path) -> bool:
 def stored_head(folder: str | Path) -> str:
     """The head that a model folder was saved with, by the class name in its config.
 
-    Raises `InputError` for a class whose head is none of ours.
+    Raises `InputError` for a class without one of our heads.
     """
     names = _read_config(Path(folder)).get("architectures")
     first = str(names[0]) if isinstance(names, list) and names else ""
-    for head, kinds in _KINDS.items():
-        if first.endswith(kinds or "Model"):
+    for head, endings in _CLASS_ENDINGS.items():
+        if first.endswith(endings or "Model"):
             return head
+    known = ", ".join(ending for endings in _CLASS_ENDINGS.values() for ending in endings)
     raise InputError(
-        f"architectures in {Path(folder) / CONFIG} is {names!r}, which does not say a head that "
-        "mpjax knows; known: names that end in Model, "
-        f"{', '.join(kind for kinds in _KINDS.values() for kind in kinds)}"
+        f"architectures in {Path(folder) / CONFIG_JSON} is {names!r}, which does not say a head that "
+        f"mpjax knows; known: names that end in Model, {known}"
     )
 
 
+def _open(folder: Path) -> _Contents:
+    """Reads config and tensors of a folder or packed model."""
+    data = _read_config(folder)
+    config = _parse_config(folder, data)
+    return _Contents(folder, data, config, *read_tensors(folder))
+
+
+def _make(request: _Request, contents: _Contents) -> Model:
+    """The requested model, its parameters from the tensors of a folder."""
+    config, stored, head = contents.config, contents.config, request.head
+    labels = _check_labels(request.labels, head)
+    if labels is not None:
+        config = _relabel(config, labels)
+    tensors, other_heads = contents.tensors, {}
+    if not _may_hold(contents.data.get("architectures"), head):
+        tensors, other_heads = _split_heads(tensors, config)
+    loaded = read_torch_names(
+        tensors,
+        config,
+        head,
+        param_dtype=request.param_dtype,
+        seed=request.seed,
+        resized=config.num_labels != stored.num_labels,
+        source=str(contents.weights),
+    )
+    params = loaded.params
+    if head == "classification" and "classifier/kernel" not in loaded.fresh:
+        params = _reorder(params, stored.id2label, config.id2label)
+    dtype = request.param_dtype if request.dtype is None else request.dtype
+    module = encoder(config, head, dtype, request.param_dtype)
+    unused = (*loaded.unused, *other_heads)
+    return Model(config, module, params, contents.folder, loaded.fresh, head, unused)
+
+
 def _read_config(folder: Path) -> dict[str, Any]:
-    found = small_files(folder, [CONFIG])
+    found = small_files(folder, [CONFIG_JSON])
     if not found:
-        raise InputError(f"{folder} has no {CONFIG}; give the folder of a transformers model")
-    return parse_object(folder / CONFIG, found[CONFIG])
+        raise InputError(f"{folder} has no {CONFIG_JSON}; give the folder of a transformers model")
+    return parse_object(folder / CONFIG_JSON, found[CONFIG_JSON])
 
 
 def _parse_config(folder: Path, data: Mapping[str, Any]) -> EncoderConfig:
     try:
         return family_of(data.get("model_type")).config(data)
     except InputError as error:
-        raise InputError(f"{folder / CONFIG}: {error}") from error
+        raise InputError(f"{folder / CONFIG_JSON}: {error}") from error
 
 
-def _same_kind(architectures: object, head: str) -> bool:
-    """Whether the folder's head may be of the kind asked for. No class name: the tensors decide."""
+def _may_hold(architectures: object, head: str) -> bool:
+    """Whether a folder of these class names may hold the head; without one, tensors decide."""
     if not isinstance(architectures, list):
         return True
     named = [str(name) for name in architectures if "For" in str(name)]
-    return not named or any(name.endswith(_KINDS[head]) for name in named if _KINDS[head])
+    endings = _CLASS_ENDINGS[head]
+    return not named or any(name.endswith(endings) for name in named if endings)
 
 
 def _split_heads(
     tensors: Mapping[str, np.ndarray], config: EncoderConfig
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """The body's tensors and the others: a token classifier's ``classifier`` is none of ours."""
+    """Splits tensors into (body, heads), so that a token classifier's ``classifier`` is not taken
+    for a sequence classifier's."""
     family = FAMILIES[config.model_type]
     body: dict[str, np.ndarray] = {}
-    other: dict[str, np.ndarray] = {}
+    heads: dict[str, np.ndarray] = {}
     for name, tensor in tensors.items():
         first = name.split(".", 1)[0]
-        (body if first in (family.prefix, *family.parts) else other)[name] = tensor
-    return body, other
+        (body if first in (family.prefix, *family.body) else heads)[name] = tensor
+    return body, heads
 
 
 def _check_labels(labels: Sequence[str] | None, head: str) -> tuple[str, ...] | None:
+    """Label names as a tuple, None where the folder's are to stay; `InputError` for bad ones."""
     if labels is None or (not labels and head != "classification"):
         return None
     if isinstance(labels, str):
@@ -215,7 +290,7 @@ def _check_labels(labels: Sequence[str] | None, head: str) -> tuple[str, ...] | 
 
 
 def _relabel(config: EncoderConfig, names: tuple[str, ...]) -> EncoderConfig:
-    """The config with other labels, and without a problem type that spoke of the old ones."""
+    """The config with other labels; the problem type goes when their number changes."""
     extra = dict(config.extra)
     if len(names) != config.num_labels:
         extra.pop("problem_type", None)
@@ -225,7 +300,7 @@ def _relabel(config: EncoderConfig, names: tuple[str, ...]) -> EncoderConfig:
 def _reorder(
     params: Params, stored: tuple[str, ...] | None, asked: tuple[str, ...] | None
 ) -> Params:
-    """Params whose classifier gives the logits of ``stored`` labels in the order ``asked``."""
+    """Permutes the classifier from the order of the ``stored`` labels to the order ``asked``."""
     if stored is None or asked is None or stored == asked:
         return params
     old, new = [s.lower() for s in stored], [s.lower() for s in asked]

@@ -1,4 +1,4 @@
-"""From what a user calls a model to a folder on this machine."""
+"""Model names to local folders, downloaded from the Hugging Face hub where necessary."""
 
 import re
 from pathlib import Path
@@ -12,12 +12,12 @@ _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
 def local_folder(name_or_dir: str | Path, revision: str | None = None) -> Path:
-    """The local folder of a model: an existing folder as it is, a hub name after a download.
+    """Local folder of a model: an existing folder as it is, a hub name after a download.
 
-    A packed model, a file, stands for the folder that it was made from. A folder wins over a hub
-    name. Downloads go through ``huggingface_hub`` (``HF_ENDPOINT``, ``HF_HOME``,
-    ``HF_HUB_OFFLINE`` apply) and take the config, the tokenizer and one form of the
-    weights, safetensors when there are any.
+    A packed model (a file) stands for the folder that it was made from. A folder takes precedence
+    over a hub name. Downloads go through ``huggingface_hub`` (``HF_ENDPOINT``, ``HF_HOME`` and
+    ``HF_HUB_OFFLINE`` apply) and fetch the config, the tokenizer and one form of the weights,
+    safetensors where available.
 
     Raises `InputError` for a path that does not exist, a name the hub does not have, or a hub
     that cannot be reached.
@@ -41,13 +41,14 @@ def local_folder(name_or_dir: str | Path, revision: str | None = None) -> Path:
 
 
 def _looks_like_path(name: str) -> bool:
-    """Anything that cannot be a hub name, and anything below a folder that exists here."""
+    """Whether a name cannot be a hub name, or lies below a folder that exists here."""
     if name.startswith((".", "~")) or not _HUB_NAME.fullmatch(name):
         return True
     return "/" in name and Path(name).parent.is_dir()
 
 
 def _download(name: str, revision: str | None) -> Path:
+    """Fetches a model; every failure of the hub as an `InputError` with its remedy."""
     from huggingface_hub import constants
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -57,41 +58,41 @@ def _download(name: str, revision: str | None) -> Path:
         RevisionNotFoundError,
     )
 
-    what = f"model {name!r}" + ("" if revision is None else f" at revision {revision!r}")
+    model = f"model {name!r}" + ("" if revision is None else f" at revision {revision!r}")
     hub = constants.ENDPOINT
     try:
         folder = _fetch(name, revision)
     except RevisionNotFoundError as error:
-        raise InputError(f"{what}: {hub} has the model but not the revision") from error
+        raise InputError(f"{model}: {hub} has the model but not the revision") from error
     except GatedRepoError as error:
-        raise InputError(f"{what} is gated: accept its terms at {hub} and log in") from error
+        raise InputError(f"{model} is gated: accept its terms at {hub} and log in") from error
     except RepositoryNotFoundError as error:
         raise InputError(
-            f"{what} is neither a folder here nor a public model at {hub}; check the name"
+            f"{model} is neither a folder here nor a public model at {hub}; check the name"
         ) from error
     except HFValidationError as error:
-        raise InputError(f"{what} is neither a folder here nor a valid hub name") from error
+        raise InputError(f"{model} is neither a folder here nor a valid hub name") from error
     except LocalEntryNotFoundError as error:
         raise InputError(
-            f"{what} is not a folder here, was never downloaded, and {hub} cannot be reached; "
+            f"{model} is not a folder here, was never downloaded, and {hub} cannot be reached; "
             "check the name and the network"
         ) from error
-    except Exception as error:  # whatever the HTTP library raises: a download that did not happen
+    except Exception as error:  # the HTTP library raises many kinds; each means no download
         text = str(error).strip().splitlines() or [""]
         raise InputError(
-            f"{what} could not be downloaded from {hub} ({type(error).__name__}: {text[0]})"
+            f"{model} could not be downloaded from {hub} ({type(error).__name__}: {text[0]})"
         ) from error
     if not (folder / "config.json").is_file():
-        raise InputError(f"{what} at {hub} has no config.json: not a transformers model")
+        raise InputError(f"{model} at {hub} has no config.json: not a transformers model")
     if not any((folder / file).is_file() for file in _WEIGHTS):
-        raise InputError(f"{what} at {hub} has no weights mpjax reads: {SAFETENSORS} or {PICKLE}")
+        raise InputError(f"{model} at {hub} has no weights mpjax reads: {SAFETENSORS} or {PICKLE}")
     return folder
 
 
 def _fetch(name: str, revision: str | None) -> Path:
-    """Config and tokenizer, then the first form of the weights there is, all of one commit.
+    """Downloads config and tokenizer, then the first available form of the weights, of one commit.
 
-    Out of the hub's reach, ``snapshot_download`` itself falls back on an earlier download.
+    Offline, ``snapshot_download`` itself falls back on an earlier download.
     """
     from huggingface_hub import snapshot_download
 
@@ -102,7 +103,7 @@ def _fetch(name: str, revision: str | None) -> Path:
             return folder
         stem, suffix = file.rsplit(".", 1)
         shards = [file, file + INDEX, f"{stem}-*-of-*.{suffix}"]
-        # The folder is named after the commit: a branch that moves meanwhile does no harm.
+        # The folder is named after the commit, so a branch that moves meanwhile does no harm.
         snapshot_download(name, revision=folder.name, allow_patterns=shards)
         if (folder / file).is_file() or (folder / (file + INDEX)).is_file():
             return folder

@@ -14,7 +14,8 @@ from safetensors.numpy import save_file
 from mpjax.errors import InputError
 from mpjax.models.config import EncoderConfig
 from mpjax.models.families import FAMILIES, check_head
-from mpjax.models.hf.folder import CONFIG
+from mpjax.models.hf.folder import CONFIG_JSON
+from mpjax.models.hf.scores import MASKED_TYPE, score_tensors
 from mpjax.models.hf.tensors import SAFETENSORS
 from mpjax.models.hf.tokenizer import tokenizer_files
 from mpjax.models.hf.weights import Params, to_torch_names
@@ -28,27 +29,35 @@ def save_model(
     tokenizer_from: str | Path | None = None,
     *,
     exist_ok: bool = False,
-    tensors: Mapping[str, np.ndarray] | None = None,
-    keys: Mapping[str, Any] | None = None,
+    scores: Params | None = None,
 ) -> Path:
-    """Write a plain Hugging Face folder that ``transformers`` loads with equal logits.
+    """Writes a plain Hugging Face folder that ``transformers`` loads with equal logits.
 
-    Everything is written to a temporary folder next to ``folder`` and renamed into place, so that
-    a failure leaves nothing half-written and an existing folder as it was. ``exist_ok`` replaces
-    an existing model folder as a whole. ``tensors`` and ``keys`` of ``config.json`` are written
-    beside the model's own.
+    Writes to a temporary folder next to ``folder`` and renames it, so that a failure leaves
+    nothing half-written and an existing folder as it was.
 
-    Raises `InputError` when ``folder`` is a file or holds something already, when params and
-    config do not fit, or when ``tokenizer_from`` has no tokenizer.
+    Args:
+      tokenizer_from: model folder whose tokenizer files are copied; None for no tokenizer.
+      exist_ok: replace an existing model folder as a whole.
+      scores: makes the folder a training checkpoint of the published PyTorch code, with these
+        scores beside the unmasked ``params``; ``config.extra`` holds its keys, such as
+        ``pruning_method``.
+
+    Raises:
+      InputError: ``folder`` is a file or is not empty, params and config do not fit, or
+        ``tokenizer_from`` has no tokenizer.
     """
     check_head(head)
     _check_target(Path(folder).expanduser().resolve(), exist_ok)
     weights = to_torch_names(params, config, head)
     files = {} if tokenizer_from is None else tokenizer_files(tokenizer_from)
-    data = _config_json(config, head, weights) | dict(keys or {})
+    data = _config_json(config, head, weights)
+    if scores is not None:
+        weights |= score_tensors(scores, config, head)
+        data |= _checkpoint_keys(config, head)
     text = json.dumps(data, indent=2, sort_keys=True) + "\n"
-    files = {**files, CONFIG: text.encode("utf-8")}
-    return write_folder(folder, files, weights | dict(tensors or {}), exist_ok=exist_ok)
+    files = {**files, CONFIG_JSON: text.encode("utf-8")}
+    return write_folder(folder, files, weights, exist_ok=exist_ok)
 
 
 def write_folder(
@@ -58,7 +67,10 @@ def write_folder(
     *,
     exist_ok: bool = False,
 ) -> Path:
-    """Write a folder of small files and weights, whole or not at all; errors as in `save_model`."""
+    """Writes a folder of small files and weights, whole or not at all.
+
+    Raises `InputError` for a target that `save_model` refuses.
+    """
     target = Path(folder).expanduser().resolve()
     _check_target(target, exist_ok)
     temporary = _sibling(target)
@@ -74,9 +86,18 @@ def write_folder(
     return target
 
 
+def _checkpoint_keys(config: EncoderConfig, head: str) -> dict[str, Any]:
+    """Model type and class name of the published code, which has masked modules for BERT only."""
+    if config.model_type != "bert":
+        return {}
+    architecture = FAMILIES[config.model_type].architectures[head]
+    return {"model_type": MASKED_TYPE, "architectures": [f"Masked{architecture}"]}
+
+
 def _config_json(
     config: EncoderConfig, head: str, tensors: Mapping[str, np.ndarray]
 ) -> dict[str, Any]:
+    """Content of ``config.json``."""
     family = FAMILIES[config.model_type]
     data = config.to_dict()
     data["architectures"] = [family.architectures[head]]
@@ -84,14 +105,15 @@ def _config_json(
         # transformers sizes the question-answering head by the labels, leftovers included.
         del data["id2label"], data["label2id"]
     if head == "mlm":
-        # Ours is tied, which is also what an absent key means; untied, the copy would be missing.
+        # Ours is tied, as an absent key says too; untied, the copy would be missing.
         data.pop("tie_word_embeddings", None)
-    # This key decides what transformers loads into: it must be what was stored.
+    # transformers loads into this dtype, so it must be the stored one: that of the largest tensor.
     data["dtype"] = str(max(tensors.values(), key=lambda tensor: tensor.nbytes).dtype)
     return data
 
 
 def _check_target(target: Path, exist_ok: bool) -> None:
+    """`InputError` for a file, and for a folder with content unless a model is to be replaced."""
     if not target.exists():
         return
     if not target.is_dir():
@@ -100,14 +122,14 @@ def _check_target(target: Path, exist_ok: bool) -> None:
         return
     if not exist_ok:
         raise InputError(f"output folder {target} is not empty; choose another or remove it first")
-    if not (target / CONFIG).is_file():
+    if not (target / CONFIG_JSON).is_file():
         raise InputError(
             f"output folder {target} is not empty and not a model folder, so it is not replaced"
         )
 
 
 def _sibling(target: Path) -> Path:
-    """A new empty folder next to the target, on the same disk, so that a rename moves it."""
+    """Makes an empty folder next to the target, on the same disk, so that a rename moves it."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         return Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
@@ -116,18 +138,17 @@ def _sibling(target: Path) -> Path:
 
 
 def _open_permissions(folder: Path) -> None:
-    """mkdtemp makes folders for the owner alone; give what mkdir would have given."""
+    """Sets the permissions mkdir would have given; mkdtemp makes folders for the owner alone."""
     mask = os.umask(0)
     os.umask(mask)
     folder.chmod(0o777 & ~mask)
 
 
 def _swap(temporary: Path, target: Path, exist_ok: bool) -> None:
-    """Put ``temporary`` where ``target`` is or would be; on failure the old one stays."""
+    """Renames ``temporary`` to ``target``; on failure the old folder stays."""
     if not (exist_ok and target.exists()):
-        os.replace(
-            temporary, target
-        )  # an empty folder gives way, one that was filled meanwhile not
+        # An empty folder is replaced; one that was filled meanwhile raises.
+        os.replace(temporary, target)
         return
     aside = _sibling(target)
     os.replace(target, aside)

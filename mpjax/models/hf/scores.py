@@ -1,8 +1,8 @@
 """Training checkpoints of the published PyTorch code: ``….mask_scores`` beside ``….weight``.
 
-Its ``config.json`` says ``pruning_method``. The threshold is an argument of its forward pass and
-stands nowhere; folders written by us add it as ``threshold``. Scores are (out, in) there, or
-(out/r, in/c) for blocks, and transposed here.
+``config.json`` names the ``pruning_method``. The threshold is an argument of that code's forward
+pass and is not saved; folders written by us add it as ``threshold``. Scores are stored (out, in),
+or (out/r, in/c) for blocks, and transposed here.
 """
 
 import re
@@ -20,18 +20,18 @@ from mpjax.models.hf.weights import Params, shapes, torch_names
 from mpjax.models.paths import PRUNABLE
 from mpjax.pruning.published import RULE_OF
 
-SUFFIX = "mask_scores"
+SCORES_SUFFIX = "mask_scores"
 METHOD = "pruning_method"
 THRESHOLD = "threshold"
 MASKED_TYPE = "masked_bert"  # model_type of its folders
 
 
 @dataclass(frozen=True)
-class Scored:
-    """What a training checkpoint holds beside the weights.
+class StoredScores:
+    """Pruning method, final threshold and scores of a training checkpoint.
 
     ``scores`` are at the paths of the prunable kernels, {} for magnitude; ``threshold`` is None
-    where the folder does not say.
+    where the folder does not name it.
     """
 
     method: str
@@ -40,12 +40,12 @@ class Scored:
 
 
 def is_scored(data: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> bool:
-    """Whether a folder is a training checkpoint, whose weights are not masked yet.
+    """Whether a folder is a training checkpoint, its weights not masked yet.
 
-    Magnitude has no scores. Its checkpoint is told from a folder whose weights were masked, and
-    whose config was kept, by matrices without a single zero.
+    Magnitude has no scores. A checkpoint of it differs from a masked model that kept the same
+    config by having no zero in any encoder matrix.
     """
-    if any(name.endswith(SUFFIX) for name in tensors):
+    if any(name.endswith(SCORES_SUFFIX) for name in tensors):
         return True
     if data.get("model_type") != MASKED_TYPE or data.get(METHOD) != "magnitude":
         return False
@@ -55,8 +55,8 @@ def is_scored(data: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> boo
 def split_scores(
     tensors: Mapping[str, np.ndarray],
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """The plain tensors, and the scores."""
-    plain = {name: t for name, t in tensors.items() if not name.endswith(SUFFIX)}
+    """Splits the tensors of a checkpoint into (weights, scores)."""
+    plain = {name: t for name, t in tensors.items() if not name.endswith(SCORES_SUFFIX)}
     return plain, {name: t for name, t in tensors.items() if name not in plain}
 
 
@@ -68,8 +68,8 @@ def read_scores(
     *,
     param_dtype: Any = jnp.float32,
     source: str = "the tensors",
-) -> Scored:
-    """The scores of a checkpoint under our paths, and what its config says of them.
+) -> StoredScores:
+    """Scores of a checkpoint under our paths, with the method and threshold of its config.
 
     Raises `InputError` for an unknown ``pruning_method`` or a bad ``threshold``, and for scores
     that are missing, belong to no prunable matrix, or do not divide it into blocks.
@@ -83,35 +83,35 @@ def read_scores(
     if threshold is not None and (isinstance(threshold, bool) or not np.isreal(threshold)):
         raise InputError(f"{THRESHOLD} in config.json must be a number, found {threshold!r}")
     if method == "magnitude":
-        return Scored(method, threshold, {})
-    left = {_bare(name): tensor for name, tensor in scores.items()}
+        return StoredScores(method, threshold, {})
+    unread = {_bare(name): tensor for name, tensor in scores.items()}
     names = {p: n for p, n in torch_names(config, head).items() if re.fullmatch(PRUNABLE, p)}
     flat = {}
     for path, name in names.items():
-        score = left.pop(_bare(name.removesuffix("weight") + SUFFIX), None)
+        score = unread.pop(_bare(name.removesuffix("weight") + SCORES_SUFFIX), None)
         if score is None:
-            raise InputError(f"{source} has no {SUFFIX} beside {name}")
+            raise InputError(f"{source} has no {SCORES_SUFFIX} beside {name}")
         kernel = shapes(config, head)[path]
         if score.ndim != 2 or any(k % s for k, s in zip(kernel, score.shape[::-1], strict=True)):
             raise InputError(
-                f"{source}: {SUFFIX} beside {name} has shape {score.shape}, which does not divide "
+                f"{source}: {SCORES_SUFFIX} beside {name} has shape {score.shape}, which does not divide "
                 f"the matrix of shape {kernel[::-1]} into blocks"
             )
         flat[path] = jnp.asarray(score.T, param_dtype)
-    if left:
-        raise InputError(f"{source} has scores of no prunable matrix: {', '.join(sorted(left))}")
-    return Scored(method, threshold, unflatten_dict(flat, sep="/"))
+    if unread:
+        raise InputError(f"{source} has scores of no prunable matrix: {', '.join(sorted(unread))}")
+    return StoredScores(method, threshold, unflatten_dict(flat, sep="/"))
 
 
 def score_tensors(scores: Params, config: EncoderConfig, head: str) -> dict[str, np.ndarray]:
-    """Scores under their names in a training checkpoint, (out, in): `read_scores` backwards."""
+    """Scores under their names in a training checkpoint, (out, in); inverse of `read_scores`."""
     names = torch_names(config, head)
     return {
-        names[path].removesuffix("weight") + SUFFIX: np.ascontiguousarray(np.asarray(leaf).T)
+        names[path].removesuffix("weight") + SCORES_SUFFIX: np.ascontiguousarray(np.asarray(leaf).T)
         for path, leaf in flatten_dict(scores, sep="/").items()
     }
 
 
 def _bare(name: str) -> str:
-    """Without the prefix of the body: "layer.0.output.dense.mask_scores"."""
+    """Strips the prefix of the body: "layer.0.output.dense.mask_scores"."""
     return name[name.find("layer.") :]

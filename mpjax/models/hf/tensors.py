@@ -17,13 +17,12 @@ INDEX = ".index.json"
 
 
 def read_tensors(folder: Path) -> tuple[Path, dict[str, np.ndarray]]:
-    """The weights of a folder or packed model: the file that lists them, every tensor by name.
+    """Reads the weights of a folder or packed model: (file that lists them, tensors by name).
 
     Looks for ``model.safetensors``, its sharded form, ``pytorch_model.bin`` and its sharded form,
     in this order. Pickles go through PyTorch's weights-only loader, never through ``pickle``.
 
-    Raises `InputError` when there is none, when one is damaged, or when PyTorch is not installed
-    and only it can read what is there.
+    Raises `InputError` for missing or damaged weights, and for a pickle without PyTorch installed.
     """
     if is_packed(folder):
         return folder, read_packed(folder).restore()
@@ -43,6 +42,7 @@ def read_tensors(folder: Path) -> tuple[Path, dict[str, np.ndarray]]:
 
 
 def _shards(index: Path) -> list[Path]:
+    """Files that an index names, all in its own folder."""
     weight_map = read_object(index).get("weight_map")
     if not isinstance(weight_map, Mapping) or not weight_map:
         raise InputError(f"{index} has no weight_map; write the sharded weights again")
@@ -73,7 +73,7 @@ def _read_pickle(path: Path) -> dict[str, np.ndarray]:
         ) from error
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds; each means that the file is not usable
+    except Exception as error:  # torch raises many kinds; each means an unusable file
         raise InputError(
             f"{path} cannot be read by PyTorch's weights-only loader "
             f"({str(error).splitlines()[0]}); convert the folder to {SAFETENSORS}"

@@ -22,7 +22,7 @@ TOKENIZER_FILES = (
 
 
 def load_tokenizer(folder: str | Path) -> Any:
-    """The fast tokenizer of a model folder (a ``transformers`` ``PreTrainedTokenizerFast``).
+    """Loads the fast tokenizer of a model folder (``transformers.PreTrainedTokenizerFast``).
 
     Raises `InputError` when the folder has no tokenizer.
     """
@@ -36,25 +36,25 @@ def load_tokenizer(folder: str | Path) -> Any:
         return _load(Path(unpacked), path)
 
 
-def _load(path: Path, called: Path) -> Any:
-    from transformers import AutoTokenizer  # seconds to import: only those who need it pay
+def _load(path: Path, source: Path) -> Any:
+    from transformers import AutoTokenizer  # takes seconds to import
 
     try:
         return AutoTokenizer.from_pretrained(path, use_fast=True, local_files_only=True)
     except Exception as error:  # the tokenizer library raises bare Exceptions for damaged files
         raise InputError(
-            f"the tokenizer of {called} cannot be read ({type(error).__name__}: {error}); "
+            f"the tokenizer of {source} cannot be read ({type(error).__name__}: {error}); "
             "copy the tokenizer files of the pretrained model into it again"
         ) from error
 
 
 def tokenizer_files(folder: str | Path) -> dict[str, bytes]:
-    """The tokenizer files of a folder by name; `InputError` when it has no tokenizer."""
+    """Content of the tokenizer files of a folder by name; `InputError` without a tokenizer."""
     path = Path(folder).expanduser()
     if not (path.is_dir() or is_packed(path)):
         raise InputError(f"tokenizer folder {path} does not exist")
     files = small_files(path, TOKENIZER_FILES)
-    # The other files only describe a vocabulary; without one of these there is none.
+    # The vocabulary is in one of these; the other files only configure it.
     vocabularies = {"tokenizer.json", "vocab.txt", "vocab.json"}
     if not vocabularies & set(files):
         raise InputError(

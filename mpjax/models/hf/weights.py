@@ -1,4 +1,4 @@
-"""Between Flax params and the tensor names of a Hugging Face folder.
+"""Flax parameters to and from the tensor names of a Hugging Face folder.
 
 One rule covers every parameter: a Flax path is a module path plus a leaf name, the Hugging Face
 name is the mapped module plus the leaf's PyTorch name, and kernels are transposed, because PyTorch
@@ -6,7 +6,7 @@ stores ``(out, in)`` and Flax ``(in, out)``.
 """
 
 import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from types import MappingProxyType
@@ -26,13 +26,23 @@ from mpjax.models.family import Family
 Params = dict[str, Any]
 
 _LEAVES = {"kernel": "weight", "scale": "weight", "embedding": "weight", "bias": "bias"}
+_REQUIRED = ("embeddings", "encoder")  # modules without which there is no pretrained model
 
 
 @dataclass(frozen=True)
-class Read:
-    """What came of reading tensors: params, the paths made anew, the tensors nothing asked for."""
+class LoadedParams:
+    """Loaded params, newly initialised paths, unused tensors."""
 
     params: Params
+    fresh: tuple[str, ...]
+    unused: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Matched:
+    """Tensors by parameter path, paths to initialise, names of unused tensors."""
+
+    tensors: Mapping[str, np.ndarray]  # (out, in), as stored
     fresh: tuple[str, ...]
     unused: tuple[str, ...]
 
@@ -53,9 +63,7 @@ def shapes(config: EncoderConfig, head: str) -> Mapping[str, tuple[int, ...]]:
 
 
 def torch_names(config: EncoderConfig, head: str) -> dict[str, str]:
-    """Path of every parameter -> its name in a Hugging Face folder.
-
-    Kernels are stored transposed there.
+    """Path of every parameter -> its name in a Hugging Face folder, where kernels are transposed.
 
     >>> from mpjax.models import BertConfig
     >>> tiny = BertConfig(num_hidden_layers=1)
@@ -68,15 +76,15 @@ def torch_names(config: EncoderConfig, head: str) -> dict[str, str]:
     for path in shapes(config, head):
         module, leaf = path.rsplit("/", 1)
         names[path] = f"{modules[module]}.{_LEAVES[leaf]}"
-    if head == "features":  # the bare body: nothing to prefix
+    if head == "features":  # a folder of the bare body has no prefix
         names = {path: name.removeprefix(family.prefix + ".") for path, name in names.items()}
     return names
 
 
 def dense_shapes(config: EncoderConfig) -> dict[str, tuple[int, ...]]:
-    """Name in a Hugging Face folder -> shape, were no head and no FFN unit of the body removed."""
-    whole = replace(config, pruned_heads=(), ffn_per_layer=None)
-    sizes, names = shapes(whole, "features"), torch_names(whole, "features")
+    """Hugging Face name -> shape of every body tensor before heads and FFN units were removed."""
+    dense = replace(config, pruned_heads=(), ffn_per_layer=None)
+    sizes, names = shapes(dense, "features"), torch_names(dense, "features")
     return {name: _flip_shape(path, sizes[path]) for path, name in names.items()}
 
 
@@ -107,12 +115,14 @@ def from_torch_names(
     *,
     param_dtype: DTypeLike | None = None,
 ) -> Params:
-    """Flax params from tensors under their Hugging Face names, all of which must be there.
+    """Flax params from tensors under their Hugging Face names, every one of them present.
 
-    They keep the dtype of the tensors unless ``param_dtype`` says otherwise; float64 needs x64.
-    Raises `InputError` for a missing tensor, a wrong shape, or an unknown tensor of the encoder.
+    Dtypes are kept unless ``param_dtype`` is given; float64 needs x64. Raises `InputError` for a
+    missing tensor, a wrong shape, or an unknown tensor of the encoder.
     """
-    return read_torch_names(tensors, config, head, param_dtype=param_dtype, may_be_fresh=()).params
+    matched = _match(tensors, config, head, required=None)
+    flat = {path: _param(path, tensor, param_dtype) for path, tensor in matched.tensors.items()}
+    return unflatten_dict(flat, sep="/")
 
 
 def read_torch_names(
@@ -120,71 +130,74 @@ def read_torch_names(
     config: EncoderConfig,
     head: str,
     *,
-    param_dtype: DTypeLike | None = jnp.float32,
+    param_dtype: DTypeLike = jnp.float32,
     seed: int = 0,
-    may_be_fresh: Collection[str] | None = None,
     resized: bool = False,
     source: str = "the tensors",
-) -> Read:
-    """Flax params from tensors, with newly drawn values for the parts above the encoder.
+) -> LoadedParams:
+    """Flax params from tensors; modules above the encoder are drawn from ``seed`` where absent.
 
     Args:
-      tensors: Hugging Face names, body prefixed or not, old or new spelling.
-      may_be_fresh: top parts (such as ``classifier``, ``pooler``) that are drawn anew when absent;
-        None means every part but the encoder and its embeddings.
-      resized: the head was asked for with other labels than the folder's, so that a head of
+      tensors: Hugging Face names, with or without the body's prefix, old or new spelling.
+      resized: the head was asked for with other labels than the folder's, so that a classifier of
         another size is drawn anew rather than refused.
-      source: what error messages call the tensors, such as the file's path.
+      source: name of the tensors in error messages, such as the file's path.
+    """
+    matched = _match(tensors, config, head, resized=resized, source=source)
+    flat = {}
+    for path, shape in shapes(config, head).items():
+        if path in matched.tensors:
+            flat[path] = _param(path, matched.tensors[path], param_dtype)
+        else:
+            flat[path] = initial(path, shape, config, seed, param_dtype)
+    return LoadedParams(unflatten_dict(flat, sep="/"), matched.fresh, matched.unused)
+
+
+def _match(
+    tensors: Mapping[str, np.ndarray],
+    config: EncoderConfig,
+    head: str,
+    *,
+    required: tuple[str, ...] | None = _REQUIRED,
+    resized: bool = False,
+    source: str = "the tensors",
+) -> _Matched:
+    """The tensor of every parameter, shapes checked.
+
+    Args:
+      required: modules that may not be drawn anew, None for all; other arguments as in
+        `read_torch_names`.
     """
     family = FAMILIES[config.model_type]
     found = _canonical(tensors, family)
     expected = shapes(config, head)
-    names = {p: _with_prefix(n, family) for p, n in torch_names(config, head).items()}
-    parts = {path: _part(path, family) for path in expected}
-    allowed = set(parts.values()) - {"encoder", "embeddings"}
-    if may_be_fresh is not None:
-        allowed &= set(may_be_fresh)
-
-    fresh_parts = set()
+    names = {path: _with_prefix(n, family) for path, n in torch_names(config, head).items()}
+    modules = {path: _module(path, family) for path in expected}
+    fresh_modules = set()
     for path, name in names.items():
-        part = parts[path]
+        module, wanted = modules[path], _flip_shape(path, expected[path])
         if name not in found:
-            if part not in allowed:
+            if required is None or module in required:
                 raise InputError(
                     f"{source} has no tensor {name}, which a {config.model_type} model with "
                     f"{config.num_hidden_layers} layers and head {head!r} needs; "
                     "check that the weights belong to config.json"
                 )
-            fresh_parts.add(part)
-            continue
-        wanted = _flip_shape(path, expected[path])
-        shape = tuple(found[name].shape)
-        if shape == wanted:
-            continue
-        if resized and part in allowed and part == "classifier" and shape[1:] == wanted[1:]:
-            fresh_parts.add(part)
-            continue
-        raise InputError(
-            f"{source}: tensor {name} has shape {shape}, config.json asks for {wanted}; "
-            "check that the weights belong to config.json"
-        )
-    # A head is one thing: with half of it missing, the other half means nothing.
-    fresh = tuple(path for path in expected if parts[path] in fresh_parts)
+            fresh_modules.add(module)
+        elif (shape := tuple(found[name].shape)) != wanted:
+            if not (resized and module == "classifier" and shape[1:] == wanted[1:]):
+                raise InputError(
+                    f"{source}: tensor {name} has shape {shape}, config.json asks for {wanted}; "
+                    "check that the weights belong to config.json"
+                )
+            fresh_modules.add(module)
     unused = _unused(found, set(names.values()), family, source)
-    if head == "mlm" and "mlm" not in fresh_parts:
+    if head == "mlm" and "mlm" not in fresh_modules:
         _check_tied(tensors, found, family, source)
-
-    flat = {}
-    fresh_dtype = jnp.float32 if param_dtype is None else param_dtype
-    for path, shape in expected.items():
-        if path in fresh:
-            flat[path] = initial(path, shape, config, seed, fresh_dtype)
-            continue
-        tensor = np.asarray(found[names[path]])
-        dtype = tensor.dtype if param_dtype is None else param_dtype
-        check_dtype(dtype)
-        flat[path] = jnp.asarray(_flip(path, tensor), dtype)
-    return Read(unflatten_dict(flat, sep="/"), fresh, unused)
+    # A head with one tensor missing is drawn anew as a whole: half a head means nothing.
+    fresh = tuple(path for path in expected if modules[path] in fresh_modules)
+    kept = {path: np.asarray(found[names[path]]) for path in expected if path not in fresh}
+    return _Matched(kept, fresh, unused)
 
 
 def initial(
@@ -192,7 +205,8 @@ def initial(
 ) -> jax.Array:
     """A new parameter: zeros for biases, ones for scales, normal(initializer_range) otherwise.
 
-    Depends on the seed and the path only, so that two models that share a part start it alike.
+    Depends on the seed and the path only, so that two models with a module in common start it
+    alike.
     """
     leaf = path.rsplit("/", 1)[-1]
     if leaf == "bias":
@@ -209,6 +223,13 @@ def check_dtype(dtype: DTypeLike) -> None:
         raise InputError("float64 parameters need 64-bit jax: use jax.enable_x64(True)")
 
 
+def _param(path: str, tensor: np.ndarray, dtype: DTypeLike | None) -> jax.Array:
+    """A stored tensor as a Flax parameter; None keeps its dtype."""
+    dtype = tensor.dtype if dtype is None else dtype
+    check_dtype(dtype)
+    return jnp.asarray(_flip(path, tensor), dtype)
+
+
 def _flatten(params: Params) -> dict[str, Any]:
     return dict(flatten_dict(params, sep="/"))
 
@@ -221,14 +242,14 @@ def _flip_shape(path: str, shape: tuple[int, ...]) -> tuple[int, ...]:
     return shape[::-1] if path.endswith("/kernel") else shape
 
 
-def _part(path: str, family: Family) -> str:
-    """``encoder``, ``embeddings``, ``pooler``, or the name of the head."""
+def _module(path: str, family: Family) -> str:
+    """``encoder``, ``embeddings``, ``pooler``, or the name of the head's module."""
     first, *rest = path.split("/")
     return rest[0] if first == family.prefix else first
 
 
 def _with_prefix(name: str, family: Family) -> str:
-    return f"{family.prefix}.{name}" if name.split(".", 1)[0] in family.parts else name
+    return f"{family.prefix}.{name}" if name.split(".", 1)[0] in family.body else name
 
 
 def _canonical(tensors: Mapping[str, np.ndarray], family: Family) -> dict[str, np.ndarray]:
@@ -246,16 +267,16 @@ def _canonical(tensors: Mapping[str, np.ndarray], family: Family) -> dict[str, n
 def _unused(
     found: Mapping[str, np.ndarray], names: set[str], family: Family, source: str
 ) -> tuple[str, ...]:
-    """The tensors nobody asked for; refused where they belong to the encoder proper."""
+    """Tensors that belong to no parameter; refused in the encoder and its embeddings."""
     rest = [n for n in found if n not in names and not n.endswith("position_ids")]
-    body = tuple(f"{family.prefix}.{part}." for part in family.parts if part != "pooler")
+    required = tuple(f"{family.prefix}.{module}." for module in family.body if module != "pooler")
     for name in rest:
         if name.endswith("mask_scores"):
             raise InputError(
                 f"{source} holds {name}: a training checkpoint with pruning scores, not a model; "
                 "mpjax export makes a model of it"
             )
-        if name.startswith(body):
+        if name.startswith(required):
             raise InputError(
                 f"{source}: tensor {name} has no place in the model that config.json describes; "
                 "check that the weights belong to config.json"
@@ -269,7 +290,10 @@ def _check_tied(
     family: Family,
     source: str,
 ) -> None:
-    """A stored copy of a tied tensor must equal the original: ours has the original only."""
+    """`InputError` where a stored copy of a tied tensor differs from the original.
+
+    Our module has the original only.
+    """
     for copy, original in family.tied.items():
         if copy in tensors and not np.array_equal(tensors[copy], found[original]):
             raise InputError(

@@ -1,23 +1,23 @@
-"""One array in few bytes, bit for bit: which entries are kept, and their values.
+"""Lossless coding of one sparse array: mask of kept entries, their values, signs of the zeros.
 
-A dropped entry is zero, of either sign; every other one is kept, NaN payloads and denormals as they
-are. An array is three streams:
+Zeros of either sign are dropped; every other entry is kept, NaN payloads and denormals included. An
+array is three streams:
 
 * the mask, true where an entry is kept;
 * the values of the kept entries in row-major order, split into planes: all first bytes
   (little-endian), all second bytes, and so on;
 * the signs, a mask over the dropped entries, true at each −0.0.
 
-A mask has one of four forms, ``bitmap`` or ``gaps`` by whichever is shorter:
+A mask has one of four forms, the shorter of ``bitmap`` and ``gaps`` where it is mixed:
 
 * ``none`` and ``all`` need no bytes;
 * ``bitmap``: one bit per entry, the most significant bit of a byte first;
-* ``gaps``: for each true entry the number of false ones before it, as bytes whose sum it is: any
-  number of 255 and one that is smaller.
+* ``gaps``: for each true entry the number of false ones before it, as the sum of bytes: any number
+  of 255s, then one smaller byte.
 
-Streams take the standard library's coders: ``huffman`` (DEFLATE without matches, raw) comes within
-1% of the entropy where entries are independent of each other, ``lzma`` (LZMA2, raw), tried on
-masks, finds structure where there is.
+Streams are compressed with the standard library: ``huffman`` (DEFLATE without matches, raw) comes
+within 1% of the entropy of independent entries; ``lzma`` (LZMA2, raw), tried on masks, finds
+structure such as blocks.
 """
 
 import lzma
@@ -28,14 +28,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_ESCAPE = 255  # of a gap: add, and go on reading
-# Literals without context: neighbours say nothing about each other, except by repeating.
+_ESCAPE = 255  # byte of a gap that continues in the next byte
+# No literal context bits (lc, lp, pb): neighbours tell nothing about each other but by repeating.
 _LZMA2 = [{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 20, "lc": 0, "lp": 0, "pb": 0}]
 
 
 @dataclass(frozen=True)
 class Stream:
-    """Compressed bytes, and the name of the coder that undoes it."""
+    """Compressed bytes and the name of their coder."""
 
     coder: str
     data: bytes
@@ -43,7 +43,7 @@ class Stream:
 
 @dataclass(frozen=True)
 class Mask:
-    """Booleans as a stream."""
+    """Booleans as a stream, in one of the four forms."""
 
     form: str
     stream: Stream
@@ -51,7 +51,7 @@ class Mask:
 
 @dataclass(frozen=True)
 class Coded:
-    """An array as streams; ``kept`` counts the entries that are not zero."""
+    """An array as streams; ``kept`` counts its non-zero entries."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -61,11 +61,11 @@ class Coded:
     signs: Mask
 
 
-def encode(array: np.ndarray) -> Coded:
-    """The array as streams; `decode` gives it back, bit for bit.
+def encode_array(array: np.ndarray) -> Coded:
+    """Encodes an array as streams; `decode_array` restores it bit for bit.
 
-    >>> coded = encode(np.array([[0.0, -0.0], [1.5, 0.0]], np.float32))
-    >>> coded.kept, decode(coded)
+    >>> coded = encode_array(np.array([[0.0, -0.0], [1.5, 0.0]], np.float32))
+    >>> coded.kept, decode_array(coded)
     (1, array([[ 0. , -0. ],
            [ 1.5,  0. ]], dtype=float32))
     """
@@ -83,8 +83,8 @@ def encode(array: np.ndarray) -> Coded:
     )
 
 
-def decode(coded: Coded) -> np.ndarray:
-    """The array that was coded."""
+def decode_array(coded: Coded) -> np.ndarray:
+    """Restores an array; the inverse of `encode_array`."""
     dtype = np.dtype(coded.dtype)
     planes = np.frombuffer(decompress(coded.values), np.uint8).reshape(dtype.itemsize, -1)
     values = np.ascontiguousarray(planes.T).reshape(-1).view(f"u{dtype.itemsize}")
@@ -98,7 +98,7 @@ def decode(coded: Coded) -> np.ndarray:
 
 
 def compress(data: bytes, *coders: str) -> Stream:
-    """The shortest of what the coders make of the data, which stays as it is if that is shorter.
+    """Compresses data with each of the coders and keeps the shortest, or the data as it is.
 
     >>> compress(b"again and " * 20, "huffman", "lzma").coder
     'lzma'
@@ -108,7 +108,7 @@ def compress(data: bytes, *coders: str) -> Stream:
 
 
 def decompress(stream: Stream) -> bytes:
-    """The data that `compress` was given."""
+    """Restores data; the inverse of `compress`."""
     return _CODERS[stream.coder][1](stream.data)
 
 
@@ -142,7 +142,7 @@ def _gaps(mask: np.ndarray) -> bytes:
 
 
 def _positions(gaps: np.ndarray) -> np.ndarray:
-    """Where the true entries are: each comes after all gaps and true entries before it."""
+    """Indices of the true entries: the sum of all gaps, plus the true entries, before each."""
     passed = np.cumsum(gaps, dtype=np.int64)[gaps != _ESCAPE]
     return passed + np.arange(len(passed))
 

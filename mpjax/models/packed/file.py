@@ -1,4 +1,4 @@
-"""A model in one compact file, ``.mpz``: kept weights only, and the small files of its folder.
+"""Packed model, one ``.mpz`` file: the kept weights, and the small files of the model's folder.
 
 The file, format 1, numbers little-endian::
 
@@ -9,9 +9,9 @@ The file, format 1, numbers little-endian::
     32 bytes   SHA-256 of everything before
 
 The header is ``{"files": {name: STREAM}, "tensors": {name: TENSOR}}``. STREAM is ``[coder, size]``.
-TENSOR has ``dtype``, what the tensor is read as; ``stored``, an ARRAY; for int8 also ``scales``, an
-ARRAY of one float32 per row. Or it is ``{"same_as": name}``. ARRAY has ``dtype, shape, kept``, a
-MASK ``mask``, a STREAM ``values`` and a MASK ``signs``, as in `mpjax.models.coding`; MASK is
+TENSOR is ``{"same_as": name}``, or has ``dtype``, the type it is restored to; ``stored``, an ARRAY;
+and for int8 ``scales``, an ARRAY of one float32 per row. ARRAY has ``dtype, shape, kept``, a MASK
+``mask``, a STREAM ``values`` and a MASK ``signs``, as in `mpjax.models.packed.coding`; MASK is
 ``[form, coder, size]``.
 """
 
@@ -28,58 +28,58 @@ import numpy as np
 
 from mpjax.errors import InputError
 from mpjax.files import write_atomically
-from mpjax.models.packed.coding import Coded, Mask, Stream, decode, decompress
+from mpjax.models.packed.coding import Coded, Mask, Stream, decode_array, decompress
 from mpjax.models.packed.quantize import from_int8
 
-SUFFIX = ".mpz"
-FORMAT = 1
+PACKED_SUFFIX = ".mpz"
+FILE_FORMAT = 1
 _MAGIC = b"MPJAXPK"
 _SUM = hashlib.sha256
-_START = len(_MAGIC) + 1 + 8  # where the header begins
+_START = len(_MAGIC) + 1 + 8  # offset of the header
 
 
 @dataclass(frozen=True)
-class Stored:
-    """One tensor: an array, and the dtype it is read as; int8 rows come with their scales."""
+class PackedTensor:
+    """A coded array, the dtype it is restored to, and the row scales of int8."""
 
     dtype: str
     array: Coded
     scales: Coded | None = None
 
     def restore(self) -> np.ndarray:
-        """The tensor, in its own dtype and shape."""
-        array = decode(self.array)
+        """Decodes the tensor to its dtype and shape."""
+        array = decode_array(self.array)
         if self.scales is not None:
-            return from_int8(array, decode(self.scales), self.dtype)
+            return from_int8(array, decode_array(self.scales), self.dtype)
         return array.astype(self.dtype, copy=False)
 
 
 @dataclass(frozen=True)
-class Packed:
-    """What a packed model holds. Tensors that are equal may be one object under several names."""
+class PackedModel:
+    """Compressed files and tensors by name; equal tensors may be one object under several names."""
 
     files: Mapping[str, Stream]
-    tensors: Mapping[str, Stored]
+    tensors: Mapping[str, PackedTensor]
 
     def read_file(self, name: str) -> bytes:
-        """The content of one of the small files."""
+        """Decompresses one of the small files."""
         return decompress(self.files[name])
 
     def restore(self) -> dict[str, np.ndarray]:
-        """Every tensor by name."""
-        return {name: stored.restore() for name, stored in self.tensors.items()}
+        """Decodes every tensor."""
+        return {name: tensor.restore() for name, tensor in self.tensors.items()}
 
 
 def is_packed(path: str | Path) -> bool:
-    """Whether a path is that of a packed model: a file that ends in ``.mpz``."""
-    return Path(path).suffix == SUFFIX and Path(path).is_file()
+    """Whether a path is a packed model: a file that ends in ``.mpz``."""
+    return Path(path).suffix == PACKED_SUFFIX and Path(path).is_file()
 
 
-def read_packed(path: Path) -> Packed:
-    """A packed model, once its checksum is right; tensors stay compressed until they are asked for.
+def read_packed(path: Path) -> PackedModel:
+    """Reads a packed model and checks its checksum; tensors stay compressed until restored.
 
     Raises:
-      InputError: a file that is cut short, damaged or no packed model, or of a later format.
+      InputError: a file that is cut short, damaged, not a packed model, or of a later format.
     """
     data = path.read_bytes()
     body, checksum = data[: -_SUM().digest_size], data[-_SUM().digest_size :]
@@ -88,9 +88,9 @@ def read_packed(path: Path) -> Packed:
             f"{path} is damaged, cut short or not a packed model: its checksum is wrong; "
             "copy or pack it again"
         )
-    if (version := body[len(_MAGIC)]) != FORMAT:
+    if (version := body[len(_MAGIC)]) != FILE_FORMAT:
         raise InputError(
-            f"{path} is a packed model of format {version}, this version of mpjax reads {FORMAT}; "
+            f"{path} is a packed model of format {version}, this version of mpjax reads {FILE_FORMAT}; "
             "use the version of mpjax that packed it, or a later one"
         )
     end = _START + int.from_bytes(body[_START - 8 : _START], "little")
@@ -98,18 +98,18 @@ def read_packed(path: Path) -> Packed:
 
 
 def small_files(folder: Path, names: Iterable[str]) -> dict[str, bytes]:
-    """The files of a model folder, packed or not, that are there and have one of the names."""
+    """Content of the named files of a model folder or packed model; absent ones are left out."""
     if is_packed(folder):
         packed = read_packed(folder)
         return {name: packed.read_file(name) for name in names if name in packed.files}
     return {name: (folder / name).read_bytes() for name in names if (folder / name).is_file()}
 
 
-def write_packed(path: Path, packed: Packed) -> int:
-    """Writes the file by way of a temporary one and a rename; returns its size in bytes."""
+def write_packed(path: Path, packed: PackedModel) -> int:
+    """Writes a packed model atomically; returns its size in bytes."""
     header, streams = _describe(packed)
     text = zlib.compress(json.dumps(header, separators=(",", ":")).encode(), 9)
-    parts = [_MAGIC + bytes([FORMAT]), len(text).to_bytes(8, "little"), text, *streams]
+    parts = [_MAGIC + bytes([FILE_FORMAT]), len(text).to_bytes(8, "little"), text, *streams]
     checksum = _SUM()
     for part in parts:
         checksum.update(part)
@@ -117,8 +117,8 @@ def write_packed(path: Path, packed: Packed) -> int:
     return path.stat().st_size
 
 
-def _describe(packed: Packed) -> tuple[dict[str, Any], list[bytes]]:
-    """The header and the streams it names."""
+def _describe(packed: PackedModel) -> tuple[dict[str, Any], list[bytes]]:
+    """The header, and the streams in its order."""
     streams: list[bytes] = []
 
     def put(stream: Stream) -> list[Any]:
@@ -128,13 +128,13 @@ def _describe(packed: Packed) -> tuple[dict[str, Any], list[bytes]]:
     files = {name: put(stream) for name, stream in packed.files.items()}
     tensors: dict[str, Any] = {}
     names: dict[int, str] = {}  # of tensors already written, by identity
-    for name, stored in packed.tensors.items():
-        if (first := names.setdefault(id(stored), name)) != name:
+    for name, tensor in packed.tensors.items():
+        if (first := names.setdefault(id(tensor), name)) != name:
             tensors[name] = {"same_as": first}
             continue
-        tensors[name] = {"dtype": stored.dtype, "stored": _array_json(stored.array, put)}
-        if stored.scales is not None:
-            tensors[name]["scales"] = _array_json(stored.scales, put)
+        tensors[name] = {"dtype": tensor.dtype, "stored": _array_json(tensor.array, put)}
+        if tensor.scales is not None:
+            tensors[name]["scales"] = _array_json(tensor.scales, put)
     return {"files": files, "tensors": tensors}, streams
 
 
@@ -149,26 +149,26 @@ def _array_json(coded: Coded, put: Callable[[Stream], list[Any]]) -> dict[str, A
     }
 
 
-def _parse(header: Mapping[str, Any], streams: bytes) -> Packed:
+def _parse(header: Mapping[str, Any], streams: bytes) -> PackedModel:
     """The inverse of `_describe`."""
-    place = 0
+    offset = 0
 
     def take(reference: list[Any]) -> Stream:
-        nonlocal place
+        nonlocal offset
         coder, size = reference
-        place += size
-        return Stream(coder, streams[place - size : place])
+        offset += size
+        return Stream(coder, streams[offset - size : offset])
 
     files = {name: take(reference) for name, reference in header["files"].items()}
-    tensors: dict[str, Stored] = {}
+    tensors: dict[str, PackedTensor] = {}
     for name, entry in header["tensors"].items():
         if "same_as" in entry:
             tensors[name] = tensors[entry["same_as"]]
             continue
         array = _array(entry["stored"], take)
         scales = _array(entry["scales"], take) if "scales" in entry else None
-        tensors[name] = Stored(entry["dtype"], array, scales)
-    return Packed(files, tensors)
+        tensors[name] = PackedTensor(entry["dtype"], array, scales)
+    return PackedModel(files, tensors)
 
 
 def _array(entry: Mapping[str, Any], take: Callable[[list[Any]], Stream]) -> Coded:

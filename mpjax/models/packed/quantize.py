@@ -6,9 +6,11 @@ LARGEST = 127  # −128 has no counterpart
 
 
 def to_int8(tensor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """``q = round(w / s)`` with ``s = max |row| / 127``: int8 (rows, n), float32 scales (rows,).
+    """Quantises rows: ``q = round(w / s)`` with ``s = max |row| / 127``.
 
-    A value nearer to zero than half a scale becomes zero. Raises ValueError where a value is not
+    Returns ``q``, int8 (rows, n), and the scales ``s``, float32 (rows,).
+
+    A value nearer to zero than half a scale becomes zero. Raises ValueError for values that are not
     finite.
 
     >>> q, scales = to_int8(np.array([[-2.54, 0.0, 1.0]], np.float32))
@@ -24,5 +26,5 @@ def to_int8(tensor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def from_int8(q: np.ndarray, scales: np.ndarray, dtype: str) -> np.ndarray:
-    """``q · s``, multiplied in float32 and then as ``dtype``."""
+    """Restores ``q · s``, multiplied in float32 and cast to ``dtype``."""
     return (q.astype(np.float32) * scales[:, None]).astype(dtype, copy=False)

@@ -1,8 +1,9 @@
-"""Every module of this folder holds one rule; importing the folder registers them all."""
+"""Catalogue of pruning rules, one per file; importing the folder registers them all."""
 
 import dataclasses
 import importlib
 import pkgutil
+from typing import Any
 
 from mpjax.pruning.rules.base import RULES, Rule, top_v
 
@@ -12,11 +13,11 @@ for _module in pkgutil.iter_modules(__path__):
 __all__ = ["RULES", "Rule", "make_rule", "top_v"]
 
 
-def make_rule(name: str, **options: object) -> Rule:
-    """The rule called ``name``, with its fields set from ``options``.
+def make_rule(name: str, /, **options: Any) -> Rule:
+    """Rule called ``name``, its fields set from ``options``.
 
     Raises:
-      ValueError: an unknown rule, or a field that the rule does not have.
+      ValueError: unknown rule, unknown option, or a value out of range.
 
     >>> make_rule("movement", final=0.03, scope="global")
     Movement(scope='global', initial=1.0, final=0.03, regularization='none', published_cut=False)
@@ -30,4 +31,4 @@ def make_rule(name: str, **options: object) -> Rule:
         raise ValueError(
             f"{name} has no option {', '.join(sorted(unknown))}; it has {', '.join(known)}"
         )
-    return rule(**options)  # pyright: ignore[reportArgumentType]
+    return rule(**options)

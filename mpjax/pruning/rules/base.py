@@ -1,11 +1,19 @@
-"""What a pruning rule is: scores to masks, and what is trained and penalised along the way."""
+# pyright: reportUnknownMemberType=false
+# (jax.numpy leaves the type of `device` unknown.)
+"""Interface of pruning rules, and the cuts they share.
+
+A rule turns scores into masks, and says what is trained and penalised. To add one, copy
+``movement.py``: a file in this folder with one subclass of `Rule` that has a ``name``.
+"""
 
 import abc
 import dataclasses
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar, cast
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
 
 from mpjax.pruning.estimators import straight_through
 from mpjax.pruning.granularities import NofM
@@ -13,26 +21,26 @@ from mpjax.pruning.penalties import PENALTIES
 from mpjax.pruning.topk.counting import count_true
 from mpjax.pruning.topk.masks import top_k_cuts, top_k_masks
 from mpjax.pruning.topk.n_of_m import largest_of_runs
-from mpjax.pruning.topk.num_kept import Density, density_value, is_final, num_kept
-from mpjax.pruning.trees import Tree
+from mpjax.pruning.topk.num_kept import Threshold, is_final, num_kept, threshold_value
+from mpjax.pruning.trees import Tree, map_leaves, split_leaves
 
 RULES: dict[str, type["Rule"]] = {}
 
 
 @dataclasses.dataclass(frozen=True)
 class Rule(abc.ABC):
-    """A pruning rule as data. A new rule is one file in this folder with one subclass.
+    """A pruning rule as data: scores to masks.
 
-    Trees are nested dicts of arrays with the paths of the prunable kernels, or what a
-    ``Structure`` makes of them. The ``threshold`` of a step runs from ``initial`` to ``final`` and
-    means what the rule says: a density, or τ.
+    Trees are nested dicts of arrays at the paths of the prunable kernels, or of the scores that a
+    ``Structure`` gives them. The threshold runs from ``initial`` to ``final`` in training; it is a
+    density or τ, as ``is_density`` says.
 
     Attributes:
-      scope: "local", a cut for every array of scores; "global", one cut for all of them; or an
-        ``NofM``, a cut for every M consecutive scores of the first axis, for rules of a density.
+      scope: "local", one cut per score array; "global", one cut for all of them; or an ``NofM``,
+        one cut per M consecutive scores of the first axis, for rules of a density.
       initial: threshold at the start of training.
-      final: threshold at its end.
-      regularization: the penalty R on the scores, a key of ``PENALTIES``: "none", "l1" or "l0".
+      final: threshold at the end of training.
+      regularization: penalty R on the scores, a key of ``PENALTIES``: "none", "l1" or "l0".
     """
 
     name: ClassVar[str] = ""
@@ -77,35 +85,37 @@ class Rule(abc.ABC):
         """Masks of the shapes of ``kernels``: boolean, or float in [0, 1] for stochastic gates.
 
         Args:
-          kernels: float arrays, or what stands for their importance; see ``Structure.importance``.
-          scores: the same paths and shapes, or {} without scores.
+          kernels: weights, or their importance in the shapes of the scores; see
+            ``Structure.importance``.
+          scores: arrays of the paths and shapes of ``kernels``; {} for a rule without scores.
           threshold: scalar, a Python float or traced.
-          noise: uniform draws in (0, 1) like ``scores`` for stochastic rules; None = deterministic.
+          noise: uniform draws in (0, 1) of the shapes of ``scores`` for stochastic rules; None =
+            deterministic.
         """
 
     def straight_through_masks(self, scores: Tree, masks: Tree) -> dict[str, Any]:
-        """The masks, with the gradient that the scores learn from: :func:`straight_through`."""
-        return jax.tree.map(straight_through, scores, masks)
+        """Masks whose gradient goes to the scores: :func:`straight_through`."""
+        return map_leaves(straight_through, scores, masks)
 
-    def num_kept(self, density: Density, size: int) -> int | jax.Array:
-        """Entries of ``size`` that a density keeps; in the end exactly ``int(final * size)``."""
+    def num_kept(self, density: Threshold, size: int) -> int | jax.Array:
+        """Entries kept of ``size``; exactly ``int(final * size)`` at the final density."""
         return num_kept(density, size, final=self.final)
 
     @property
     def has_penalty(self) -> bool:
-        """Whether λ has anything to multiply."""
+        """Whether the loss has a term λ·R(S)."""
         return self.has_scores and self.regularization != "none"
 
-    def penalty(self, scores: Tree) -> jax.Array:
-        """R(S) ≥ 0, the term that λ multiplies; a scalar, 0 without ``regularization``."""
+    def penalty(self, scores: Tree) -> Float[Array, ""]:
+        """R(S) ≥ 0, multiplied by λ in the loss; 0 without ``regularization``."""
         return PENALTIES[self.regularization if self.has_scores else "none"](scores)
 
     def penalty_scale(self, threshold: Any, final: Any) -> Any:
         """λ(t) / λ_final as a function of the threshold: τ(t)/τ_final in the published code."""
         return threshold / final
 
-    def sample_noise(self, key: jax.Array, scores: Tree) -> dict[str, Any] | None:
-        """Draws for the ``noise`` argument of a training step; None for deterministic rules."""
+    def sample_noise(self, key: Key[Array, ""], scores: Tree) -> dict[str, Any] | None:
+        """Draws for the ``noise`` argument of `masks` in training; None for deterministic rules."""
         del key, scores
         return None
 
@@ -115,49 +125,53 @@ class Rule(abc.ABC):
         *,
         init: str = "constant",
         scale: float | None = None,
-        key: jax.Array | None = None,
+        key: Key[Array, ""] | None = None,
     ) -> dict[str, Any]:
-        """Scores of the shapes and dtypes of ``kernels``; {} for a rule that has none.
+        """Scores of the shapes and dtypes of ``kernels``; {} for a rule without scores.
 
         Args:
           kernels: nested dict of (in, out) arrays, or of anything with a shape and a dtype.
           init: "constant" (every score is ``scale``), "uniform" in [-scale, scale], or "kaiming",
             uniform within ±1/sqrt(length of the first axis). The last two need ``key``.
-          scale: defaults to the rule's published value.
+          scale: None = the published value of the rule.
           key: a jax.random key.
         """
         if not self.has_scores:
             return {}
-        scale = self.default_score_scale if scale is None else scale
+        value = self.default_score_scale if scale is None else scale
+        leaves, rebuild = split_leaves(kernels)
         if init == "constant":
-            return jax.tree.map(lambda w: jnp.full(w.shape, scale, w.dtype), kernels)
+            return rebuild([jnp.full(w.shape, value, w.dtype) for w in leaves])
         if init not in ("uniform", "kaiming"):
             raise ValueError(f"score init is {init!r}; it must be constant, uniform or kaiming")
         if key is None:
             raise ValueError(f"score init {init!r} is random and needs a key")
-        leaves, treedef = jax.tree.flatten(kernels)
-        draws = [
-            jax.random.uniform(
-                k,
-                w.shape,
-                w.dtype,
-                -(bound := scale if init == "uniform" else w.shape[0] ** -0.5),
-                bound,
-            )
-            for k, w in zip(jax.random.split(key, len(leaves)), leaves, strict=True)
-        ]
-        return jax.tree.unflatten(treedef, draws)
+        bounds = [value if init == "uniform" else w.shape[0] ** -0.5 for w in leaves]
+        keys = jax.random.split(key, len(leaves))
+        return rebuild(
+            [
+                jax.random.uniform(k, w.shape, w.dtype, -bound, bound)
+                for k, w, bound in zip(keys, leaves, bounds, strict=True)
+            ]
+        )
 
 
 # The published threshold rules never leave a matrix with less than this density.
 PUBLISHED_FLOOR = 0.005
 
 
-def floored(cuts: list[Any], scores: list[jax.Array], floor: float) -> list[jax.Array]:
-    """Cuts, lowered for every matrix with fewer than k = ``int(floor·n) + 1`` scores above its own.
+def floored(
+    cuts: Sequence[Any], scores: Sequence[Float[Array, "..."]], floor: float
+) -> list[Float[Array, ""]]:
+    """Cuts, lowered where fewer than k = ``int(floor·n) + 1`` scores of a matrix lie above.
 
-    Strictly above the lowered cut, its (n − k)-th smallest score (at least the first), lie k scores
-    where none are tied: the rule of the published code.
+    The lowered cut is the (n − k)-th smallest score (at least the first): k scores lie strictly
+    above it if none are tied, as in the published code.
+
+    Args:
+      cuts: one scalar per matrix.
+      scores: one float array per matrix.
+      floor: smallest density of a matrix.
     """
     least = [int(floor * s.size) + 1 for s in scores]
     kept = [count_true(s > c) for s, c in zip(scores, cuts, strict=True)]
@@ -169,41 +183,46 @@ def floored(cuts: list[Any], scores: list[jax.Array], floor: float) -> list[jax.
         floors = jnp.stack(top_k_cuts(scores, counts)).astype(own.dtype)
         return jnp.where(few, floors, own)
 
-    # Almost never taken, and a selection costs far more than the masks do. The branches give
-    # scalars: masks that leave a conditional are copied.
-    return list(jax.lax.cond(jnp.any(few), lowered, lambda: own))
+    def unchanged() -> jax.Array:
+        return own
+
+    # A matrix almost never falls to 0.5%, and a selection costs up to 5 rounds of 8 counts, the
+    # comparison one. The branches return scalars: XLA copies masks that leave a conditional.
+    return list(cast(jax.Array, jax.lax.cond(jnp.any(few), lowered, unchanged)))
 
 
 def top_v(
-    importance: Tree, density: Density, rule: Rule, *, published_cut: bool = False
+    importance: Tree, density: Threshold, rule: Rule, *, published_cut: bool = False
 ) -> dict[str, Any]:
-    """Masks of the ``int(density · n)`` largest entries, per matrix, over all of them or in runs.
+    """Masks of the ``int(density · n)`` largest entries: Top_v of Sanh et al. 2020, eq. 1.
+
+    Ranked per matrix, over all matrices, or within runs, as the scope of the rule says.
 
     Args:
       importance: nested dict of float arrays.
       density: Python float or traced scalar.
       rule: gives the scope, and the final density so that its count is exact in float32.
-      published_cut: with the global scope, cut as the published code does: ``int(v·n) + 1``
-        survivors, nothing pruned while v is 1, entries equal to the cut all pruned, and
-        0.5% of every matrix kept, see :func:`floored`.
+      published_cut: global scope only, the cut of the published code: ``int(v·n) + 1`` kept,
+        nothing pruned at v = 1, all ties at the cut pruned, and at least 0.5% of every matrix kept,
+        see :func:`floored`.
     """
-    leaves, treedef = jax.tree.flatten(jax.lax.stop_gradient(importance))
+    leaves, rebuild = split_leaves(jax.lax.stop_gradient(importance))
     if isinstance(rule.scope, NofM):
         n, m = rule.scope.n, rule.scope.m
-        # However low a density is asked of the others, runs end at n; they come down to it with it.
+        # The density of the other matrices may end below n/m; runs follow it down to n and stay.
         count = jnp.where(
             is_final(density, rule.final),
             n,
-            jnp.clip(num_kept(density_value(density), m), n, m),
+            jnp.clip(num_kept(threshold_value(density), m), n, m),
         )
-        return jax.tree.unflatten(treedef, [largest_of_runs(x, count, m) for x in leaves])
+        return rebuild([largest_of_runs(x, count, m) for x in leaves])
     total = sum(leaf.size for leaf in leaves)
     if rule.scope == "local":
         counts = [rule.num_kept(density, leaf.size) for leaf in leaves]
-        return jax.tree.unflatten(treedef, top_k_masks(leaves, counts))
+        return rebuild(top_k_masks(leaves, counts))
     count = rule.num_kept(density, total)
     if not published_cut:
-        return jax.tree.unflatten(treedef, top_k_masks(leaves, [count], joint=True))
-    count = jnp.where(density_value(density) >= 1, total, jnp.minimum(count + 1, total - 1))
+        return rebuild(top_k_masks(leaves, [count], joint=True))
+    count = jnp.where(threshold_value(density) >= 1, total, jnp.minimum(count + 1, total - 1))
     cuts = floored(top_k_cuts(leaves, [count], joint=True), leaves, PUBLISHED_FLOOR)
-    return jax.tree.unflatten(treedef, [x > cut for x, cut in zip(leaves, cuts, strict=True)])
+    return rebuild([x > cut for x, cut in zip(leaves, cuts, strict=True)])

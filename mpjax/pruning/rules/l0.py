@@ -1,33 +1,38 @@
-"""L0 regularisation with hard-concrete gates (Louizos et al. 2018)."""
+# pyright: reportUnknownMemberType=false
+# (jax.numpy leaves the type of `device` unknown.)
+"""L0 regularisation with hard-concrete gates (Louizos et al. 2018, arXiv 1712.01312)."""
 
 import dataclasses
 from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Key
 
 from mpjax.pruning.estimators import straight_through
 from mpjax.pruning.penalties import LEFT, RIGHT, TEMPERATURE
 from mpjax.pruning.rules.base import Rule, top_v
 from mpjax.pruning.topk.num_kept import TracedDensity
-from mpjax.pruning.trees import Tree
+from mpjax.pruning.trees import Tree, map_leaves, split_leaves
 
-NOISE_MARGIN = 1e-4  # uniform draws are clamped to [margin, 1 - margin]
+NOISE_MARGIN = 1e-4  # uniform draws are clamped to [margin, 1 - margin]: finite logarithms
 
 
 @dataclasses.dataclass(frozen=True)
 class L0(Rule):
     """Multiplies each weight with a stochastic gate and penalises the expected number of open ones.
 
-    Training: s = σ((ln u − ln(1 − u) + S)/b), M = clip(s·(r − l) + l, 0, 1) with u ~ U(0, 1).
-    Evaluation: s = σ(S), no noise, no temperature. Gradients are the true ones.
+    Training: s = σ((ln u − ln(1 − u) + S)/b), M = clip(s·(r − l) + l, 0, 1) with u ~ U(0, 1)
+    (Louizos et al. 2018, eq. 10-11). Evaluation: s = σ(S), no noise, no temperature (eq. 13).
+    Gradients are the true ones (Sanh et al. 2020, eq. 4).
+
     With ``final`` = 1, as published, the density follows from λ alone. With a smaller ``final`` the
-    ``int(v·n)`` largest gates are kept besides, so the density asked for is reached; the gradient
-    passes straight through that cut, so a gate can return.
+    ``int(v·n)`` largest gates are kept in addition, which reaches the density asked for; the
+    gradient passes straight through that cut, so that a gate can return.
 
     Attributes:
-      cut: whether the threshold is a density that is enforced; False leaves it to λ, and the
-        threshold then only scales λ, as in the published code.
+      cut: whether the threshold is a density that is enforced; False leaves the density to λ, and
+        the threshold only scales λ, as in the published code.
 
     >>> import jax.numpy as jnp
     >>> rule = L0()
@@ -46,17 +51,18 @@ class L0(Rule):
     cut: bool = True
 
     def gates(self, scores: Tree, noise: Tree | None = None) -> dict[str, Any]:
-        """Hard-concrete gates in [0, 1], same shapes as ``scores``, differentiable."""
+        """Hard-concrete gates in [0, 1] of the shapes of ``scores``, differentiable."""
+
+        def sample(s: jax.Array, u: jax.Array) -> jax.Array:
+            u = jnp.clip(u, NOISE_MARGIN, 1 - NOISE_MARGIN)
+            return jax.nn.sigmoid((jnp.log(u) - jnp.log(1 - u) + s) / TEMPERATURE)
+
+        def stretch(concrete: jax.Array) -> jax.Array:
+            return jnp.clip(concrete * (RIGHT - LEFT) + LEFT, 0.0, 1.0)
+
         if noise is None:
-            concrete = jax.tree.map(jax.nn.sigmoid, scores)
-        else:
-
-            def sample(s: jax.Array, u: jax.Array) -> jax.Array:
-                u = jnp.clip(u, NOISE_MARGIN, 1 - NOISE_MARGIN)
-                return jax.nn.sigmoid((jnp.log(u) - jnp.log(1 - u) + s) / TEMPERATURE)
-
-            concrete = jax.tree.map(sample, scores, noise)
-        return jax.tree.map(lambda c: jnp.clip(c * (RIGHT - LEFT) + LEFT, 0.0, 1.0), concrete)
+            return map_leaves(stretch, map_leaves(jax.nn.sigmoid, scores))
+        return map_leaves(stretch, map_leaves(sample, scores, noise))
 
     def masks(
         self, kernels: Tree, scores: Tree, threshold: Any, noise: Tree | None = None
@@ -67,18 +73,23 @@ class L0(Rule):
         everything = not isinstance(threshold, TracedDensity) and self.initial == self.final == 1
         if within_matrices and (not self.cut or everything):
             return gates
-        kept = top_v(scores, threshold, self)
-        return jax.tree.map(lambda g, k: straight_through(g, jnp.where(k, g, 0)), gates, kept)
+
+        def close(gate: jax.Array, kept: jax.Array) -> jax.Array:
+            return straight_through(gate, jnp.where(kept, gate, 0))
+
+        return map_leaves(close, gates, top_v(scores, threshold, self))
 
     def straight_through_masks(self, scores: Tree, masks: Tree) -> dict[str, Any]:
         del scores  # the gates carry their own gradient
         return dict(masks)
 
     def penalty_scale(self, threshold: Any, final: Any) -> Any:
+        # A density falls in training, so λ must not follow it: λ(t) = λ_final.
         return jnp.ones_like(threshold) if self.cut else threshold / final
 
-    def sample_noise(self, key: jax.Array, scores: Tree) -> dict[str, Any]:
-        leaves, treedef = jax.tree.flatten(scores)
+    def sample_noise(self, key: Key[Array, ""], scores: Tree) -> dict[str, Any]:
+        leaves, rebuild = split_leaves(scores)
         keys = jax.random.split(key, len(leaves))
-        draws = [jax.random.uniform(k, s.shape, s.dtype) for k, s in zip(keys, leaves, strict=True)]
-        return jax.tree.unflatten(treedef, draws)
+        return rebuild(
+            [jax.random.uniform(k, s.shape, s.dtype) for k, s in zip(keys, leaves, strict=True)]
+        )

@@ -1,26 +1,24 @@
-"""Magnitude pruning: keep the largest |W|."""
+"""Magnitude pruning: keep the largest |W| (Zhu & Gupta 2017, arXiv 1710.01878)."""
 
 import dataclasses
 from typing import Any, ClassVar
 
-import jax
 import jax.numpy as jnp
 
 from mpjax.pruning.rules.base import Rule, top_v
-from mpjax.pruning.trees import Tree
+from mpjax.pruning.trees import Tree, map_leaves
 
 
 @dataclasses.dataclass(frozen=True)
 class Magnitude(Rule):
-    """Keeps the ``int(v·n)`` weights of largest magnitude; nothing but the weights is trained.
+    """Keeps the ``int(v·n)`` weights of largest magnitude ("MaP" in Sanh et al. 2020); no scores.
 
-    The mask is a constant for differentiation: a pruned weight gets no gradient, so it stays where
-    it is until its neighbours shrink below it.
+    The mask is a constant for differentiation: a pruned weight gets no gradient, and returns only
+    if kept weights shrink below it.
 
     Attributes:
-      published_cut: with the global scope, cut as the published code does: ``int(v·n) + 1``
-        survivors, nothing pruned while v is 1, ties at the cut all pruned, 0.5% of every matrix
-        kept.
+      published_cut: global scope only, the cut of the published code: ``int(v·n) + 1`` kept,
+        nothing pruned at v = 1, all ties at the cut pruned, at least 0.5% of every matrix kept.
 
     >>> import jax.numpy as jnp
     >>> rule = Magnitude(final=0.5)
@@ -37,9 +35,8 @@ class Magnitude(Rule):
         self, kernels: Tree, scores: Tree, threshold: Any, noise: Tree | None = None
     ) -> dict[str, Any]:
         del scores, noise
-        return top_v(
-            jax.tree.map(jnp.abs, kernels), threshold, self, published_cut=self.published_cut
-        )
+        sizes = map_leaves(jnp.abs, kernels)
+        return top_v(sizes, threshold, self, published_cut=self.published_cut)
 
     def straight_through_masks(self, scores: Tree, masks: Tree) -> dict[str, Any]:
         del scores

@@ -1,4 +1,4 @@
-"""Movement pruning: keep the largest learned scores."""
+"""Movement pruning: keep the largest learned scores (Sanh et al. 2020, arXiv 2005.07683)."""
 
 import dataclasses
 from typing import Any, ClassVar
@@ -9,15 +9,14 @@ from mpjax.pruning.trees import Tree
 
 @dataclasses.dataclass(frozen=True)
 class Movement(Rule):
-    """Keeps the ``int(v·n)`` weights of largest signed score (Sanh et al. 2020, "MvP").
+    """Keeps the ``int(v·n)`` weights of largest signed score ("MvP" in Sanh et al. 2020).
 
-    A score grows when its weight moves away from zero and falls when it moves towards it, summed
-    over training: dL/dS = dL/d(W∘M) ∘ W.
+    By ∂L/∂S = ∂L/∂(W∘M) ∘ W (eq. 2) a score grows while its weight moves away from zero and falls
+    while it moves towards zero; S accumulates that movement over training (eq. 3).
 
     Attributes:
-      published_cut: with the global scope, cut as the published code does: ``int(v·n) + 1``
-        survivors, nothing pruned while v is 1, ties at the cut all pruned, 0.5% of every matrix
-        kept.
+      published_cut: global scope only, the cut of the published code: ``int(v·n) + 1`` kept,
+        nothing pruned at v = 1, all ties at the cut pruned, at least 0.5% of every matrix kept.
 
     >>> import jax.numpy as jnp
     >>> rule = Movement(final=0.5)

@@ -1,4 +1,6 @@
-"""Soft movement pruning: keep every weight whose score clears a threshold."""
+# pyright: reportUnknownMemberType=false
+# (jax.numpy leaves the type of `device` unknown.)
+"""Soft movement pruning: keep every weight whose score clears a threshold (Sanh et al. 2020)."""
 
 import dataclasses
 from typing import Any, ClassVar
@@ -7,19 +9,19 @@ import jax
 import jax.numpy as jnp
 
 from mpjax.pruning.rules.base import PUBLISHED_FLOOR, Rule, floored
-from mpjax.pruning.trees import Tree
+from mpjax.pruning.trees import Tree, split_leaves
 
 
 @dataclasses.dataclass(frozen=True)
 class SoftMovement(Rule):
-    """Keeps the weights with σ(S) > τ (Sanh et al. 2020, "SMvP"), as the published code has it.
+    """Keeps the weights with σ(S) > τ ("SMvP" in Sanh et al. 2020), as the published code does.
 
     τ ramps from ``initial`` = 0 to ``final`` = 0.1 while λ(t) = λ_final·τ(t)/τ_final presses the
-    scores down; how many survive follows from λ. A matrix that would keep fewer than
-    ``int(floor·n) + 1`` weights keeps that many instead: those strictly above the next score.
+    scores down; the density follows from λ. The paper (section 4) has a fixed τ and M = S > τ. A
+    matrix that would keep fewer than ``int(floor·n) + 1`` weights keeps that many.
 
     Attributes:
-      floor: smallest density of one matrix.
+      floor: smallest density of a matrix.
 
     >>> import jax.numpy as jnp
     >>> rule = SoftMovement()
@@ -49,8 +51,8 @@ class SoftMovement(Rule):
         self, kernels: Tree, scores: Tree, threshold: Any, noise: Tree | None = None
     ) -> dict[str, Any]:
         del kernels, noise
-        leaves, treedef = jax.tree.flatten(jax.lax.stop_gradient(scores))
+        leaves, rebuild = split_leaves(jax.lax.stop_gradient(scores))
         # σ(S) > τ as S > ln(τ/(1 − τ)): one comparison instead of an exponential per weight.
         cut = jax.scipy.special.logit(jnp.asarray(threshold, jnp.result_type(*leaves)))
         cuts = floored([cut] * len(leaves), leaves, self.floor)
-        return jax.tree.unflatten(treedef, [s > c for s, c in zip(leaves, cuts, strict=True)])
+        return rebuild([s > c for s, c in zip(leaves, cuts, strict=True)])

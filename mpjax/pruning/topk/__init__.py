@@ -1,1 +1,1 @@
-"""Exact top-k selection by counting: no sort, and no gather of what is sharded."""
+"""Exact top-k selection by counting: no sort, and no gather of sharded arrays."""

@@ -1,11 +1,14 @@
-"""The exact k largest entries, ties by index; where they end is found by `cuts`."""
+# pyright: reportUnknownMemberType=false
+# (jax.numpy leaves the type of `device` unknown.)
+"""Masks of the exact k largest entries, ties by index; the cut comes from `search`."""
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool, Float
 
 from mpjax.pruning.topk.counting import as_rows
 from mpjax.pruning.topk.keys import from_keys, ordered_keys
@@ -13,19 +16,18 @@ from mpjax.pruning.topk.search import Cut, find_cut, group_sizes, per_array
 
 
 def top_k_masks(
-    arrays: Sequence[jax.Array], counts: Sequence[int | jax.Array], *, joint: bool = False
-) -> list[jax.Array]:
+    arrays: Sequence[Float[Array, "..."]], counts: Sequence[int | jax.Array], *, joint: bool = False
+) -> list[Bool[Array, "..."]]:
     """Marks the k largest entries of every array, or of all arrays together.
 
     Args:
       arrays: float arrays of any shapes, one dtype.
-      counts: how many entries to keep: one number per array, or a single one if ``joint``.
-        Clipped to the number of entries there are.
-      joint: one cut for all arrays together instead of one for each.
+      counts: k per array, or a single k if ``joint``; clipped to the number of entries.
+      joint: one cut for all arrays together instead of one per array.
 
     Returns:
-      Boolean masks of the shapes of ``arrays``. Among equal entries the lowest flat (C order)
-      index wins; with ``joint`` the arrays count as if laid end to end.
+      Masks of the shapes of ``arrays``. Among equal entries the lowest flat (C order) index wins;
+      with ``joint`` the arrays count as if laid end to end.
 
     >>> import jax.numpy as jnp
     >>> [m] = top_k_masks([jnp.array([3.0, 1.0, 2.0, 2.0])], [2])
@@ -38,12 +40,16 @@ def top_k_masks(
     wanted = _wanted(arrays, counts, joint)
     cut = find_cut(arrays, wanted, joint)
     nowhere = jnp.zeros(len(arrays), jnp.int32)
-    ends = jax.lax.cond(
-        jnp.all(cut.exact),
-        lambda: _Place(nowhere, nowhere),
-        lambda: _tie_ends(arrays, cut, wanted, joint),
-    )
-    masks = []
+
+    def no_ties() -> _Place:
+        return _Place(nowhere, nowhere)
+
+    def ties() -> _Place:
+        return _tie_ends(arrays, cut, wanted, joint)
+
+    # Trained scores are hardly ever tied at the cut; constant initial ones are, all of them.
+    ends = cast(_Place, jax.lax.cond(jnp.all(cut.exact), no_ties, ties))
+    masks: list[jax.Array] = []
     for array, own, end in zip(
         arrays, per_array(cut, arrays), per_array(ends, arrays), strict=True
     ):
@@ -54,18 +60,18 @@ def top_k_masks(
 
 
 def top_k_cuts(
-    arrays: Sequence[jax.Array], counts: Sequence[int | jax.Array], *, joint: bool = False
-) -> list[jax.Array]:
-    """The value that the k largest entries of every array, or of all together, lie strictly above.
+    arrays: Sequence[Float[Array, "..."]], counts: Sequence[int | jax.Array], *, joint: bool = False
+) -> list[Float[Array, ""]]:
+    """Cut just below the k largest entries of every array, or of all arrays together.
 
-    Where the k-th and the next largest are equal, none of their equals lies above it: fewer than k
-    entries do.
+    The k largest entries are strictly above it. If the k-th and the next are equal, the cut is
+    their value and fewer than k entries are above.
 
     Args:
       arrays, counts, joint: as in :func:`top_k_masks`.
 
     Returns:
-      One scalar per array, float32 or wider; -inf where everything stays.
+      One scalar per array, float32 or wider; -inf where all entries are kept.
 
     >>> import jax.numpy as jnp
     >>> x = jnp.array([3.0, 1.0, 2.0, 2.0])
@@ -74,14 +80,14 @@ def top_k_cuts(
     """
     wanted = _wanted(arrays, counts, joint)
     cut = find_cut(arrays, wanted, joint)
-    # Strictly above the key below a cut is at or above the cut.
+    # An exact cut has k entries at or above its key, which are those strictly above the key before.
     values = from_keys(jnp.where(cut.exact, cut.key - 1, cut.key))
     values = jnp.where(wanted == group_sizes(arrays, joint), -jnp.inf, values)
     return per_array(values, arrays)
 
 
 class _Place(NamedTuple):
-    """A position in an array seen as rows: everything in earlier rows is before it."""
+    """Position in an array seen as rows, in C order."""
 
     row: jax.Array
     column: jax.Array
@@ -99,11 +105,9 @@ def _wanted(arrays: Sequence[jax.Array], counts: Sequence[Any], joint: bool) -> 
 
 
 def _tie_ends(arrays: Sequence[jax.Array], cut: Cut, wanted: jax.Array, joint: bool) -> _Place:
-    """Up to where in each array the entries equal to the cut stay, so that exactly k do.
+    """First position of each array at which entries equal to the cut are no longer kept.
 
-    Lowest index first: whole rows, then the start of one. What is left of each array, a number per
-    row and a mark per column, is looked at together, which makes a much smaller program. Arrays are
-    not: those of one shape may lie on the devices in different ways.
+    Ties are kept in C order until k entries are: whole rows, then the start of one row.
     """
     keys = per_array(cut.key, arrays)
     ties = [ordered_keys(as_rows(a)) == key for a, key in zip(arrays, keys, strict=True)]
@@ -112,36 +116,47 @@ def _tie_ends(arrays: Sequence[jax.Array], cut: Cut, wanted: jax.Array, joint: b
     if joint:
         in_arrays = jnp.stack([jnp.sum(rows, dtype=jnp.int32) for rows in in_rows])
         needed = jnp.clip(needed - (jnp.cumsum(in_arrays) - in_arrays), 0, in_arrays)
-    rows, rest = _together(_tie_row, in_rows, needed)
+    # Vectors of one length (counts per row, marks per column) are stacked: one program per length,
+    # 2 for the 72 matrices of BERT-base. Arrays are not stacked: two of one shape may be sharded
+    # differently, and a stack would move one of them.
+    rows, rest = _stacked(_tie_row, in_rows, needed)
     last = [
         jnp.any(tied & (jax.lax.broadcasted_iota(jnp.int32, tied.shape, 0) == row), axis=0)
         for tied, row in zip(ties, rows, strict=True)
     ]
-    return _Place(rows, _together(_tie_column, last, rest))
+    return _Place(rows, _stacked(_tie_column, last, rest))
 
 
 def _tie_row(in_rows: jax.Array, needed: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The row in which the last of ``needed`` ties lies, and how many of that row's are needed."""
+    """Row of the last kept tie, and the number of ties kept in that row."""
     so_far = jnp.cumsum(in_rows)
     row = jnp.sum(so_far < needed, dtype=jnp.int32)
     return row, needed - jnp.sum(jnp.where(so_far < needed, in_rows, 0), dtype=jnp.int32)
 
 
 def _tie_column(ties: jax.Array, needed: jax.Array) -> jax.Array:
-    """The column before which ``needed`` of a row's ties lie."""
+    """Column after the last kept tie of a row; 0 if none is kept."""
     so_far = jnp.cumsum(ties.astype(jnp.int32))
     return jnp.sum(so_far < needed, dtype=jnp.int32) + (needed > 0).astype(jnp.int32)
 
 
-def _together(function: Any, vectors: Sequence[jax.Array], numbers: jax.Array) -> Any:
-    """``function(vector, number)`` of each pair, one call for all vectors of one length."""
+def _stacked(
+    function: Callable[[jax.Array, jax.Array], Any],
+    vectors: Sequence[jax.Array],
+    numbers: jax.Array,
+) -> Any:
+    """``function(vector, number)`` of each pair, one `jax.vmap` per length of vectors."""
     members = _by_shape(vectors)
     order = np.argsort(np.concatenate(members))
     parts = [
         jax.vmap(function)(jnp.stack([vectors[i] for i in m]), numbers[np.array(m)])
         for m in members
     ]
-    return jax.tree.map(lambda *found: jnp.concatenate(found)[order], *parts)
+
+    def in_order(*found: jax.Array) -> jax.Array:
+        return jnp.concatenate(found)[order]
+
+    return jax.tree.map(in_order, *parts)
 
 
 def _by_shape(arrays: Sequence[jax.Array]) -> list[list[int]]:
@@ -153,5 +168,6 @@ def _by_shape(arrays: Sequence[jax.Array]) -> list[list[int]]:
 
 
 def _before(shape: tuple[int, ...], place: _Place) -> jax.Array:
+    """Marks the entries of a matrix before a position."""
     row, column = (jax.lax.broadcasted_iota(jnp.int32, shape, axis) for axis in (0, 1))
     return (row < place.row) | ((row == place.row) & (column < place.column))

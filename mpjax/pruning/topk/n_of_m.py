@@ -1,20 +1,24 @@
-"""The largest entries of every short run, for N:M sparsity."""
+"""Largest entries of every short run, for N:M sparsity."""
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
 
 from mpjax.pruning.topk.keys import ordered_keys
 
 
-def largest_of_runs(values: jax.Array, count: int | jax.Array, length: int) -> jax.Array:
+def largest_of_runs(
+    values: Float[Array, " inputs *rest"], count: int | jax.Array, length: int
+) -> Bool[Array, " inputs *rest"]:
     """Marks the ``count`` largest of every ``length`` consecutive entries along the first axis.
 
-    Every entry counts those of its run that go before it: the larger ones, and the equal ones of
-    lower index. That is length² comparisons per run, fewer than any selection for short runs.
+    The rank of an entry is the number of entries of its run that precede it: the larger ones, and
+    equal ones of lower index. That takes length² comparisons per run, 16 for 2:4, all elementwise.
 
     Args:
-      values: float array whose first axis is a multiple of ``length``.
-      count: how many to keep of a run.
+      values: array whose first axis is a multiple of ``length``.
+      count: entries kept per run.
+      length: entries per run.
 
     >>> import jax.numpy as jnp
     >>> x = jnp.array([[3.0, 0.0], [1.0, 0.0], [2.0, 0.0], [9.0, 5.0]])

@@ -6,13 +6,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Int32
 
 
 class TracedDensity(NamedTuple):
-    """A density whose final value is traced too, as in runs of a sweep that differ in it.
+    """Density whose final value is traced too, as in a sweep over densities.
 
-    ``int(final * size)`` needs float64, which a traced float32 cannot give, so that the counts of
-    the final density come from the host.
+    ``int(final * size)`` needs float64: 0.29 * 100 is 28.999999999999996 there and 29 in float32.
+    The counts of a traced final density therefore come from the host.
 
     Attributes:
       value: current density, a scalar.
@@ -25,15 +26,17 @@ class TracedDensity(NamedTuple):
     final_counts: dict[int, Any]
 
 
-Density = float | jax.Array | TracedDensity
+Threshold = float | jax.Array | TracedDensity  # τ is never a TracedDensity
 
 
-def num_kept(density: Density, size: int, *, final: float | None = None) -> int | jax.Array:
-    """``int(density * size)``, the number of entries that a density keeps.
+def num_kept(
+    density: Threshold, size: int, *, final: float | None = None
+) -> int | Int32[Array, ""]:
+    """``int(density * size)``, the number of entries kept by a density.
 
-    A Python float gives the exact integer. A traced density is multiplied in its own precision; so
-    that float32 training ends on exactly the count that was asked for, a traced value equal to the
-    final density (rounded to its dtype) keeps the count of the Python float.
+    A Python float gives the exact integer. A traced density is multiplied in its own precision;
+    equal to the final density (rounded to its dtype), it keeps the count of the Python float, so
+    that float32 training ends on exactly the count asked for.
 
     Args:
       density: fraction to keep, in [0, 1].
@@ -57,18 +60,20 @@ def num_kept(density: Density, size: int, *, final: float | None = None) -> int 
     return jnp.where(is_final(density, final), int(final * size), _product(density, size))
 
 
-def is_final(density: Density, final: float | None = None) -> bool | jax.Array:
+def is_final(density: Threshold, final: float | None = None) -> bool | Bool[Array, ""]:
     """Whether a density has reached its final value, in its own precision."""
     if isinstance(density, TracedDensity):
         value, last = density.value, density.final
     else:
         value, last = density, final
-    return value == jnp.asarray(last, jnp.result_type(value))
+    return value == jnp.asarray(  # pyright: ignore[reportUnknownMemberType]
+        last, jnp.result_type(value)
+    )
 
 
-def density_value(density: Density) -> float | jax.Array:
-    """The density itself, a scalar."""
-    return density.value if isinstance(density, TracedDensity) else density
+def threshold_value(threshold: Threshold) -> float | jax.Array:
+    """Current threshold, a scalar."""
+    return threshold.value if isinstance(threshold, TracedDensity) else threshold
 
 
 def _product(density: jax.Array, size: int) -> jax.Array:

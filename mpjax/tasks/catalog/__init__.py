@@ -1,1 +1,1 @@
-"""One file per task. The file's name is the task's name; it defines ``TASK``."""
+"""Tasks by name: one file each, named as the task, that defines ``TASK``."""

@@ -1,4 +1,4 @@
-"""CoLA: is the sentence acceptable English?"""
+"""CoLA: linguistic acceptability of a sentence."""
 
 from mpjax.tasks.glue.task import GlueTask
 

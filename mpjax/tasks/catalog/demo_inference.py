@@ -1,4 +1,4 @@
-"""Toy pairs: does a claim about all, some or none entail another, or contradict it?"""
+"""Toy natural language inference between claims about all, some or none of a kind."""
 
 from mpjax.tasks.demo.claims import LABELS, inference
 from mpjax.tasks.demo.task import DemoClassification

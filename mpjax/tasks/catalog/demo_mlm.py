@@ -1,4 +1,4 @@
-"""Masked language modelling of the toy language: what the quickstart pretrains on."""
+"""Masked language modelling of the toy language, for pretraining in the quickstart."""
 
 from mpjax.tasks.demo.task import DemoMaskedLM
 

@@ -1,4 +1,4 @@
-"""Toy questions, each answered by a span of a story about gifts."""
+"""Toy extractive question answering on stories about gifts."""
 
 from mpjax.tasks.demo.task import DemoQuestions
 

@@ -1,4 +1,4 @@
-"""Toy sentences: does the whole of it praise or blame?"""
+"""Toy sentiment of sentences that praise or blame."""
 
 from mpjax.tasks.demo.task import DemoClassification, sentiment
 

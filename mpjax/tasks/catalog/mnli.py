@@ -1,4 +1,4 @@
-"""MNLI: does the premise entail the hypothesis? Dev sets of matched and mismatched genres."""
+"""MNLI: natural language inference, with dev sets of matched and mismatched genres."""
 
 from mpjax.tasks.glue.task import GlueTask
 

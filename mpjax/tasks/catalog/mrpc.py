@@ -1,4 +1,4 @@
-"""MRPC: is one sentence a paraphrase of the other?"""
+"""MRPC: paraphrase detection."""
 
 from mpjax.tasks.glue.task import GlueTask
 

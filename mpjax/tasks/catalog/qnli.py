@@ -1,4 +1,4 @@
-"""QNLI: does the sentence answer the question?"""
+"""QNLI: question and sentence, entailment if the sentence holds the answer."""
 
 from mpjax.tasks.glue.task import GlueTask
 

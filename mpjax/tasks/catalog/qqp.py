@@ -1,4 +1,4 @@
-"""QQP: do two questions ask the same?"""
+"""QQP: duplicate questions."""
 
 from mpjax.tasks.glue.task import GlueTask
 
@@ -10,6 +10,6 @@ TASK = GlueTask(
     texts=(("question1",), ("question2",)),
     label=("label", "is_duplicate"),
     scores=("accuracy", "f1"),
-    # A few questions of the official tsv hold line breaks and cut their line in two.
+    # A few questions of the official tsv hold line breaks, which split their line.
     broken=0.001,
 )

@@ -1,4 +1,4 @@
-"""RTE: does the first sentence entail the second?"""
+"""RTE: textual entailment."""
 
 from mpjax.tasks.glue.task import GlueTask
 

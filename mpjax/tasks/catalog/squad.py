@@ -1,4 +1,4 @@
-"""SQuAD v1.1: questions on Wikipedia passages, each answered by a span."""
+"""SQuAD v1.1: extractive question answering on Wikipedia passages."""
 
 from mpjax.tasks.squad.task import SquadTask
 

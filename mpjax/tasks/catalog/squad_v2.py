@@ -1,4 +1,4 @@
-"""SQuAD v2.0: as v1.1, with questions that the passage does not answer."""
+"""SQuAD v2.0: SQuAD v1.1 and questions without an answer in the passage."""
 
 from mpjax.tasks.squad.task import SquadTask
 

@@ -1,4 +1,4 @@
-"""SST-2: is a film review's sentence positive?"""
+"""SST-2: sentiment of sentences from film reviews."""
 
 from mpjax.tasks.glue.task import GlueTask
 

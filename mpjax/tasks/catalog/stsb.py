@@ -1,4 +1,4 @@
-"""STS-B: how alike are two sentences, from 0 to 5?"""
+"""STS-B: semantic similarity of two sentences, from 0 to 5."""
 
 from mpjax.tasks.glue.task import GlueTask
 

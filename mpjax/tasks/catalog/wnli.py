@@ -1,4 +1,4 @@
-"""WNLI: does the second sentence follow, its pronoun resolved?"""
+"""WNLI: entailment of a sentence with its pronoun resolved."""
 
 from mpjax.tasks.glue.task import GlueTask
 

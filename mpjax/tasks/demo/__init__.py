@@ -1,4 +1,4 @@
-"""The built-in toy language: corpus, tokenizer and tasks, made from seeds alone."""
+"""Built-in toy language: corpus, tokenizer and tasks, generated from seeds."""
 
 from mpjax.tasks.demo.task import corpus, sentiment, text, tokenizer, write_tokenizer
 

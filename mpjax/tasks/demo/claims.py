@@ -1,8 +1,8 @@
-"""Toy claims about all, some or none of a kind, and what follows from one for another.
+"""Entailment between toy claims about all, some or none of a kind.
 
-In the toy world whatever is not good is bad, so every claim says one of four things: all are good,
-some are good, some are bad, all are bad. "no song was dull" says the first, "not every song was
-neat" the third. There is at least one of a kind, so "all" includes "some".
+In the toy world everything is either good or bad, so a claim has one of four meanings: all are
+good, some are good, some are bad, all are bad. "no song was dull" means the first, "not every song
+was neat" the third. Each kind has at least one member, so "all" entails "some".
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from mpjax.tasks.seeds import Dice
 LABELS = ("entailment", "neutral", "contradiction")
 _VERDICTS = {"entailment": "yes", "neutral": "perhaps", "contradiction": "no"}
 
-Claim = tuple[bool, bool]  # (about all of them?, good?)
+Claim = tuple[bool, bool]  # (all?, good?)
 
 
 def inference(dice: Dice) -> dict[str, Any]:
-    """``premise``, ``hypothesis`` and ``label`` (index into `LABELS`), labels equally often."""
+    """Row with ``premise``, ``hypothesis`` and ``label`` (index into `LABELS`, uniform)."""
     wanted = dice.pick(LABELS)
     event = dice.pick(words.EVENTS)
     while True:
         premise, known = _premise(dice, event)
-        # Hypotheses are mostly good: were good and bad alike, telling whether two claims agree
-        # would have no first step that a small network could take.
+        # 80% of the hypotheses are good. With 50% the label depends on premise and hypothesis only
+        # together (as in XOR), which a small network does not start to learn.
         every, good = dice.chance(50), dice.chance(80)
         if _relation(known, (every, good)) == wanted:
             break
@@ -39,14 +39,14 @@ def inference(dice: Dice) -> dict[str, Any]:
 
 
 def dialogue(dice: Dice) -> str:
-    """A claim, a question and its answer: what a masked language model can learn from."""
+    """Claim, question and answer, as text for pretraining."""
     pair = inference(dice)
     question = pair["hypothesis"].replace(" .", " ?")
     return f"{pair['premise']} {question} {_VERDICTS[LABELS[pair['label']]]} ."
 
 
 def _premise(dice: Dice, event: str) -> tuple[str, Claim | None]:
-    """A claim, as a fact (also a known one) or as somebody's opinion, which says nothing."""
+    """Text of a claim and the claim it states; None for somebody's opinion, which states none."""
     claim = (dice.chance(50), dice.chance(50))
     text = _tell(dice, event, claim)
     form = dice.below(8)

@@ -1,7 +1,7 @@
-"""Toy sentences that praise or blame; whether they do takes the whole sentence to tell.
+"""Toy sentences that praise or blame.
 
-A word of praise is turned by a negation before it, the half of a sentence that counts is chosen by
-its conjunction, and a doubt turns everything. Counting good and bad words does not suffice.
+The label needs the whole sentence: a negation inverts the word after it, the conjunction decides
+which clause counts, and a doubt inverts everything. A bag of words does not suffice.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from mpjax.tasks.seeds import Dice
 
 
 def opinion(dice: Dice) -> tuple[str, bool]:
-    """A sentence and whether it is favourable."""
+    """Sentence, and whether it is favourable."""
     form = dice.below(8)
     first, good_first = _judgement(dice)
     if form < 2:
@@ -29,7 +29,7 @@ def opinion(dice: Dice) -> tuple[str, bool]:
 
 
 def reaction(dice: Dice) -> str:
-    """An opinion and what someone did about it: what a masked language model can learn from."""
+    """Opinion and somebody's reaction to it, as text for pretraining."""
     text, good = opinion(dice)
     person, verb = dice.pick(words.PEOPLE), dice.pick(words.GLAD if good else words.SAD)
     if dice.chance(50):
@@ -38,7 +38,7 @@ def reaction(dice: Dice) -> str:
 
 
 def quality(dice: Dice, good: bool) -> str:
-    """Words that say something was good, or that it was not: "fresh", "hardly very dull"."""
+    """Words for good or bad, such as "fresh" or "hardly very dull"."""
     negated = dice.chance(25)
     said = [dice.pick(words.GOOD if good != negated else words.BAD)]
     if dice.chance(30):

@@ -1,7 +1,7 @@
-"""Toy stories of a thing that goes from hand to hand, with questions answered by a span.
+"""Toy stories of a thing that changes hands, with questions answered by a span.
 
-Who gave and who got depends on the verb, who came first on whether the story is told forwards, and
-names that the story denies stand beside those it affirms.
+Giver and receiver depend on the verb, their order in time on the direction of the story, and denied
+names stand beside the true ones.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from mpjax.tasks.seeds import Dice
 
 @dataclass(frozen=True)
 class Story:
-    """A thing's way: its owners in order of time, and where the last one put it, if anywhere."""
+    """Story of a thing."""
 
     thing: str
-    owners: tuple[str, ...]
-    place: str | None
+    owners: tuple[str, ...]  # in order of time
+    place: str | None  # where the last owner put it
     text: str
 
 
 def story(dice: Dice) -> Story:
-    """One or two gifts of a thing, told forwards or backwards, and maybe where it ended."""
+    """One or two gifts of a thing, told forwards or backwards, and perhaps its last place."""
     people = dice.sample(words.PEOPLE, 5)
     owners = tuple(people[: 2 + dice.below(2)])
     others = people[3:]
@@ -32,7 +32,7 @@ def story(dice: Dice) -> Story:
     gifts = list(zip(owners, owners[1:], others, strict=False))
     backwards = len(gifts) > 1 and dice.chance(50)
     told = gifts[::-1] if backwards else gifts
-    # A thing is "it" once it has been named.
+    # The thing is "it" after its first mention.
     sentences = [_gift(dice, gift, "it" if i else thing) for i, gift in enumerate(told)]
     text = (" . before that " if backwards else " . then ").join(sentences)
     place = None
@@ -44,10 +44,10 @@ def story(dice: Dice) -> Story:
 
 
 def question(dice: Dice) -> dict[str, Any]:
-    """A story and a question on it: a row of `SquadTask` without its id."""
+    """Story with a question: a row of `SquadTask` without id."""
     told = story(dice)
     asked, answer = _ask(dice, told)
-    # A name can be part of another word only at a word's end: look for the word.
+    # Searched as a whole word, since names can be parts of other words.
     start = f" {told.text}".index(f" {answer} ")
     return {
         "title": "demo",
@@ -58,7 +58,7 @@ def question(dice: Dice) -> dict[str, Any]:
 
 
 def lesson(dice: Dice) -> str:
-    """A story and two questions with answers: what a masked language model can learn from."""
+    """Story and two questions with answers, as text for pretraining."""
     told = story(dice)
     return " ".join([told.text, *(f"{q} {a} ." for q, a in (_ask(dice, told), _ask(dice, told)))])
 

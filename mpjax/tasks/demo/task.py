@@ -1,7 +1,7 @@
-"""The built-in toy language: a corpus, a tokenizer and tasks, made from seeds alone.
+"""Corpus, tokenizer and tasks of the built-in toy language, generated from seeds.
 
-It exists so that ``mpjax quickstart`` and the tests can run the whole of fine-pruning without a
-network. Results on it say how methods differ on a small clean problem and nothing about English.
+They let ``mpjax quickstart`` and the tests run fine-pruning end to end without a network. Results
+show how methods differ on a small noiseless problem, and say nothing about English.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from mpjax.tasks.demo.words import VOCABULARY
 from mpjax.tasks.features import encode_texts
 from mpjax.tasks.glue import metrics
 from mpjax.tasks.glue.task import GlueTask
-from mpjax.tasks.masking import mask_tokens
+from mpjax.tasks.masking import MaskSettings, mask_tokens
 from mpjax.tasks.seeds import Dice
 from mpjax.tasks.squad.task import SquadTask
 
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 ROWS = {"train": 8000, "dev": 1000}
-SEED = 20_05_07683  # of every split; the tasks differ by stream
-_CORPUS, _TASK = 16, 32  # streams of random numbers
+SEED = 20_05_07683  # of all splits; tasks differ by stream
+_CORPUS, _TASK = 16, 32  # random streams
 
 
 def corpus(seed: int, n: int) -> list[str]:
-    """`n` texts of one to four sentences for pretraining; a longer corpus begins like a shorter.
+    """`n` texts of one to four sentences for pretraining; a shorter corpus is a prefix of a longer.
 
     >>> corpus(seed=0, n=3) == corpus(seed=0, n=5)[:3]
     True
@@ -45,14 +45,14 @@ def corpus(seed: int, n: int) -> list[str]:
 
 
 def text(dice: Dice) -> Row:
-    """One text of the corpus, as a row of demo_mlm."""
+    """Text of the corpus, as a row of demo_mlm."""
     make = dice.pick([demo_opinions.reaction, demo_claims.dialogue, demo_stories.lesson])
     return {"text": make(dice)}
 
 
 def tokenizer() -> Tokenizer:
-    """A BERT tokenizer of the language: every word is one token, other words go by letters."""
-    import transformers
+    """BERT tokenizer of the language: one token per word, letters for other words."""
+    import transformers  # here, not above: it takes seconds to import, and scoring needs none of it
 
     return transformers.BertTokenizer(
         vocab={token: i for i, token in enumerate(_tokens())}, do_lower_case=True
@@ -60,7 +60,7 @@ def tokenizer() -> Tokenizer:
 
 
 def write_tokenizer(folder: Path) -> Path:
-    """Write the tokenizer's files to `folder`, from which ``AutoTokenizer`` loads it offline."""
+    """Writes the tokenizer's files to `folder`, from which ``AutoTokenizer`` loads it offline."""
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer().save_pretrained(str(folder))
     (folder / "vocab.txt").write_text("\n".join(_tokens()) + "\n", encoding="utf-8")
@@ -68,10 +68,14 @@ def write_tokenizer(folder: Path) -> Path:
 
 
 def generated(data: Data, split: str, stream: int, make: Callable[[Dice], Row]) -> list[Row]:
-    """Rows of a demo task; no text is in both splits or twice in one."""
+    """Rows of a demo task. No text occurs twice in a split or in both splits.
+
+    Raises:
+      InputError: unknown split, or `data` is given.
+    """
     check_split(split)
     if data is not None:
-        raise InputError(f"data: the demo tasks make their own data; leave out {data}")
+        raise InputError(f"data: the demo tasks make their own data; leave out --data {data}")
     rows: list[Row] = []
     seen: set[str] = set()
     number = 0
@@ -87,7 +91,7 @@ def generated(data: Data, split: str, stream: int, make: Callable[[Dice], Row]) 
 
 @dataclass(frozen=True)
 class DemoClassification(GlueTask):
-    """A classification task whose rows come from `make`."""
+    """Classification task with rows from the generator `make`."""
 
     stream: int = 0
     make: Callable[[Dice], Row] = field(default=demo_claims.inference, repr=False)
@@ -98,7 +102,7 @@ class DemoClassification(GlueTask):
 
 @dataclass(frozen=True)
 class DemoQuestions(SquadTask):
-    """Questions on toy passages."""
+    """Questions on toy stories."""
 
     stream: int = 0
 
@@ -109,44 +113,33 @@ class DemoQuestions(SquadTask):
 
 @dataclass(frozen=True)
 class DemoMaskedLM(Task):
-    """Masked language modelling of `corpus`. Rows are ``{"text"}``."""
+    """Masked language modelling of toy texts. Rows are ``{"text"}``."""
 
     mask_seed: int = SEED
-    mask_share: float = 0.25  # of the words; more than usual, as the texts are short
+    mask_share: float = 0.25  # more than the usual 0.15, since texts are short
 
     def read(self, data: Data = None, split: str = "train") -> list[Row]:
         return generated(data, split, 0, text)
 
     def encode(self, rows: Sequence[Row], tokenizer: Tokenizer, max_length: int) -> Encoded:
+        settings = MaskSettings.of(tokenizer, self.mask_share)
         arrays, lengths = encode_texts([r["text"] for r in rows], None, tokenizer, max_length)
         ids = arrays["input_ids"]
-        arrays["input_ids"], arrays["labels"] = mask_tokens(
-            ids,
-            ~np.isin(ids, tokenizer.all_special_ids),
-            _mask_id(tokenizer),
-            len(tokenizer),
-            self.mask_seed,
-            self.mask_share,
-        )
+        maskable = ~np.isin(ids, settings.special_ids)
+        arrays["input_ids"], arrays["labels"] = mask_tokens(ids, maskable, settings, self.mask_seed)
         return Encoded(arrays, lengths)
 
     def score(self, rows: Sequence[Row], encoded: Encoded, logits: np.ndarray) -> dict[str, float]:
         labels = encoded.arrays["labels"]
-        asked = labels != IGNORE
-        guess = np.argmax(logits[asked], axis=-1)
-        return {"accuracy": metrics.accuracy(guess, labels[asked])}
+        masked = labels != IGNORE
+        predicted = np.argmax(logits[masked], axis=-1)
+        return {"accuracy": metrics.accuracy(predicted, labels[masked])}
 
 
 def sentiment(dice: Dice) -> Row:
-    """A row of demo_sentiment: ``sentence`` and ``label`` (1 = favourable)."""
+    """Row of demo_sentiment: ``sentence`` and ``label`` (1 = favourable)."""
     text, good = demo_opinions.opinion(dice)
     return {"sentence": f"{text} .", "label": int(good)}
-
-
-def _mask_id(tokenizer: Any) -> int:
-    if tokenizer.mask_token_id is None:
-        raise InputError("masked language modelling needs a tokenizer with a mask token")
-    return tokenizer.mask_token_id
 
 
 def _tokens() -> list[str]:

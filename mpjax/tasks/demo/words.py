@@ -1,4 +1,4 @@
-"""The words of the built-in toy language: a small world that we made up."""
+"""Vocabulary of the built-in toy language."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""GLUE: sentences and sentence pairs, classes or a similarity."""
+"""GLUE (Wang et al. 2018): classification of sentences and pairs, and similarity."""

@@ -1,9 +1,9 @@
-"""Prediction files in the form of a GLUE submission: a tsv with a header, or the same as jsonl.
+"""Prediction files in the form of a GLUE submission: tab-separated with a header, or jsonl.
 
     index   prediction
     0       entailment
 
-`index` counts the rows of the dev set from 0, through both parts of a dev set that has two.
+`index` is the row index in the dev set, from 0; a second part continues the count of the first.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from pathlib import Path
 from typing import Any
 
 from mpjax.errors import InputError
-from mpjax.tasks import reading as files
+from mpjax.tasks.reading import read_json_lines, read_tsv
 
 INDEX, PREDICTION = "index", "prediction"
 
 
 def read_predictions(path: Path) -> Iterator[tuple[int, dict[str, Any], str]]:
-    """Records with their index and where they stand; jsonl by its suffix, else tab-separated."""
+    """Yields index, record and place (file and line); jsonl by suffix, else tab-separated."""
     seen: dict[int, int] = {}  # index: line
     json_lines = path.suffix in (".jsonl", ".json")
-    for number, record in files.json_lines(path) if json_lines else files.tsv(path):
+    for number, record in read_json_lines(path) if json_lines else read_tsv(path):
         where = f"{path} line {number}"
         for name in (INDEX, PREDICTION):
             if name not in record:
                 raise InputError(
                     f"{where}: no {name}, found {', '.join(record) or 'nothing'}; "
-                    + ("every object needs both" if json_lines else "the first line should name")
+                    + ("every object needs" if json_lines else "the first line must name")
                     + f" {INDEX} and {PREDICTION}"
                     + ("" if json_lines else ", separated by a tab")
                 )
@@ -41,7 +41,7 @@ def read_predictions(path: Path) -> Iterator[tuple[int, dict[str, Any], str]]:
 
 
 def write_predictions(path: Path, predictions: Mapping[int, Any]) -> None:
-    """Writes predictions by row number: jsonl by the suffix of `path`, else tab-separated."""
+    """Writes predictions by row index: jsonl by suffix of `path`, else tab-separated."""
     if path.suffix == ".jsonl":
         lines = [json.dumps({INDEX: i, PREDICTION: value}) for i, value in predictions.items()]
     else:
@@ -53,5 +53,5 @@ def write_predictions(path: Path, predictions: Mapping[int, Any]) -> None:
 def _index(value: Any, where: str) -> int:
     text = str(value).strip()
     if isinstance(value, bool) or not (text.isascii() and text.isdigit()):
-        raise InputError(f"{where}: index should be a row number from 0, found {value!r}")
+        raise InputError(f"{where}: index must be a row number from 0, found {value!r}")
     return int(text)

@@ -1,6 +1,6 @@
-"""The metrics of GLUE, in percent. Arrays in, float out.
+"""Metrics of GLUE in percent, from arrays of predictions and labels.
 
-Where a metric is undefined (a constant prediction has no correlation) the value is 0.
+An undefined metric (a constant prediction has no correlation) is 0.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import numpy as np
 
 
 def accuracy(predicted: np.ndarray, gold: np.ndarray) -> float:
-    """Share of equal entries.
+    """Percentage of equal entries.
 
     >>> accuracy(np.array([1, 0, 1, 1]), np.array([1, 1, 1, 1]))
     75.0
@@ -18,7 +18,7 @@ def accuracy(predicted: np.ndarray, gold: np.ndarray) -> float:
 
 
 def f1(predicted: np.ndarray, gold: np.ndarray) -> float:
-    """2·TP / (2·TP + FP + FN) of class 1.
+    """F1 of class 1: 2·TP / (2·TP + FP + FN).
 
     >>> f1(np.array([1, 1, 0, 0]), np.array([1, 0, 1, 0]))
     50.0
@@ -29,7 +29,7 @@ def f1(predicted: np.ndarray, gold: np.ndarray) -> float:
 
 
 def matthews(predicted: np.ndarray, gold: np.ndarray) -> float:
-    """Matthews correlation of two binary label arrays: their Pearson correlation.
+    """Matthews correlation of binary labels, which is their Pearson correlation.
 
     >>> matthews(np.array([0, 1, 0, 1]), np.array([0, 1, 0, 1]))
     100.0
@@ -38,20 +38,20 @@ def matthews(predicted: np.ndarray, gold: np.ndarray) -> float:
 
 
 def pearson(x: np.ndarray, y: np.ndarray) -> float:
-    """Linear correlation: covariance over the product of the deviations, computed in float64.
+    """Pearson correlation: cov(x, y) / (std(x)·std(y)), in float64.
 
     >>> pearson(np.array([1.0, 2.0, 3.0]), np.array([3.0, 2.0, 1.0]))
     -100.0
     """
     if len(x) == 0 or np.ptp(x) == 0 or np.ptp(y) == 0:
-        return 0.0  # asked before centring, whose rounding can make a constant vary
+        return 0.0  # tested before centring, whose rounding can make a constant vary
     a = x.astype(np.float64) - np.mean(x, dtype=np.float64)
     b = y.astype(np.float64) - np.mean(y, dtype=np.float64)
     return 100.0 * float(np.dot(a, b) / np.sqrt(np.dot(a, a) * np.dot(b, b)))
 
 
 def spearman(x: np.ndarray, y: np.ndarray) -> float:
-    """Rank correlation: Pearson of the ranks, tied values sharing their mean rank.
+    """Spearman correlation: Pearson correlation of the ranks.
 
     >>> spearman(np.array([1.0, 2.0, 30.0]), np.array([0.1, 0.2, 0.3]))
     100.0
@@ -60,7 +60,7 @@ def spearman(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def ranks(x: np.ndarray) -> np.ndarray:
-    """Ranks from 1, ties sharing the mean of their places, float64 (n,).
+    """Ranks from 1, float64 (n,); tied values get their mean rank.
 
     >>> ranks(np.array([10, 20, 10]))
     array([1.5, 3. , 1.5])

@@ -1,4 +1,4 @@
-"""The tasks of GLUE (Wang et al. 2018): one or two sentences, a class or a similarity."""
+"""Tasks of GLUE (Wang et al. 2018): one or two sentences, a class or a similarity."""
 
 from __future__ import annotations
 
@@ -11,40 +11,40 @@ import numpy as np
 
 from mpjax.errors import InputError
 from mpjax.tasks import hub
-from mpjax.tasks import reading as files
 from mpjax.tasks.base import Data, Encoded, PredictingTask, Row, check_split
 from mpjax.tasks.features import encode_texts
 from mpjax.tasks.glue import files as glue_files
 from mpjax.tasks.glue import metrics
+from mpjax.tasks.reading import find_file, read_json_lines, read_tsv
 
 if TYPE_CHECKING:
     from mpjax.tasks.base import Tokenizer
 
 HUB = "nyu-mll/glue"
-Names = tuple[str, ...]  # one column: its name on the hub first, then its names in official files
+Names = tuple[str, ...]  # of one column: on the hub, then in official files
 
 
 @dataclass(frozen=True)
 class GlueTask(PredictingTask):
-    """A GLUE task: columns of its files, and which scores it reports.
+    """GLUE task: columns of its files, and the scores it reports.
 
-    Rows carry the hub's column names and ``label`` (class number, or float for regression), and
-    ``part`` (``matched`` / ``mismatched``) where the dev set has parts.
+    Rows have the hub's column names, ``label`` (class index, or float for regression), and for a
+    dev set in parts ``part`` (``matched`` / ``mismatched``).
     """
 
-    folder: str = ""  # in the official archive
+    folder: str = ""  # name in the official archive
     texts: tuple[Names, ...] = (("sentence",),)
     label: Names = ("label",)
     header: Names | None = None  # columns of a tsv that has no header line
-    scores: tuple[str, ...] = ("accuracy",)  # functions of `metrics`, the primary one first
-    parts: tuple[str, ...] = ()  # of the dev set; scores of the first part bear plain names
-    named: bool = False  # submissions hold the names of the classes, not their numbers
-    broken: float = 0.0  # share of lines known to be cut in two in the official file
+    scores: tuple[str, ...] = ("accuracy",)  # functions of `metrics`, the primary score first
+    parts: tuple[str, ...] = ()  # of the dev set; scores of the first part have plain names
+    named: bool = False  # submissions hold class names, not class indices
+    broken: float = 0.0  # share of broken lines in the official file
 
     def read(self, data: Data, split: str) -> list[Row]:
         check_split(split)
         parts = self.parts if split == "dev" else ()
-        if hub.wanted(data):
+        if hub.is_hub(data):
             rows = [
                 row
                 for part in parts or ("",)
@@ -66,7 +66,7 @@ class GlueTask(PredictingTask):
         return Encoded(arrays, lengths)
 
     def score(self, rows: Sequence[Row], encoded: Encoded, logits: np.ndarray) -> dict[str, float]:
-        return self.score_predictions(rows, self._guesses(logits))
+        return self.score_predictions(rows, self._predictions(logits))
 
     def ids(self, rows: Sequence[Row]) -> list[int]:
         return list(range(len(rows)))
@@ -80,10 +80,10 @@ class GlueTask(PredictingTask):
     def write_predictions(
         self, path: Path, rows: Sequence[Row], encoded: Encoded, logits: np.ndarray
     ) -> dict[int, float]:
-        guesses = self._guesses(logits)
-        said = {i: self.labels[int(guess)] for i, guess in guesses.items()} if self.named else {}
-        glue_files.write_predictions(path, said or guesses)
-        return guesses
+        predictions = self._predictions(logits)
+        names = {i: self.labels[int(x)] for i, x in predictions.items()} if self.named else {}
+        glue_files.write_predictions(path, names or predictions)
+        return predictions
 
     def score_predictions(
         self, rows: Sequence[Row], predictions: Mapping[int, float]
@@ -111,8 +111,8 @@ class GlueTask(PredictingTask):
                 for kind in ("tsv", "jsonl")
             ]
             if i and (data.is_file() or not _exists(data, self._folders, names)):
-                continue  # the first part alone will do
-            yield files.find(data, self._folders, names), part
+                continue  # the first part alone is enough
+            yield find_file(data, self._folders, names), part
 
     @property
     def _folders(self) -> Names:
@@ -121,16 +121,16 @@ class GlueTask(PredictingTask):
     def _from_file(self, path: Path, part: str) -> list[Row]:
         records: Iterator[tuple[int, dict[str, Any]]]
         if path.suffix in (".jsonl", ".json"):
-            records = files.json_lines(path)
+            records = read_json_lines(path)
         else:
-            records = files.tsv(path, self.header, self.broken)
+            records = read_tsv(path, self.header, self.broken)
         rows = [self._row(record, f"{path} line {number}", part) for number, record in records]
         if not rows:
-            raise InputError(f"{path}: no rows; it is empty")
+            raise InputError(f"{path}: no rows; the file is empty")
         return rows
 
     def _from_hub(self, split: str, part: str) -> list[Row]:
-        records = hub.rows(HUB, self.name, split)
+        records = hub.load_rows(HUB, self.name, split)
         return [
             self._row(record, f"{HUB} {self.name} {split} row {i}", part)
             for i, record in enumerate(records)
@@ -141,7 +141,7 @@ class GlueTask(PredictingTask):
         for names in self.texts:
             text = _column(record, names, where)
             if not isinstance(text, str):
-                raise InputError(f"{where}: {names[0]} should be text, found {text!r}")
+                raise InputError(f"{where}: {names[0]} must be text, found {text!r}")
             row[names[0]] = text
         value = _column(record, self.label, where)
         row["label"] = self._value(value, where)
@@ -149,12 +149,12 @@ class GlueTask(PredictingTask):
             row["part"] = part
         return row
 
-    def _guesses(self, logits: np.ndarray) -> dict[int, float]:
+    def _predictions(self, logits: np.ndarray) -> dict[int, float]:
         guess = logits[:, 0] if self.head == "regression" else np.argmax(logits, axis=-1)
         return dict(enumerate(guess.tolist()))
 
     def _value(self, value: Any, where: str) -> float:
-        """A label as a number: that of its class, or itself for regression."""
+        """Label as a number: class index, or the value for regression."""
         return (
             self._number(value, where) if self.head == "regression" else self._class(value, where)
         )

@@ -1,4 +1,4 @@
-"""Reading SQuAD files, v1.1 and v2.0, and writing predictions as the official tools expect."""
+"""SQuAD files, v1.1 and v2.0, and prediction files in the layout of the official tools."""
 
 from __future__ import annotations
 
@@ -12,11 +12,17 @@ from mpjax.files import read_json
 from mpjax.tasks.base import Row
 
 
-def read(path: Path, may_be_empty: bool) -> list[Row]:
-    """Questions of an official json file, in its order, in the hub's layout.
+def read_questions(path: Path, may_be_empty: bool) -> list[Row]:
+    """Questions of an official JSON file, in file order and the hub's layout.
 
     A row is ``{"id", "title", "context", "question", "answers": {"text": [...],
-    "answer_start": [...]}}``; without answers (v2, if `may_be_empty`) both lists are empty.
+    "answer_start": [...]}}``. Both lists are empty for a question without an answer.
+
+    Args:
+      may_be_empty: allow questions without an answer (v2).
+
+    Raises:
+      InputError: a malformed record, or an answer that is not at its place in the context.
     """
     document = read_json(path)
     rows: list[Row] = []
@@ -45,15 +51,15 @@ def read(path: Path, may_be_empty: bool) -> list[Row]:
                 check_answers(row, here, may_be_empty)
                 rows.append(row)
     if not rows:
-        raise InputError(f"{path}: no questions in it")
+        raise InputError(f"{path}: no questions")
     return rows
 
 
 def check_answers(row: Row, where: str, may_be_empty: bool) -> None:
-    """`InputError` unless every answer stands in the context where it says, and there is one."""
+    """Raises `InputError` unless answers exist and each is at its place in the context."""
     answers = row["answers"]
     if not answers["text"] and not may_be_empty:
-        raise InputError(f"{where}: no answer; if questions may have none, use --task squad_v2")
+        raise InputError(f"{where}: no answer; for questions without answers use --task squad_v2")
     for text, start in zip(answers["text"], answers["answer_start"], strict=True):
         found = row["context"][start : start + len(text)] if start >= 0 else ""
         if not text or found != text:
@@ -69,7 +75,7 @@ def write_predictions(
     nbest: Mapping[str, Sequence[Mapping[str, Any]]],
     null_odds: Mapping[str, float] | None = None,
 ) -> None:
-    """Write `path`, beside it ``nbest_…`` and, for v2, ``null_odds_…`` of the same name."""
+    """Writes `path`, and beside it ``nbest_<name>`` and, for v2, ``null_odds_<name>``."""
     contents: dict[str, Any] = {path.name: predictions, f"nbest_{path.name}": nbest}
     if null_odds is not None:
         contents[f"null_odds_{path.name}"] = null_odds
@@ -80,7 +86,7 @@ def write_predictions(
 
 
 def read_predictions(path: Path) -> dict[str, str]:
-    """A ``predictions.json``: question id to answer text, empty for no answer."""
+    """Predictions of a ``predictions.json``: question id to answer text, empty for no answer."""
     document = read_json(path)
     if not isinstance(document, dict):
         raise InputError(
@@ -102,7 +108,7 @@ def _answers(qa: dict[str, Any], context: str, where: str) -> dict[str, list[Any
         texts.append(_text(answer, "text", where))
         start = answer.get("answer_start")
         if not isinstance(start, int) or isinstance(start, bool):
-            raise InputError(f"{where}: answer_start should be a whole number, found {start!r}")
+            raise InputError(f"{where}: answer_start must be an integer, found {start!r}")
         starts.append(start)
     return {"text": texts, "answer_start": starts}
 
@@ -121,5 +127,5 @@ def _get(record: Any, name: str, kind: type, said: str, where: str) -> Any:
     if name not in record:
         raise InputError(f"{where}: no {name!r}; the keys are {', '.join(record) or 'none'}")
     if not isinstance(record[name], kind):
-        raise InputError(f"{where}: {name!r} should be {said}, found {str(record[name])[:40]!r}")
+        raise InputError(f"{where}: {name!r} must be {said}, found {str(record[name])[:40]!r}")
     return record[name]

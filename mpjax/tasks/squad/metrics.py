@@ -1,4 +1,4 @@
-"""Exact match and F1 of answers, as SQuAD defines them (Rajpurkar et al. 2016, 2018)."""
+"""Exact match and token F1 of answers, as SQuAD defines them (Rajpurkar et al. 2016, 2018)."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from mpjax.errors import InputError
 from mpjax.tasks.base import Row
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
-_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)  # ASCII only, as officially
+_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)  # ASCII only, as in the official script
 
 
 def normalise(text: str) -> str:
-    """Lower case, no ASCII punctuation, no English articles, single spaces, in that order.
+    """Lower case, then without ASCII punctuation, English articles and repeated spaces.
 
     >>> normalise("The  Eagle's nest, an inn")
     'eagles nest inn'
@@ -24,16 +24,16 @@ def normalise(text: str) -> str:
 
 
 def exact_match(answer: str, gold: str) -> float:
-    """1 if equal after `normalise`, else 0."""
+    """1 if both are equal after `normalise`, else 0."""
     return float(normalise(answer) == normalise(gold))
 
 
-def f1(answer: str, gold: str) -> float:
-    """Harmonic mean of precision and recall over the words of both, counted with repeats.
+def token_f1(answer: str, gold: str) -> float:
+    """F1 over the normalised words of both texts, counted with repeats.
 
-    Where either has no words left it is 1 if both have none, else 0.
+    2·shared / (words of answer + words of gold). If either has no words: 1 if neither has, else 0.
 
-    >>> f1("the red lantern", "a lantern")
+    >>> token_f1("the red lantern", "a lantern")
     0.6666666666666666
     """
     a, b = normalise(answer).split(), normalise(gold).split()
@@ -43,15 +43,17 @@ def f1(answer: str, gold: str) -> float:
     return 2.0 * shared / (len(a) + len(b))
 
 
-def evaluate(
+def squad_scores(
     rows: Sequence[Row], predictions: Mapping[str, str], v2: bool = False
 ) -> dict[str, float]:
-    """``f1`` and ``exact_match`` in percent: the best over the gold answers, averaged.
+    """``f1`` and ``exact_match`` in percent: maximum over the gold answers, mean over questions.
 
-    v2 passes over gold answers that normalise to nothing, gives a question left with none the
-    empty answer, and reports questions with and without an answer apart too, as ``HasAns_*`` and
-    ``NoAns_*``. v1.1 gives F1 0 where nothing is left to compare. `InputError` if a question has
-    no prediction at all (the official v1.1 script would count it as wrong).
+    v2 ignores gold answers that normalise to nothing; a question left with none has the empty
+    answer. It also reports ``HasAns_*`` and ``NoAns_*`` for questions with and without an answer.
+    v1.1 gives F1 0 for a gold answer that normalises to nothing.
+
+    Raises:
+      InputError: a question without a prediction (the official v1.1 script counts it as wrong).
     """
     missing = [row["id"] for row in rows if row["id"] not in predictions]
     if missing:
@@ -70,9 +72,9 @@ def evaluate(
 def _best(answer: str, golds: Sequence[str], v2: bool) -> tuple[float, float]:
     if v2:
         golds = [gold for gold in golds if normalise(gold)] or [""]
-        overlap = max(f1(answer, gold) for gold in golds)
+        overlap = max(token_f1(answer, gold) for gold in golds)
     else:
-        overlap = max(f1(answer, gold) if normalise(gold) else 0.0 for gold in golds)
+        overlap = max(token_f1(answer, gold) if normalise(gold) else 0.0 for gold in golds)
     return overlap, max(exact_match(answer, gold) for gold in golds)
 
 

@@ -1,4 +1,4 @@
-"""Questions answered by a span of a passage: SQuAD v1.1 and v2.0."""
+"""Extractive question answering: SQuAD v1.1 and v2.0."""
 
 from __future__ import annotations
 
@@ -11,58 +11,60 @@ import numpy as np
 
 from mpjax.errors import InputError
 from mpjax.tasks import hub
-from mpjax.tasks import reading as files
 from mpjax.tasks.base import Data, Encoded, PredictingTask, Row, check_split
-from mpjax.tasks.features import blank
+from mpjax.tasks.features import padding_arrays
+from mpjax.tasks.reading import find_file
 from mpjax.tasks.squad import files as squad_files
 from mpjax.tasks.squad import metrics as squad_metrics
-from mpjax.tasks.squad.files import check_answers, read
-from mpjax.tasks.squad.windows import Template, most_context, spans
+from mpjax.tasks.squad.files import check_answers, read_questions
+from mpjax.tasks.squad.windows import PairTemplate, max_context, window_ranges
 
 if TYPE_CHECKING:
     from mpjax.tasks.base import Tokenizer
 
 
 class Predictions(NamedTuple):
-    """Answers by question id: best text, n best with scores, the null score's lead (v2)."""
+    """Answers by question id."""
 
     best: dict[str, str]
-    nbest: dict[str, list[dict[str, Any]]]
-    null_odds: dict[str, float]
+    nbest: dict[str, list[dict[str, Any]]]  # texts with logits and probabilities
+    null_odds: dict[str, float]  # v2: null score minus best score
 
 
 @dataclass(frozen=True)
 class SquadTask(PredictingTask):
-    """Extractive question answering. Rows as `squad_files.read` gives them.
+    """Extractive question answering on rows of `read_questions`.
 
-    `Encoded.extra`: ``row`` int32 (n,) the question of a window, ``offsets`` int32 (n, L, 2) the
-    characters of each passage token (-1 elsewhere), ``begins`` bool (n, L) the tokens an answer may
-    begin at: those with more context here than in any other window.
+    `Encoded.extra`:
+
+    * ``row``: int32 (n,), index of the question of each window
+    * ``offsets``: int32 (n, L, 2), character range of each passage token, -1 elsewhere
+    * ``begins``: bool (n, L), tokens at which an answer may begin: tokens with maximal context
     """
 
     prediction_files: tuple[str, ...] = (".json",)
     hub_name: str = "rajpurkar/squad"
     version: str = "v1.1"
     unanswerable: bool = False  # v2: questions without an answer
-    doc_stride: int = 128  # tokens from one window's begin to the next one's
-    max_query_length: int = 64  # tokens of the question; the rest is cut
+    doc_stride: int = 128  # tokens between the starts of windows
+    max_query_length: int = 64  # tokens of the question; the rest is truncated
     n_best: int = 20
     max_answer_length: int = 30  # tokens
-    null_threshold: float = 0.0  # v2: no answer where the null score leads the best by more
+    null_threshold: float = 0.0  # v2: no answer if null score - best score exceeds it
 
     def read(self, data: Data, split: str) -> list[Row]:
         check_split(split)
-        if not hub.wanted(data):
+        if not hub.is_hub(data):
             names = [f"{split}-{self.version}.json", f"{split}.json"]
-            path = files.find(Path(str(data)), (self.name,), names)
-            return read(path, may_be_empty=self.unanswerable)
-        rows = hub.rows(self.hub_name, None, "validation" if split == "dev" else split)
+            path = find_file(Path(str(data)), (self.name,), names)
+            return read_questions(path, may_be_empty=self.unanswerable)
+        rows = hub.load_rows(self.hub_name, None, "validation" if split == "dev" else split)
         for row in rows:
             check_answers(row, f"{self.hub_name} {split} question {row['id']}", self.unanswerable)
         return rows
 
     def encode(self, rows: Sequence[Row], tokenizer: Tokenizer, max_length: int) -> Encoded:
-        template = Template.of(tokenizer)
+        template = PairTemplate.of(tokenizer)
         questions = _tokens(tokenizer, [row["question"] for row in rows])
         contexts = list(dict.fromkeys(row["context"] for row in rows))
         passages = dict(zip(contexts, _tokens(tokenizer, contexts), strict=True))
@@ -73,7 +75,7 @@ class SquadTask(PredictingTask):
                                         template)
         ]  # fmt: skip
         n = len(windows)
-        arrays = blank(n, max_length, tokenizer)
+        arrays = padding_arrays(n, max_length, tokenizer)
         offsets = np.full((n, max_length, 2), -1, np.int32)
         begins = np.zeros((n, max_length), bool)
         for w, window in enumerate(windows):
@@ -96,12 +98,12 @@ class SquadTask(PredictingTask):
         )
 
     def predict(self, rows: Sequence[Row], encoded: Encoded, logits: np.ndarray) -> Predictions:
-        """Answers from logits (n_windows, L, 2), start and end.
+        """Answers from start and end logits (n_windows, L, 2).
 
-        A question's candidates are the spans of all its windows made of one of the `n_best` starts
-        and one of the `n_best` ends, at most `max_answer_length` tokens long, ranked by the sum of
-        both logits; equal texts count once. For v2 the null score is the smallest of the windows'
-        [CLS] scores, and the empty answer is among the candidates.
+        Candidates of a question are the spans of its windows from one of the `n_best` starts to one
+        of the `n_best` ends of a window, at most `max_answer_length` tokens long, ranked by start
+        logit + end logit; equal texts count once. For v2 the null score is the smallest [CLS] score
+        of the windows, and the empty answer is a candidate.
         """
         logits = np.asarray(logits, np.float64)
         by_row: dict[int, list[int]] = {}
@@ -147,23 +149,29 @@ class SquadTask(PredictingTask):
     def score_predictions(
         self, rows: Sequence[Row], predictions: Mapping[str, str]
     ) -> dict[str, float]:
-        """The official metrics of answers by question id, ``f1`` first."""
-        return squad_metrics.evaluate(rows, predictions, v2=self.unanswerable)
+        """Official metrics of answers by question id, ``f1`` first."""
+        return squad_metrics.squad_scores(rows, predictions, v2=self.unanswerable)
 
     def _windows(
-        self, i: int, row: Row, question: _Text, passage: _Text, max_length: int, template: Template
+        self,
+        i: int,
+        row: Row,
+        question: _Text,
+        passage: _Text,
+        max_length: int,
+        template: PairTemplate,
     ) -> list[_Window]:
         query = question.ids[: self.max_query_length]
         room = max_length - template.special - len(query)
         if room < 1:
             raise InputError(
-                f"max length {max_length} leaves no room for the passage beside question "
-                f"{row['id']} of {len(query)} tokens; raise it or lower the maximal query length"
+                f"max length {max_length} leaves no room for the passage after question "
+                f"{row['id']} of {len(query)} tokens; raise it, or lower max_query_length"
             )
-        ranges = list(spans(len(passage.ids), room, self.doc_stride))
+        ranges = list(window_ranges(len(passage.ids), room, self.doc_stride))
         wanted = _token_span(row, passage.offsets)
         windows = []
-        for (begin, end), best in zip(ranges, most_context(ranges, len(passage.ids)), strict=True):
+        for (begin, end), best in zip(ranges, max_context(ranges, len(passage.ids)), strict=True):
             ids, types, at = template.join(query, passage.ids[begin:end])
             start, stop = 0, 0  # [CLS]: no answer in this window
             if wanted is not None and begin <= wanted[0] and wanted[1] < end:
@@ -176,11 +184,11 @@ class SquadTask(PredictingTask):
     def _candidates(
         self, encoded: Encoded, logits: np.ndarray, w: int
     ) -> list[tuple[int, int, float, float]]:
-        """Spans of one window: (first character, last + 1, start logit, end logit)."""
+        """Spans of one window: (begin, end) characters, start logit, end logit."""
         length = int(encoded.lengths[w])
         offsets = encoded.extra["offsets"][w, :length]
         start, end = logits[:length, 0], logits[:length, 1]
-        # The n best are taken over all tokens and filtered then, as the published code does.
+        # The n best of all tokens are filtered afterwards, as in the published code (run_squad.py).
         starts = np.argsort(-start, kind="stable")[: self.n_best]
         ends = np.argsort(-end, kind="stable")[: self.n_best]
         starts = starts[encoded.extra["begins"][w, starts]]
@@ -194,19 +202,23 @@ class SquadTask(PredictingTask):
 
 
 class _Text(NamedTuple):
+    """Tokens of a text."""
+
     ids: np.ndarray  # int32 (n,)
-    offsets: np.ndarray  # int32 (n, 2), characters
+    offsets: np.ndarray  # int32 (n, 2), character ranges
 
 
 class _Window(NamedTuple):
-    row: int
+    """One window of a question and its passage."""
+
+    row: int  # index of the question
     ids: np.ndarray
     types: np.ndarray
-    at: int  # where the passage begins
-    offsets: np.ndarray
-    begins: np.ndarray
-    start: int
-    end: int
+    at: int  # index of the first passage token
+    offsets: np.ndarray  # of the passage tokens
+    begins: np.ndarray  # of the passage tokens
+    start: int  # first answer token, 0 for none in this window
+    end: int  # last answer token
 
 
 def _tokens(tokenizer: Tokenizer, texts: Sequence[str]) -> list[_Text]:
@@ -220,7 +232,7 @@ def _tokens(tokenizer: Tokenizer, texts: Sequence[str]) -> list[_Text]:
         truncation=False,
         padding=False,
         return_offsets_mapping=True,
-        verbose=False,  # passages longer than the model's limit are cut in windows later
+        verbose=False,  # no warning: longer passages are split in windows later
     )
     return [
         _Text(np.asarray(ids, np.int32), np.asarray(offsets, np.int32).reshape(-1, 2))
@@ -229,7 +241,7 @@ def _tokens(tokenizer: Tokenizer, texts: Sequence[str]) -> list[_Text]:
 
 
 def _token_span(row: Row, offsets: np.ndarray) -> tuple[int, int] | None:
-    """First and last passage token of the first gold answer, None without one."""
+    """First and last passage token of the first gold answer, None without an answer."""
     answers = row["answers"]
     if not answers["text"] or not len(offsets):
         return None

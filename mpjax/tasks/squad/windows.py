@@ -1,4 +1,4 @@
-"""A question and a passage as overlapping windows of tokens."""
+"""Overlapping token windows of a question and a passage."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Template:
-    """The special tokens a tokenizer puts around a pair, and its token types.
+class PairTemplate:
+    """Special tokens and token types of a tokenizer's pair encoding.
 
-    Asked of the tokenizer once, with a pair of one-token texts; so one passage can be tokenised
-    once for all its questions and every window put together from slices.
+    Windows are joined from slices of token arrays, so each passage is tokenized once for all its
+    questions and windows.
     """
 
     before: tuple[int, ...]
     between: tuple[int, ...]
     after: tuple[int, ...]
-    types: tuple[int, int, int, int, int]  # of: before, first text, between, second text, after
+    types: tuple[int, int, int, int, int]  # before, first text, between, second text, after
 
     @classmethod
-    def of(cls, tokenizer: Tokenizer) -> Template:
-        """The template of a fast tokenizer."""
+    def of(cls, tokenizer: Tokenizer) -> PairTemplate:
+        """Template of a fast tokenizer, read from its encoding of a pair of one-token texts."""
         pair = tokenizer("a", "a", return_token_type_ids=True)
         ids, types, which = pair["input_ids"], pair["token_type_ids"], pair.sequence_ids(0)
         assert isinstance(ids, list) and isinstance(types, list)
@@ -47,17 +47,17 @@ class Template:
         return len(self.before) + len(self.between) + len(self.after)
 
     def join(self, first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
-        """(ids, token types, where `second` begins) of a pair, all int32."""
+        """Joins a pair: int32 ids, int32 token types, and the index where `second` begins."""
         parts = (self.before, first, self.between, second, self.after)
         sizes = [len(part) for part in parts]
         ids = np.concatenate([np.asarray(part, np.int32) for part in parts])
         return ids, np.repeat(np.asarray(self.types, np.int32), sizes), sum(sizes[:3])
 
 
-def spans(n: int, room: int, advance: int) -> Iterator[tuple[int, int]]:
-    """Token ranges [begin, end) of windows of `room` tokens, each `advance` after the last.
+def window_ranges(n: int, room: int, advance: int) -> Iterator[tuple[int, int]]:
+    """Token ranges [begin, end) of windows of `room` tokens, `advance` tokens apart.
 
-    >>> list(spans(10, room=6, advance=3))
+    >>> list(window_ranges(10, room=6, advance=3))
     [(0, 6), (3, 9), (6, 10)]
     """
     begin = 0
@@ -69,11 +69,12 @@ def spans(n: int, room: int, advance: int) -> Iterator[tuple[int, int]]:
         begin += min(advance, room)
 
 
-def most_context(ranges: list[tuple[int, int]], n: int) -> list[np.ndarray]:
-    """For each window which of its tokens have no better context in another window, bool.
+def max_context(ranges: list[tuple[int, int]], n: int) -> list[np.ndarray]:
+    """Marks the tokens of each window that have maximal context there, bool (tokens of window,).
 
-    A token's context in a window is the smaller of the tokens to its left and right there, plus a
-    hundredth of the window's size; a tie goes to the earlier window (Devlin et al. 2019).
+    Context of a token in a window: min(tokens to its left, tokens to its right) + 0.01·(window
+    size); ties go to the earlier window (``is_max_context`` of BERT's run_squad.py, Devlin et al.
+    2019).
     """
     token = np.arange(n)
     scores = np.full((len(ranges), n), -1.0)

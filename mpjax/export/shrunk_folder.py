@@ -1,34 +1,32 @@
-"""`mpjax shrink`: from a model with zeros to a smaller one, and what was removed."""
+"""A model folder without dead heads and FFN units, and a report of the removal."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mpjax.errors import InputError
 from mpjax.export.shrink import shrink
 from mpjax.export.source import free_output, load_stored, tokenizer_of
 from mpjax.log import log
+from mpjax.models import EncoderConfig, Model, encoder, save_model
 from mpjax.report import percent, render
-
-if TYPE_CHECKING:
-    from mpjax.models import EncoderConfig, Model
 
 
 @dataclass(frozen=True)
-class Removed:
-    """What shrinking left: by layer (heads, FFN units), out of how many of the dense model."""
+class ShrinkReport:
+    """Sizes of a shrunk model beside those of the dense one."""
 
     output: Path
-    layers: tuple[tuple[int, int], ...]
-    heads: int  # of a layer of the dense model
+    layers: tuple[tuple[int, int], ...]  # remaining (heads, FFN units)
+    heads: int  # per layer of the dense model
     units: int
     parameters_before: int
     parameters_after: int
 
     def to_json(self) -> dict[str, Any]:
-        """The same as JSON values."""
+        """Sizes as JSON values."""
         return {
             "output": str(self.output),
             "heads": self.heads,
@@ -40,14 +38,14 @@ class Removed:
         }
 
     def table(self) -> str:
-        """Heads and units left in every layer, then the parameters."""
+        """Remaining heads and units of every layer, then the parameters."""
         rows = [
             [str(i), f"{heads} of {self.heads}", f"{units} of {self.units}"]
             for i, (heads, units) in enumerate(self.layers)
         ]
         total = [sum(counts) for counts in zip(*self.layers, strict=True)]
-        of = [size * len(self.layers) for size in (self.heads, self.units)]
-        rows.append(["all", *(f"{n} of {size}" for n, size in zip(total, of, strict=True))])
+        dense = [size * len(self.layers) for size in (self.heads, self.units)]
+        rows.append(["all", *(f"{n} of {size}" for n, size in zip(total, dense, strict=True))])
         share = percent(self.parameters_after / self.parameters_before)
         return (
             f"{render(['layer', 'heads left', 'FFN units left'], rows)}\n\n"
@@ -62,21 +60,20 @@ def shrink_model(
     *,
     threshold: float | None = None,
     longest: int | None = None,
-) -> tuple[Removed, Model, Model]:
-    """Writes a run, model folder or hub name without what cannot contribute; exact, see `shrink`.
+) -> tuple[ShrinkReport, Model, Model]:
+    """Writes a run, model folder or hub name without dead heads and FFN units; see `shrink`.
 
     Args:
-      threshold: of the masks of a training checkpoint, see `plain.load_plain`.
-      longest: row that will be asked of it, refused before anything is written if it is too long.
+      threshold: of the masks of a training checkpoint, see `load_plain`.
+      longest: tokens of a row to be timed later; refused here, before anything is written, if the
+        model has fewer positions.
 
     Returns:
-      What was removed, the model as it was read, and the smaller one.
+      The report, the model as it was read, and the shrunk one.
 
     Raises:
-      InputError: an `output` that is in use, or whatever is wrong with the model.
+      InputError: an ``output`` in use, or as `load_stored`.
     """
-    from mpjax import models
-
     target = free_output(output)
     model = load_stored(name, threshold)
     if longest is not None and longest > model.config.max_length:
@@ -86,9 +83,9 @@ def shrink_model(
         )
     log.info("looking for dead heads and FFN units in %d layers", model.config.num_hidden_layers)
     small = shrink(model.params, model.config)
-    module = models.encoder(small.config, model.head)
-    models.save_model(target, small.config, small.params, model.head, tokenizer_of(model))
-    removed = Removed(
+    module = encoder(small.config, model.head)
+    save_model(target, small.config, small.params, model.head, tokenizer_of(model))
+    report = ShrinkReport(
         target,
         layer_sizes(small.config),
         model.config.num_attention_heads,
@@ -97,9 +94,9 @@ def shrink_model(
         small.parameters_after,
     )
     shrunk = replace(model, config=small.config, params=small.params, module=module, folder=target)
-    return removed, model, shrunk
+    return report, model, shrunk
 
 
 def layer_sizes(config: EncoderConfig) -> tuple[tuple[int, int], ...]:
-    """(heads, FFN units) of every layer."""
+    """Heads and FFN units of every layer."""
     return tuple((config.heads(i), config.units(i)) for i in range(config.num_hidden_layers))

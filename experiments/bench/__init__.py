@@ -1,0 +1,24 @@
+"""Benchmarks, each a ratio taken in one run: machines are noisy, ratios less so.
+
+    python -m experiments.bench selection [--shape 768,3072] [--density 0.1]
+    python -m experiments.bench step [--model base|small|tiny] [--batch 16] [--length 128]
+                                     [--give-back-memory]
+    python -m experiments.bench torch [--model base] [--rules dense,movement,soft_movement]
+                                      [--dtype bfloat16] [--peak-tflops 989]
+    python -m experiments.bench compile [--model base]
+    python -m experiments.bench shrink [--model base] [--density 0.25] [--batch 16] [--length 128]
+    python -m experiments.bench plan [--rules movement,soft_movement] [--full-effort]
+    python -m experiments.bench pack [--model base] [--density 0.06]
+
+``selection`` times the exact mask by counting beside ``jnp.sort`` and ``lax.top_k``. ``step`` times
+the train step of every rule beside the dense one, alternating the two, and counts page faults, of
+which there are many where freed memory is not kept (``--give-back-memory``). ``torch`` times the
+steps beside those of the PyTorch trainer (extra ``[torch]``), on a GPU where both have one.
+``compile`` times the compilation of a step in a fresh process, with an empty and then a filled
+persistent cache. ``shrink`` times a model with random hybrid masks beside its dense and its shrunk
+form. ``pack`` counts bytes instead: a random model, packed in every way, beside the information
+bound. ``plan`` compiles BERT-base for a TPU slice and compares the bytes that a pruned and a dense
+step move.
+
+One benchmark per file; `programs` builds the steps that several of them time.
+"""

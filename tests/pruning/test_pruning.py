@@ -1,0 +1,178 @@
+"""`Pruning` refuses scores that do not fit; densities that are traced; rules as a catalogue."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax.core import freeze
+
+from mpjax.errors import InputError
+from mpjax.pruning import (
+    RULES,
+    Block,
+    NofM,
+    Part,
+    Pruning,
+    Structure,
+    TracedDensity,
+    flatten,
+    make_rule,
+    merge,
+    rules,
+    select,
+)
+
+PARAMS = {
+    "a": {"kernel": jnp.ones((4, 6)), "bias": jnp.ones(6)},
+    "b": {"kernel": jnp.ones((6, 2))},
+}
+PRUNING = Pruning(make_rule("movement", final=0.5), ".*/kernel")
+BLOCKS = Pruning(PRUNING.rule, PRUNING.where, Structure((Part("a/.*", Block(2, 3)),)))
+SCORES = PRUNING.init_scores(PARAMS)
+
+
+def but(path: str, leaf) -> dict:
+    """The scores that fit, but for one leaf."""
+    first, last = path.split("/")
+    return merge(SCORES, {first: {last: leaf}})
+
+
+REFUSED = {
+    "missing": (PRUNING, {}, ["a/kernel", "empty", "expected shape (4, 6)", "init_scores"]),
+    "partial": (
+        PRUNING, select(SCORES, "a/.*"), ["no b/kernel", "they have a/kernel", "shape (6, 2)"],
+    ),
+    "transposed": (
+        PRUNING,
+        but("b/kernel", jnp.zeros((2, 6))),
+        ["b/kernel", "shape (2, 6)", "expected (6, 2)", "transposed"],
+    ),
+    "dtype": (
+        PRUNING,
+        but("a/kernel", jnp.zeros((4, 6), jnp.bfloat16)),
+        ["a/kernel", "dtype bfloat16", "expected float32"],
+    ),
+    "shape": (
+        PRUNING, but("a/kernel", jnp.zeros((4, 5))), ["a/kernel", "shape (4, 5)", "expected (4, 6)"]
+    ),
+    "extra": (
+        PRUNING,
+        but("a/bias", jnp.zeros(6)),
+        ["a/bias", "shape (6,)", "expected a/kernel, b/kernel"],
+    ),
+    "no scores in magnitude": (
+        Pruning(make_rule("magnitude"), ".*/kernel"),
+        SCORES,
+        ["a/kernel", "shape (4, 6)", "expected no scores"],
+    ),
+    "one per weight instead of block": (
+        BLOCKS, SCORES, ["a/kernel", "shape (4, 6)", "expected (2, 2)"]
+    ),
+    "one per block instead of weight": (
+        PRUNING, BLOCKS.init_scores(PARAMS), ["a/kernel", "shape (2, 2)", "expected (4, 6)"]
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_scores_that_do_not_fit_are_refused(case):
+    pruning, scores, words = REFUSED[case]
+    calls = (
+        lambda: pruning.prune(PARAMS, scores, 0.5),
+        lambda: jax.jit(lambda s: pruning.prune(PARAMS, s, 0.5))(scores),
+        lambda: pruning.finalize({"params": PARAMS, "scores": scores}, 0.5),
+    )
+    for call in calls:
+        with pytest.raises(InputError) as error:
+            call()
+        for word in words:
+            assert word in str(error.value)
+        assert str(error.value).count("\n") == 0
+
+
+def test_scores_of_any_mapping_and_of_numpy_fit():
+    expected = PRUNING.prune(PARAMS, SCORES, 0.5)
+    nested = {name: freeze(branch) for name, branch in SCORES.items()}
+    for scores in (freeze(SCORES), nested, jax.tree.map(np.asarray, SCORES)):
+        found = PRUNING.prune(PARAMS, scores, 0.5)
+        jax.tree.map(np.testing.assert_array_equal, found, expected)
+    gates = Pruning(make_rule("l0"), PRUNING.where)
+    noise = freeze(gates.sample_noise(jax.random.key(0), SCORES))
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        gates.prune(PARAMS, SCORES, 1.0, noise),
+        gates.prune(PARAMS, freeze(SCORES), 1.0, dict(noise)),
+    )
+
+
+def test_kernels_that_are_not_there_are_refused():
+    with pytest.raises(ValueError, match=r"no parameter path matches 'kernels'.*a/bias"):
+        Pruning(PRUNING.rule, "kernels").init_scores(PARAMS)
+
+
+def test_finalize_leaves_no_negative_zero_and_nothing_else_changed():
+    params = jax.tree.map(lambda w: -w, PARAMS)
+    final = PRUNING.finalize({"params": params, "scores": SCORES}, 0.5)
+    zeros = np.asarray(final["a"]["kernel"]) == 0
+    assert zeros.sum() == 12 and not np.signbit(final["a"]["kernel"])[zeros].any()
+    np.testing.assert_array_equal(final["a"]["bias"], -1.0)
+
+
+def test_the_final_count_is_exact_where_float32_is_not():
+    sizes = [n for n in range(1, 4000) if int(np.float32(0.29) * np.float32(n)) != int(0.29 * n)]
+    assert len(sizes) > 10
+    rule, exact = make_rule("movement"), {n: int(0.29 * n) for n in sizes}
+
+    def counts(value, final):
+        density = TracedDensity(value, final, exact)
+        return jnp.stack([jnp.asarray(rule.num_kept(density, n)) for n in sizes])
+
+    end = jnp.float32(0.29)
+    assert jax.jit(counts)(end, end).tolist() == [int(0.29 * n) for n in sizes]
+    assert jax.jit(counts)(jnp.float32(0.5), end).tolist() == [n // 2 for n in sizes]
+
+
+@pytest.mark.parametrize("scope", ["local", "global"])
+def test_masks_of_a_traced_final_density_have_the_exact_counts(scope):
+    size = next(n for n in range(200, 4000) if int(np.float32(0.29) * n) != int(0.29 * n))
+    params = {"kernel": jnp.asarray(np.random.default_rng(0).normal(size=size), jnp.float32)}
+    pruning = Pruning(make_rule("movement", scope=scope), "kernel")  # its own final density is 0.1
+    exact = {n: int(0.29 * n) for n in pruning.score_sizes(params)}
+
+    @jax.jit
+    def kept(final):
+        density = TracedDensity(final, final, exact)
+        return jnp.sum(pruning.prune(params, params, density)[1]["kernel"])
+
+    assert int(kept(jnp.float32(0.29))) == int(0.29 * size)
+    in_runs = Pruning(pruning.rule, "kernel", Structure((Part("kernel", NofM(1, 4)),)))
+    params = {"kernel": jnp.arange(8.0)}
+
+    @jax.jit
+    def runs(value, final):
+        density = TracedDensity(value, final, {8: 2})
+        return jnp.sum(in_runs.prune(params, params, density)[1]["kernel"])
+
+    assert int(runs(jnp.float32(0.25), jnp.float32(0.25))) == 2
+    assert int(runs(jnp.float32(0.75), jnp.float32(0.25))) == 6
+
+
+def test_class_variables_are_no_options_of_a_rule():
+    with pytest.raises(ValueError) as error:
+        make_rule("movement", is_density=True)
+    assert str(error.value) == (
+        "movement has no option is_density; it has scope, initial, final, regularization, "
+        "published_cut"
+    )
+    with pytest.raises(ValueError, match="no option has_scores, name; it has scope, initial"):
+        make_rule("l0", name="mine", has_scores=False)
+
+
+def test_every_file_of_the_catalogue_is_one_rule_of_its_name():
+    files = {path.stem for path in Path(rules.__file__).parent.glob("*.py")}
+    assert files - {"__init__", "base"} == RULES.keys()
+    for name, rule in RULES.items():
+        assert rule.name == name and rule.__module__ == f"mpjax.pruning.rules.{name}"
+        assert rule.__doc__ and flatten(rule().init_scores(PARAMS)).keys() <= flatten(PARAMS).keys()
