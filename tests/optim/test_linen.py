@@ -1,4 +1,4 @@
-"""Scores as a Flax collection, through the wrapper, for any module."""
+"""`Pruned`: scores as a Flax collection beside the params of any Linen module."""
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from mpjax.pruning import Pruning, make_rule
 
 
 class Net(nn.Module):
-    """A model that has nothing to do with BERT: convolution, norm, two dense layers."""
+    """Small model unlike BERT: convolution, norm, two dense layers."""
 
     @nn.compact
     def __call__(self, x, train: bool = False):

@@ -1,4 +1,4 @@
-"""The optax chain: each transformation alone, then all of them against a NumPy replay."""
+"""Optax chain: each transformation alone, then the whole chain against a NumPy replay."""
 
 import jax
 import jax.numpy as jnp
@@ -60,7 +60,7 @@ def test_clip_has_the_factor_of_pytorch(x64):
 
 
 def test_penalty_alone_with_plain_optax():
-    """Each idea works in a chain of somebody else's: here it drives scores to zero by itself."""
+    """In a plain optax chain the penalty alone drives scores to zero."""
     tx = optax.chain(
         add_score_penalty(lambda s: jnp.sum(s["a"] ** 2), lambda t: 1.0), optax.sgd(0.1)
     )

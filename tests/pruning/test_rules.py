@@ -1,4 +1,4 @@
-"""One conformance suite over every rule, whatever rules there are."""
+"""Conformance suite of pruning rules: every registered rule in each of its scopes."""
 
 import dataclasses
 
@@ -16,7 +16,7 @@ DENSITY = 0.29  # int(0.29 * 100) is 28: a density whose product is not what it 
 
 
 def every_rule() -> list[Rule]:
-    """Each registered rule in each scope that it has, cutting to ``DENSITY`` where it can."""
+    """Every registered rule in each of its scopes, with final ``DENSITY`` if it has a density."""
     rules = []
     for rule in RULES.values():
         for scope in rule.scopes:
@@ -47,7 +47,7 @@ def make_trees(rule: Rule, seed: int = 0):
 
 
 def expected_mask(rule: Rule, kernels, scores, threshold, noise):
-    """NumPy's word on what the masks are."""
+    """NumPy oracle of `Rule.masks`."""
     w = {k: np.asarray(v["kernel"], np.float64) for k, v in kernels.items()}
     s = {k: np.asarray(v["kernel"], np.float64) for k, v in scores.items()}
     sigmoid = lambda x: 1 / (1 + np.exp(-x))  # noqa: E731

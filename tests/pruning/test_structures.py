@@ -1,4 +1,4 @@
-"""Scores of blocks, rows, heads and units: every rule on every structure, against NumPy."""
+"""Structures: scores of blocks, rows, heads and units, every rule on each, against NumPy."""
 
 import dataclasses
 import math
@@ -59,10 +59,10 @@ every_pair = pytest.mark.parametrize(
 
 
 def spread(name: str, path: str, score_of: dict[str, np.ndarray]) -> np.ndarray:
-    """NumPy's word on how the scores of a structure lie over the kernel at a path."""
+    """NumPy oracle of `Structure.expand`: scores over the kernel at a path."""
     rows, columns = SHAPES[path]
     attention = "attention" in path
-    first = path.endswith(("in/kernel", "query/kernel"))  # the side whose columns are shared
+    first = path.endswith(("in/kernel", "query/kernel"))  # kernel whose columns are shared
     if name in ("hybrid", "heads", "one part") and not attention:
         units = score_of["l0/ffn/units"]
         return np.tile(units, (rows, 1)) if first else np.tile(units[:, None], (1, columns))
@@ -89,9 +89,9 @@ def numbers(tree) -> dict[str, np.ndarray]:
 
 
 def expected_masks(rule, name, kernels, scores, noise) -> dict[str, np.ndarray]:
-    """The rule's oracle on arrays of the shapes of the scores."""
+    """NumPy oracle of `Structure.masks`, in the shapes of the scores."""
     trees = [numbers(tree or {}) for tree in (kernels, scores, noise)]
-    if not rule.has_scores:  # the mean |W| of what each score covers, by adding up one at a time
+    if not rule.has_scores:  # mean |W| per score, one score at a time
         like = {
             p: np.zeros(s.shape) for p, s in flatten(STRUCTURES[name].like_scores(kernels)).items()
         }
@@ -139,7 +139,7 @@ def test_masks_gradients_and_density_equal_numpy(rule, name, x64):
     density = mask_density(masks)
     assert float(density) == pytest.approx(kept / sum(w.size for w in wide.values()), abs=1e-12)
     for path, slope in numbers(d_scores).items():
-        for i in np.ndindex(*slope.shape):  # the sum over what the score covers
+        for i in np.ndindex(*slope.shape):  # the sum over the weights of the score
             one = {q: np.zeros(s.shape) for q, s in flatten(scores).items()}
             one[path][i] = 1
             total = sum(np.sum(upstream[q] * weights[q] * spread(name, q, one)) for q in SHAPES)
@@ -176,7 +176,7 @@ def test_scores_lie_as_numpy_says_and_are_small(name):
 
 
 def test_a_score_per_weight_costs_nothing():
-    """The program is the one written without any structure."""
+    """Same jaxpr as a program without structures."""
     rule = make_rule("soft_movement")
     kernels, scores, _ = make_trees("element", rule)
 
