@@ -99,12 +99,12 @@ def options(root: Path, **changes: Any) -> dict[str, Any]:
 
 
 def config(root: Path, **changes: Any) -> TrainConfig:
-    """The same as a config."""
+    """Config of these options."""
     return TrainConfig(**options(root, **changes))
 
 
 def command(root: Path, **changes: Any) -> list[str]:
-    """The same as the words of a command line."""
+    """Words of the command line with these options."""
     words = ["train"]
     for name, value in options(root, **changes).items():
         flag = "--" + name.replace("_", "-")

@@ -35,7 +35,7 @@ class DevSet:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a run reads: data and pretrained parameters, on the host.
+    """Data and pretrained parameters of a run, on the host.
 
     Attributes:
       held: masks outside of which a filled model is zero and stays so.

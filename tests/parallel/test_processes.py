@@ -113,7 +113,7 @@ def alone(root):
 
 @pytest.fixture(scope="module")
 def together(root, alone):
-    """The same run in two processes, stopped three times; how each session ended."""
+    """Run in two processes, stopped three times; the end of every session."""
     words = tiny.command(root, cache=str(root / "cache"), **OPTIONS)
     killed = run_two(root, "killed", words, (NOTHING, (5, signal.SIGKILL)))
     shutil.copytree(root / "run", root / "saved")
