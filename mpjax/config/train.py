@@ -73,8 +73,8 @@ class TrainConfig:
     )
     published_cut: bool = _option(
         False,
-        "with --scope global, cut as the published code does: one weight more, and at least 0.5% "
-        "of every matrix",
+        "with --scope global, cut as the published code does: one weight more, and at least half a "
+        "percent of every matrix",
     )
     teacher: str | None = _option(
         None, "fine-tuned model folder, run or hub name to distil from (its logits are made once)"

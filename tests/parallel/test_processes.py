@@ -221,7 +221,7 @@ def test_a_part_of_a_batch_is_that_part_of_the_whole():
 
 
 def meet(count, hellos, seconds=30.0):
-    """What process 0 gets, and then each (number, count) that calls it: links or a refusal."""
+    """Links or a refusal, for process 0 and then for each caller (number, count)."""
     found: list = [None] * (1 + len(hellos))
 
     def note(place, function, *args):
