@@ -7,7 +7,6 @@ import json
 
 from mpjax.config import recipes
 from mpjax.config.checks import option
-from mpjax.report.table import render
 
 HELP = "named sets of options for mpjax train --recipe, with their sources"
 EXAMPLE = "mpjax recipes"
@@ -24,6 +23,8 @@ def run(args: argparse.Namespace) -> None:
     if args.json:
         print(json.dumps({name: vars(recipe) for name, recipe in found.items()}, indent=2))
         return
+    from mpjax.report.table import render
+
     print(render(["recipe", "summary"], [[n, r.summary] for n, r in found.items()], left=2))
     for name, recipe in found.items():
         words = [

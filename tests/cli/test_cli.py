@@ -51,7 +51,10 @@ def fails(argv, capsys):
     return message
 
 
-@pytest.mark.parametrize("argv", [["--help"], ["train", "--help"], ["inspect", "--help"]])
+HELP = [["--help"], *([command, "--help"] for command in cli.COMMANDS)]
+
+
+@pytest.mark.parametrize("argv", HELP, ids=" ".join)
 def test_help_imports_nothing_heavy(argv):
     code = (
         "import sys; from mpjax import cli\n"
@@ -69,7 +72,9 @@ def test_help_imports_nothing_heavy(argv):
 
 def test_every_field_of_the_config_is_an_option_with_its_default():
     args = vars(cli.parse(["train"]))
-    others = ("command", "version", "coordinator", "processes", "process_id")  # no part of a run
+    others = (  # no part of a run
+        "command", "version", "coordinator", "processes", "process_id", "recipe", "given"
+    )  # fmt: skip
     assert {k: args[k] for k in args if k not in others} == dataclasses.asdict(TrainConfig())
     help_text = cli.build_parser()[1]["train"].format_help()
     for field in dataclasses.fields(TrainConfig):

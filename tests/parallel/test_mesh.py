@@ -76,7 +76,7 @@ class OneBlock(EncoderModule):
     @nn.compact
     def __call__(self, input_ids, attention_mask=None, deterministic=True):
         del attention_mask
-        x = self.part(FeedForward, "ffn")(self.table(64, "word")(input_ids), deterministic)
+        x = self.child(FeedForward, "ffn")(self.table(64, "word")(input_ids), deterministic)
         return self.dense(2, "classifier")(x.mean(axis=1))
 
 

@@ -199,8 +199,8 @@ def stored_head(folder: str | Path) -> str:
             return head
     known = ", ".join(ending for endings in _CLASS_ENDINGS.values() for ending in endings)
     raise InputError(
-        f"architectures in {Path(folder) / CONFIG_JSON} is {names!r}, which does not say a head that "
-        f"mpjax knows; known: names that end in Model, {known}"
+        f"architectures in {Path(folder) / CONFIG_JSON} is {names!r}, which does not say a head "
+        f"that mpjax knows; known: names that end in Model, {known}"
     )
 
 

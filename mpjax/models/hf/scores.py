@@ -94,8 +94,8 @@ def read_scores(
         kernel = shapes(config, head)[path]
         if score.ndim != 2 or any(k % s for k, s in zip(kernel, score.shape[::-1], strict=True)):
             raise InputError(
-                f"{source}: {SCORES_SUFFIX} beside {name} has shape {score.shape}, which does not divide "
-                f"the matrix of shape {kernel[::-1]} into blocks"
+                f"{source}: {SCORES_SUFFIX} beside {name} has shape {score.shape}, which does not "
+                f"divide the matrix of shape {kernel[::-1]} into blocks"
             )
         flat[path] = jnp.asarray(score.T, param_dtype)
     if unread:

@@ -90,8 +90,8 @@ def read_packed(path: Path) -> PackedModel:
         )
     if (version := body[len(_MAGIC)]) != FILE_FORMAT:
         raise InputError(
-            f"{path} is a packed model of format {version}, this version of mpjax reads {FILE_FORMAT}; "
-            "use the version of mpjax that packed it, or a later one"
+            f"{path} is a packed model of format {version}, this version of mpjax reads "
+            f"{FILE_FORMAT}; use the version of mpjax that packed it, or a later one"
         )
     end = _START + int.from_bytes(body[_START - 8 : _START], "little")
     return _parse(json.loads(zlib.decompress(body[_START:end])), body[end:])
