@@ -35,7 +35,12 @@ LAZY = {
     "mpjax.config.structure": {"mpjax.models.structure", "mpjax.pruning.granularities"},
 }
 LAZY_ROOMS = ("mpjax.cli.", "mpjax.quickstart")
-CATALOGUES = ("mpjax/tasks/catalog", "mpjax/pruning/rules", "mpjax/models/families")
+CATALOGUES = (
+    "mpjax/tasks/catalog",
+    "mpjax/pruning/rules",
+    "mpjax/models/families",
+    "mpjax/config/recipes",
+)
 MOST_FILES, MOST_LINES, MOST_PARAMETERS = 15, 60, 7
 RIDDLES = re.compile(r"(What|Those|The same|In how|Up to where|Which|Of)\b")
 

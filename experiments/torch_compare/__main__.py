@@ -14,11 +14,10 @@ import jax
 import experiments.torch_compare as package
 from experiments.torch_compare.compare import Pair, compare, summarize
 from experiments.torch_compare.numerics import Numerics
-from mpjax.cli.arguments import FIELDS
+from mpjax.cli.arguments import train_config
 from mpjax.cli.main import parse
 from mpjax.config.recorded import as_dict
 from mpjax.config.resolve import resolve
-from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError
 
 
@@ -37,8 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--json", help="write settings, every step and versions to this file")
     args, rest = parser.parse_known_args(argv)
     try:
-        options = vars(parse(["train", "--output", "unused", *rest]))
-        config = resolve(TrainConfig(**{name: options[name] for name in FIELDS}))
+        config = resolve(train_config(parse(["train", "--output", "unused", *rest])))
         with jax.enable_x64(args.float64):
             return _run(Pair.prepare(config), args)
     except InputError as error:

@@ -21,7 +21,7 @@ from torch.nn.utils import parametrize
 from experiments.torch_compare.layouts import layout
 from experiments.torch_compare.masks import Masked, StraightThrough, keep_largest, original
 from experiments.torch_compare.numerics import Numerics
-from mpjax.config.checks import DENSE
+from mpjax.config.checks import DENSE, option
 from mpjax.config.length import RunLength
 from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError
@@ -293,3 +293,6 @@ def _check(config: TrainConfig) -> None:
         raise InputError("the PyTorch trainer has structures for movement and soft_movement")
     if config.mask_init != "constant":
         raise InputError("the PyTorch trainer starts scores constant; use --mask-init constant")
+    for name in ("score_optimizer", "prune_every", "first_density", "dense_gradient"):
+        if getattr(config, name) != getattr(TrainConfig, name):
+            raise InputError(f"the PyTorch trainer has no {option(name)}; leave it out")

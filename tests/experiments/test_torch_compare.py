@@ -124,3 +124,9 @@ def test_mistakes_are_named(root, capsys):
     words = tiny.command(root, output=None, method="l0", final_lambda=1.0)[1:]
     assert main(words) == 2
     assert "published l0 only" in capsys.readouterr().err
+
+
+def test_options_that_the_pytorch_side_lacks_are_refused(root, capsys):
+    words = tiny.command(root, output=None, score_optimizer="platon", scope="global")[1:]
+    assert main(words) == 2
+    assert "the PyTorch trainer has no --score-optimizer" in capsys.readouterr().err

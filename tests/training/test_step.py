@@ -258,3 +258,20 @@ def test_the_density_measured_is_of_the_random_gates_that_the_step_trains_with(x
     open_ = [np.abs(b - 0.9 * a) > 1e-15 for a, b in zip(before, momentum(state), strict=True)]
     assert 0 < density < 1
     assert density == pytest.approx(np.mean(np.concatenate([o.ravel() for o in open_])), abs=1e-9)
+
+
+def test_an_optimiser_made_without_the_pruning_is_refused():
+    """It has no schedule: its step would prune nothing, and say so nowhere."""
+    module, pruning, state, _ = build("movement")
+    plain = make_optimizer(OPTIMIZER, None, TOTAL)
+    bare = create_state(state.params, pruning, plain)
+    message = "no sparsity schedule, so movement would prune nothing"
+    with pytest.raises(ValueError, match=message):
+        finalize(bare, pruning)
+    with pytest.raises(ValueError, match=message):
+        make_measure(pruning)(bare)
+    step = make_train_step(module, pruning, plain, task_loss("classification"))
+    with pytest.raises(ValueError, match=message):
+        step(bare, make_batch(0))
+    with pytest.raises(ValueError, match="the state has scores but no pruning is given"):
+        finalize(state, None)
