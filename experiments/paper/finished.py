@@ -11,6 +11,7 @@ from typing import Any
 from experiments.paper.published import SCORES, scope_of
 from experiments.paper.receipt import MARK
 from mpjax.config.recorded import is_run
+from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError
 from mpjax.files import read_object
 from mpjax.runs.folder import RunDir
@@ -82,15 +83,20 @@ def from_json(
 def _below(folder: Path) -> Iterator[FinishedRun]:
     if is_run(folder):
         run = RunDir(folder)
-        result = run.read_result()
-        if result is not None:
-            yield from_json(folder.resolve().name, read_object(run.config), result, folder)
+        result, config = run.read_result(), read_object(run.config)
+        if result is not None and _is_published(config):
+            yield from_json(folder.resolve().name, config, result, folder)
         return
     for path in sorted(folder.iterdir()):
         if path.is_dir():
             yield from _below(path)
         elif path.suffix == ".json":
             yield from _receipt(path)
+
+
+def _is_published(config: Mapping[str, Any]) -> bool:
+    """Whether the scores learn as in the published runs; other recipes have no counterpart there."""
+    return config.get("score_optimizer", TrainConfig.score_optimizer) == TrainConfig.score_optimizer
 
 
 def _receipt(path: Path) -> Iterator[FinishedRun]:
@@ -101,4 +107,6 @@ def _receipt(path: Path) -> Iterator[FinishedRun]:
         raise InputError(f"{path} cannot be read as JSON: {error}; mend or move it") from error
     if isinstance(value, dict) and MARK in value:
         parts = {name: value.get(name) or {} for name in ("config", "result")}
+        if not _is_published(parts["config"]):
+            return
         yield from_json(path.stem, parts["config"], parts["result"], path)

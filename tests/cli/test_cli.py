@@ -204,6 +204,7 @@ def test_a_tokenizer_of_another_model_is_refused(root, tmp_path, capsys):
     assert "vocab_size" in message and "50" in message
 
 
+@pytest.mark.slow
 def test_train_prints_its_result_and_the_same_again(run, root, capsys):
     capsys.readouterr()
     assert cli.main(tiny.command(root, output=str(root / "run"))) == 0

@@ -24,6 +24,7 @@ def made(tmp_path_factory):
         yield folder, rows, "\n".join(texts)
 
 
+@pytest.mark.slow
 def test_every_run_is_there_and_in_the_table(made):
     folder, rows, text = made
     methods = [row["method"] for row in rows]
@@ -67,6 +68,7 @@ def test_the_real_scale_is_what_the_words_say(tmp_path):
         assert resolve(config) and config.task.startswith("demo_")
 
 
+@pytest.mark.slow
 def test_no_row_of_the_demo_tasks_is_cut(tmp_path):
     for name, settings in quickstart.TASKS.items():
         task = tasks.get(name)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import tiny
 
 import mpjax
@@ -18,6 +19,7 @@ sys.exit(cli.main(sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 def test_no_command_reports_that_torch_is_missing(tmp_path):
     env = {name: value for name, value in os.environ.items() if "TRANSFORMERS" not in name}
     env["PYTHONPATH"] = str(Path(mpjax.__file__).parents[1])

@@ -28,6 +28,7 @@ def files(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+@pytest.mark.slow
 def test_an_export_is_the_model_and_doing_it_again_changes_nothing(run, tmp_path):
     target = export_model(run, tmp_path / "deep" / "out")
     assert target == tmp_path / "deep" / "out"

@@ -105,6 +105,7 @@ MASKS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("mask", MASKS, ids=lambda mask: mask.__name__)
 def test_a_shrunk_model_and_its_dense_form_give_the_masked_logits(mask, family):

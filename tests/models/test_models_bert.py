@@ -91,6 +91,7 @@ def check_parity(folder, head, dtype, tolerance):
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", models.HEADS)
 @pytest.mark.parametrize("config", CONFIGS, ids=range(len(CONFIGS)))
 def test_float64_logits_equal_transformers(config, head, x64, tmp_path):
@@ -99,6 +100,7 @@ def test_float64_logits_equal_transformers(config, head, x64, tmp_path):
     check_parity(tmp_path / "m", head, jnp.float64, 1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", models.HEADS)
 def test_float32_logits_equal_transformers(head, tmp_path):
     config = replace(TINY, initializer_range=0.05)  # logits of the size that real models have
@@ -198,6 +200,7 @@ def test_padding_has_no_influence():
     np.testing.assert_allclose(apply(model, ids, mask, types)[1:2], shorter, rtol=0, atol=2e-6)
 
 
+@pytest.mark.slow
 def test_a_row_of_padding_alone_is_finite_and_so_are_its_gradients():
     model = random_model(TINY, "qa")
     ids = batch_for(TINY)[0]

@@ -166,12 +166,14 @@ def check_parity(config, head, dtype, tolerance, folder):
     np.testing.assert_allclose(ours, torch_logits(module, head, **named), rtol=0, atol=tolerance)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", models.HEADS)
 @pytest.mark.parametrize("config", CONFIGS, ids=range(len(CONFIGS)))
 def test_float64_logits_equal_transformers(config, head, x64, tmp_path):
     check_parity(config, head, jnp.float64, 1e-9, tmp_path / "m")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", models.HEADS)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_float32_logits_equal_transformers(family, head, tmp_path):
@@ -623,6 +625,7 @@ def test_the_tokenizer_is_of_the_familys_kind(start):
     assert encoded.arrays["token_type_ids"].any() == (family == "distilbert")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["demo_inference", "demo_questions"])
 def test_a_run_from_the_first_step_to_the_export(task, start, tmp_path, capsys):
     family, folder = start

@@ -80,6 +80,7 @@ def tokenizer(tmp_path):
 # Names and round trips.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", models.HEADS)
 def test_writing_then_reading_gives_the_same_model(head, tmp_path):
     params = numbered(TINY, head)

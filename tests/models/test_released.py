@@ -252,6 +252,7 @@ def checkpoint(path, method, block=(1, 1), keys=None):
     return source, w, weights, scores
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "threshold", "block"),
     [
@@ -364,6 +365,7 @@ def test_a_run_and_its_checkpoint_hold_the_same_bits(run, tmp_path):
         np.testing.assert_array_equal(leaf, finished[path], err_msg=path)
 
 
+@pytest.mark.slow
 def test_a_run_of_blocks_round_trips_and_goes_on(run, tmp_path):
     root = run.parent
     blocks = {"structure": "block:8x4"}

@@ -25,6 +25,7 @@ class Net(nn.Module):
 X = jnp.asarray(np.random.default_rng(0).normal(size=(5, 7, 3)), jnp.float32)
 
 
+@pytest.mark.slow
 def test_init_returns_both_collections_and_apply_prunes():
     model = Pruned(Net(), Pruning(make_rule("movement", final=0.25), "(conv|hidden)/kernel"))
     variables = model.init(jax.random.key(0), X)

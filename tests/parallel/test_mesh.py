@@ -139,15 +139,18 @@ def check_all_meshes(module, rule, structure=ELEMENT, meshes=("data", "fsdp", "a
             np.testing.assert_array_equal(found[path] != 0, mask != 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RULES)
 def test_every_rule_gives_the_losses_and_masks_of_one_device(name, x64):
     check_all_meshes(OneBlock(CONFIG, jnp.float64, jnp.float64), RULES[name])
 
 
+@pytest.mark.slow
 def test_a_shrunk_encoder_with_scores_of_blocks_and_units_does_so_too(x64):
     check_all_meshes(whole(SHRUNK), RULES["movement"], HYBRID, ("fsdp", "all"))
 
 
+@pytest.mark.slow
 def test_a_run_in_microbatches_gives_the_losses_and_masks_of_the_whole_batch(x64):
     module = OneBlock(dataclasses.replace(CONFIG, hidden_dropout_prob=0.0), jnp.float64)
     losses, masks = run(module, RULES["movement"], "one")
@@ -156,6 +159,7 @@ def test_a_run_in_microbatches_gives_the_losses_and_masks_of_the_whole_batch(x64
     jax.tree.map(np.testing.assert_array_equal, found, masks)
 
 
+@pytest.mark.slow
 def test_what_is_trained_stays_float32_and_chooses_so():
     mesh = mesh_of("all")
     state, _, step = build(OneBlock(CONFIG, jnp.bfloat16), RULES["movement"], mesh)
@@ -195,6 +199,7 @@ def travels(step, *args, folder):
     return moves
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "where", "structure"),
     [
@@ -243,6 +248,7 @@ def test_state_is_split_as_its_parameters_and_odd_sizes_stay_whole():
     assert {s.data.shape for s in kernel.addressable_shards} == {(8, 8)}
 
 
+@pytest.mark.slow
 def test_a_state_saved_on_eight_devices_continues_on_four_and_on_one(tmp_path, x64):
     module, rule = OneBlock(CONFIG, jnp.float64, jnp.float64), RULES["movement"]
 

@@ -138,6 +138,7 @@ def assert_same(found, expected):
             np.testing.assert_allclose(record[name], other[name], rtol=0, atol=1e-6, err_msg=name)
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_numbers_and_files_of_one(root, alone, together):
     (status, out, err), (status_1, out_1, err_1) = together["finished"]
     assert (status, status_1) == (0, 0), err + err_1
@@ -189,6 +190,7 @@ def test_all_stop_at_the_same_step_when_one_is_asked_to(root, together):
     assert [s["hardware"]["processes"] for s in started] == [2] * 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mesh", ["fsdp=2,tensor=2", "data=1"])
 def test_a_run_of_two_processes_continues_in_one_with_fewer_devices(mesh, root, alone, together):
     saved = root / mesh
@@ -348,6 +350,7 @@ def test_what_differs_from_process_0_is_named(monkeypatch):
     agreement.check_same({})
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_one_process_does_not_see_is_said(root, monkeypatch):
     config = tiny.config(root, output=str(root / "late"), steps=8, checkpoint_every=1)
     train(config)

@@ -109,6 +109,7 @@ def plan(options):
     return plan_step(options, "v5e:2x4", devices=jax.devices())
 
 
+@pytest.mark.slow
 def test_a_plan_is_of_the_real_step_beside_the_dense_one(plan):
     step, dense = plan.step, plan.dense
     assert plan.fits and plan.mesh == {"data": 2, "fsdp": 4, "tensor": 1}
@@ -156,6 +157,7 @@ def test_mistakes_are_refused_as_by_train(options):
         plan_step(options | {"max_length": 17}, "v5e:2x4", devices=jax.devices())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs libtpu")
 def test_a_step_is_compiled_for_a_slice_that_is_not_here(options):
     made = plan_step(options | {"mesh": "fsdp=4", "dtype": "bfloat16"}, "v5e:2x2")

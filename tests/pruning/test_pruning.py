@@ -92,6 +92,7 @@ def test_scores_that_do_not_fit_are_refused(case):
         assert str(error.value).count("\n") == 0
 
 
+@pytest.mark.slow
 def test_scores_of_any_mapping_and_of_numpy_fit():
     expected = PRUNING.prune(PARAMS, SCORES, 0.5)
     nested = {name: freeze(branch) for name, branch in SCORES.items()}

@@ -99,6 +99,7 @@ def test_masks_equal_the_oracle(rule, noisy, x64):
             np.testing.assert_allclose(mask["kernel"], expected[name], rtol=0, atol=1e-14)
 
 
+@pytest.mark.slow
 @all_rules
 def test_jit_equals_eager_and_compiles_once(rule):
     kernels, scores, noise = make_trees(rule)
@@ -117,6 +118,7 @@ def test_jit_equals_eager_and_compiles_once(rule):
     assert len(traced) == 1
 
 
+@pytest.mark.slow
 @all_rules
 def test_gradient_law(rule, x64):
     kernels, scores, noise = make_trees(rule)
@@ -147,6 +149,7 @@ def test_gradient_law(rule, x64):
         np.testing.assert_allclose(d_scores[name]["kernel"], expected, atol=1e-12)
 
 
+@pytest.mark.slow
 @all_rules
 def test_vmap_over_thresholds(rule):
     kernels, scores, _ = make_trees(rule)

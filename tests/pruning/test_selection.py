@@ -69,6 +69,7 @@ def test_joint_equals_stable_sort_of_all(dtype):
                 np.testing.assert_array_equal(mask, expected)
 
 
+@pytest.mark.slow
 def test_joint_ties_go_to_the_first_arrays():
     arrays = [np.ones((2, 3)), np.array([[2.0, 1.0, 0.0], [1.0, 1.0, 2.0]]), np.ones((4, 1))]
     for count in range(2, 15):
@@ -89,6 +90,7 @@ def test_joint_tells_neighbouring_numbers_apart(dtype):
                 np.testing.assert_array_equal(mask, expected)
 
 
+@pytest.mark.slow
 def test_many_matrices_share_a_loop_and_keep_their_own_counts():
     arrays = [a.astype(np.float32) for a in INPUTS.values()]
     counts = [a.size // 3 for a in arrays]
@@ -123,6 +125,7 @@ def test_joint_cut_is_one_value():
     assert expected == sum(int((a > c).sum()) for a, c in zip(arrays, cuts, strict=True)) <= 500
 
 
+@pytest.mark.slow
 def test_under_vmap_with_a_density_per_member():
     x = jnp.asarray(RNG.normal(size=(4, 12, 9)), jnp.float32)
     counts = jnp.array([3, 50, 0, 108])

@@ -107,6 +107,7 @@ def expected_masks(rule, name, kernels, scores, noise) -> dict[str, np.ndarray]:
     return expected_mask(rule, nested[0], nested[1], rule.final, nested[2] if noise else None)
 
 
+@pytest.mark.slow
 @every_pair
 def test_masks_gradients_and_density_equal_numpy(rule, name, x64):
     pruning = Pruning(rule, ".*", STRUCTURES[name])
@@ -239,6 +240,7 @@ def test_n_of_m_is_exact_in_every_run(name, nm):
     assert (runs == n).all()
 
 
+@pytest.mark.slow
 def test_n_of_m_beside_another_granularity_keeps_its_own_count():
     rule = make_rule("movement", final=0.1, scope="global")
     structure = Structure((Part(ATTENTION, NofM(2, 4)), Part(FFN, UNITS)))
@@ -290,6 +292,7 @@ def test_sharded_equals_unsharded():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), alone, sharded)
 
 
+@pytest.mark.slow
 def test_a_wrapped_module_and_a_state_have_the_scores_of_the_structure():
     structure = Structure((Part("kernel", Block(1, None)),))
     pruning = Pruning(make_rule("movement", final=0.5), "kernel", structure)

@@ -123,6 +123,7 @@ def spread(monkeypatch):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_every_member_equals_its_single_run(case, root, tmp_path, double, compiled, spread):
     options, axes, alone = CASES[case]
@@ -167,6 +168,7 @@ AXES = {"density": (0.5, 0.2, 0.1), "learning_rate": (1e-2,)}
 GLOBAL = {"method": "magnitude", "scope": "global", "density": None}
 
 
+@pytest.mark.slow
 def test_groups_share_a_program_and_a_sweep_goes_on_where_it_stopped(
     root, tmp_path, monkeypatch, compiled, caplog
 ):
@@ -200,6 +202,7 @@ def test_groups_share_a_program_and_a_sweep_goes_on_where_it_stopped(
         sweep(dataclasses.replace(parts, weight_decay=0.5), AXES)
 
 
+@pytest.mark.slow
 def test_a_member_that_diverges_leaves_the_others_alone(root, tmp_path, capsys):
     words = tiny.command(root, **GLOBAL, devices=None, learning_rate=None)
     words[words.index("--output") + 1] = str(tmp_path / "sweep")

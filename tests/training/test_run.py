@@ -59,6 +59,7 @@ def matrices(run):
     return [t for name, t in tensors.items() if ".layer." in name and t.ndim == 2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_a_run_ends_at_the_density_asked_for(name, root):
     result = start(root, name) if name != "movement" else start(
@@ -257,6 +258,7 @@ def test_the_same_config_gives_the_same_bits_and_compiles_nothing_large_again(
     assert other["linear_density"] == finished.read_result()["linear_density"]
 
 
+@pytest.mark.slow
 def test_a_run_begun_on_eight_devices_ends_on_one_as_it_would_have_there(
     finished, root, tmp_path, monkeypatch
 ):

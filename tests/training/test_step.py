@@ -52,6 +52,7 @@ def build(name: str, dropout: float = 0.1):
     return module, pruning, state, step
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["dense", *sorted(RULES)])
 def test_step_compiles_once_moves_what_it_should_and_reports(name):
     _, pruning, state, step = build(name)
@@ -80,6 +81,7 @@ def test_step_compiles_once_moves_what_it_should_and_reports(name):
         assert float(measures["density"]) == pytest.approx(kept / sum(sizes), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_pruned_weights_get_no_gradient_and_their_scores_do(x64):
     module, pruning, state, _ = build("movement", dropout=0.0)
     scores = jax.tree.map(
@@ -161,6 +163,7 @@ def whole_and_in_parts(head: str, parts: int, module, batch):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", ["classification", "mlm"])
 def test_microbatches_add_up_to_the_batch(head, x64):
     batch = make_batch(0)

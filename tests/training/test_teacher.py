@@ -9,8 +9,8 @@ from mpjax.errors import InputError
 from mpjax.runs.folder import RunDir
 from mpjax.tasks.base import Encoded
 from mpjax.tasks.batches import Batches
+from mpjax.training.predict import INPUTS, make_predict
 from mpjax.training.prepare import prepare
-from mpjax.training.step import INPUTS, make_predict
 from mpjax.training.teacher import teacher_logits
 from mpjax.training.train import train
 
@@ -97,7 +97,7 @@ def test_answers_are_kept_and_a_broken_file_is_made_anew(root, teachers, tmp_pat
     np.testing.assert_array_equal(teacher_logits(job.inputs.teacher, 8, tmp_path), first + 1)
     file.write_bytes(b"not an array")
     np.testing.assert_array_equal(teacher_logits(job.inputs.teacher, 8, tmp_path), first)
-    other = prepare(resolve(student(root, teachers, "classification", limit_train=30)))
+    other = prepare(resolve(student(root, teachers, "classification", limit_train=30))).inputs
     assert other.teacher is not None
     assert len(teacher_logits(other.teacher, 8, tmp_path)) == 30
 
