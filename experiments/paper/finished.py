@@ -95,7 +95,7 @@ def _below(folder: Path) -> Iterator[FinishedRun]:
 
 
 def _is_published(config: Mapping[str, Any]) -> bool:
-    """Whether the scores learn as in the published runs; other recipes have no counterpart there."""
+    """Whether the scores learn as in the published runs; other recipes have no counterpart."""
     return config.get("score_optimizer", TrainConfig.score_optimizer) == TrainConfig.score_optimizer
 
 

@@ -419,6 +419,14 @@ def test_a_receipt_counts_like_its_run(results, tmp_path, ours):
         path.unlink()
 
 
+def test_scores_of_another_optimizer_have_no_published_counterpart(results):
+    known = {run.name for run in finished.find(results)}
+    write_run(results / "mine", 10.0, method="movement", score_optimizer="platon")
+    assert {run.name for run in finished.find(results)} == known
+    receipt.write(results / "mine", results / "mine.json")
+    assert {run.name for run in finished.find(results)} == known
+
+
 def test_folders_without_anything_to_compare_are_refused(tmp_path, capsys):
     words = ["compare", "--results"]
     assert "--results" in fails([*words, tmp_path / "no"], capsys)
