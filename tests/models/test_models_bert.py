@@ -191,6 +191,7 @@ def test_absent_mask_and_token_types_mean_ones_and_zeros():
     np.testing.assert_array_equal(apply(model, ids), full)
 
 
+@pytest.mark.slow
 def test_padding_has_no_influence():
     model = random_model(TINY, "classification")
     ids, mask, types = batch_for(TINY)
@@ -227,6 +228,7 @@ def test_too_long_an_input_names_the_limit():
         apply(model, np.ones((1, 21), np.int32))
 
 
+@pytest.mark.slow
 def test_an_id_outside_the_vocabulary_shows():
     model = random_model(TINY, "classification")
     assert np.isnan(apply(model, np.full((1, 4), TINY.vocab_size))).all()
@@ -278,6 +280,7 @@ def test_dropout_sits_where_bert_has_it(hidden, attention, classifier, sites, la
     assert not primitives(trace(config, deterministic=True), "random_bits")
 
 
+@pytest.mark.slow
 def test_dropout_depends_on_the_key_alone():
     model = random_model(TINY, "classification")
     inputs = batch_for(TINY)
@@ -306,6 +309,7 @@ def test_dropout_keeps_its_share_and_the_mean(rate, last):
         assert abs(together - rate**2) < 6 * spread
 
 
+@pytest.mark.slow
 def test_bfloat16_products_with_float32_norms_and_softmax():
     jaxpr = trace(TINY, dtype=jnp.bfloat16, deterministic=True)
     products = primitives(jaxpr, "dot_general")

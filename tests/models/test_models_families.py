@@ -559,6 +559,7 @@ def test_the_report_counts_the_encoder_and_nothing_else(family):
 # Runs.
 
 
+@pytest.mark.slow
 def test_inputs_that_are_too_long_name_what_is_possible():
     roberta, distilbert = (random_model(TINY[family], "qa") for family in FAMILIES)
     ids = np.full((1, 18), 5, np.int32)

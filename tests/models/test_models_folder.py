@@ -108,6 +108,7 @@ def test_kernels_are_transposed_and_nothing_else_is():
         np.testing.assert_array_equal(theirs[name], expected)
 
 
+@pytest.mark.slow
 def test_conversion_keeps_float64_and_refuses_it_without_x64(x64):
     import jax
 
@@ -129,6 +130,7 @@ def test_config_survives_and_keeps_unknown_keys():
     assert models.BertConfig.from_dict({"num_labels": 4}).num_labels == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", models.HEADS)
 def test_transformers_finds_no_key_missing_and_none_too_many(head, tmp_path, tokenizer):
     pytest.importorskip("torch")

@@ -184,6 +184,7 @@ def test_names_become_folders_with_one_form_of_the_weights(hub, tmp_path):
     assert not any("lab/both" in path and path.endswith(".bin") for path in fetched)
 
 
+@pytest.mark.slow
 def test_an_earlier_download_works_offline_and_with_the_hub_down(hub, tmp_path):
     cache = tmp_path / "cache"
     (first,) = client(hub, cache, ("lab/both", None, True))

@@ -332,6 +332,7 @@ def run(tmp_path_factory):
     return root / "run"
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_written_as_it_was_read(run, tmp_path):
     source = export_with_scores(run, tmp_path / "c")
     model = models.load_with_scores(source, "classification")
@@ -343,6 +344,7 @@ def test_a_checkpoint_is_written_as_it_was_read(run, tmp_path):
     assert before == after and b'"masked_bert"' in before["config.json"]
 
 
+@pytest.mark.slow
 def test_a_run_and_its_checkpoint_hold_the_same_bits(run, tmp_path):
     source = export_with_scores(run, tmp_path / "c")
     config = json.loads((source / "config.json").read_text())
@@ -387,6 +389,7 @@ def test_a_run_of_blocks_round_trips_and_goes_on(run, tmp_path):
         train(tiny.config(root, output=str(tmp_path / "r"), **again | {"structure": "block:4x4"}))
 
 
+@pytest.mark.slow
 def test_training_goes_on_from_the_scores(run, tmp_path):
     source = export_with_scores(run, tmp_path / "c")
     before = flatten(read_latest(run / "checkpoints")["scores"])

@@ -244,6 +244,7 @@ def test_soft_movement_never_empties_a_matrix():
     assert bool(masks["b"].all())
 
 
+@pytest.mark.slow
 def test_published_global_cut():
     """int(v·n) + 1 survive, none is pruned at 1, ties at the cut all go, 0.5% of a matrix stay."""
     rule = make_rule("movement", scope="global", final=0.5, published_cut=True)

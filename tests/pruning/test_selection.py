@@ -57,6 +57,7 @@ def test_equals_stable_sort(name, dtype):
             np.testing.assert_array_equal(mask, oracle([x], count)[0], err_msg=f"k={count}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_joint_equals_stable_sort_of_all(dtype):
     with jax.enable_x64(dtype is np.float64):

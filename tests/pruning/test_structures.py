@@ -263,6 +263,7 @@ def test_n_of_m_beside_another_granularity_keeps_its_own_count():
     )
 
 
+@pytest.mark.slow
 def test_global_scope_counts_scores_whatever_they_cover():
     rule = make_rule("movement", final=0.5, scope="global")
     _, scores, _ = make_trees("hybrid", rule)
@@ -274,6 +275,7 @@ def zeros():
     return {path: jnp.zeros(shape) for path, shape in SHAPES.items()}
 
 
+@pytest.mark.slow
 def test_sharded_equals_unsharded():
     pruning = Pruning(make_rule("movement", final=0.3), ".*", STRUCTURES["hybrid"])
     kernels, scores, _ = make_trees("hybrid", pruning.rule)

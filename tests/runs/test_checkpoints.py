@@ -85,6 +85,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
+@pytest.mark.slow
 def test_a_process_killed_while_saving_leaves_the_checkpoint_before(tmp_path):
     command = [sys.executable, "-c", KILLED, str(tmp_path / "c")]
     paths = os.pathsep.join([str(Path(__file__).parent), str(Path(mpjax.__file__).parents[1])])

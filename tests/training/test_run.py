@@ -102,6 +102,7 @@ def test_a_run_folder_holds_what_it_says(finished, root):
     assert not [name for name in folders if name.startswith(".")], "temporary folders are gone"
 
 
+@pytest.mark.slow
 def test_embeddings_stay_as_they_were_unless_they_are_to_be_trained(finished, root):
     before = load_file(root / "model" / "model.safetensors")
     after = load_file(finished.model / "model.safetensors")
@@ -147,6 +148,7 @@ def terminate():
     os.kill(os.getpid(), signal.SIGTERM)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("step", "action", "error"), [(1, crash, Stop), (5, crash, Stop), (3, terminate, Interrupted)]
 )
@@ -174,6 +176,7 @@ def test_a_stopped_run_continues_to_the_same_bits(
     ).read_bytes()
 
 
+@pytest.mark.slow
 def test_held_scores_continue_to_the_same_bits(root, tmp_path, monkeypatch):
     whole = RunDir(root / "platon")
     if not whole.result.exists():
@@ -242,6 +245,7 @@ def test_limited_rows_are_the_first_of_the_stated_shuffle():
     assert limited(rows, None) == limited(rows, 9) == limited(rows, 10) == rows
 
 
+@pytest.mark.slow
 def test_the_same_config_gives_the_same_bits_and_compiles_nothing_large_again(
     finished, root, tmp_path, programs
 ):

@@ -206,6 +206,7 @@ def test_every_microbatch_drops_other_things():
     assert len({tuple(row) for row in np.asarray(logits).tolist()}) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "how", [{"remat": True}, {"scan_layers": True}, {"remat": True, "scan_layers": True}]
 )
@@ -241,6 +242,7 @@ def test_layers_of_different_sizes_are_not_scanned():
         module.apply({"params": params}, jnp.zeros((1, 4), jnp.int32))
 
 
+@pytest.mark.slow
 def test_the_density_measured_is_of_the_random_gates_that_the_step_trains_with(x64):
     _, pruning, state, step = build("l0")
     measure = make_measure(pruning)

@@ -41,6 +41,7 @@ def weights(run, end):
     return tensor  # (out, in)
 
 
+@pytest.mark.slow
 def test_a_hybrid_run_prunes_blocks_and_whole_units(hybrid):
     first = weights(hybrid, "intermediate.dense.weight") != 0
     tensors = load_file(hybrid.model / "model.safetensors")
@@ -56,6 +57,7 @@ def test_a_hybrid_run_prunes_blocks_and_whole_units(hybrid):
     assert resolve(tiny.config(hybrid.path.parent, **HYBRID)).structure == HYBRID["structure"]
 
 
+@pytest.mark.slow
 def test_a_stopped_hybrid_run_continues_to_the_same_bits(hybrid, tmp_path, monkeypatch):
     class Stop(Exception):
         pass
