@@ -215,6 +215,7 @@ def test_train_prints_its_result_and_the_same_again(run, root, capsys):
     assert "--seed was 0, now 5" in message
 
 
+@pytest.mark.slow
 def test_evaluate_prints_json_and_nothing_else(run, capfd):
     capfd.readouterr()
     assert cli.main(["evaluate", "--model", str(run), "--cache", "none"]) == 0

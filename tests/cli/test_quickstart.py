@@ -40,6 +40,7 @@ def test_every_run_is_there_and_in_the_table(made):
     assert "synthetic" in text and "mpjax train --model" in text
 
 
+@pytest.mark.slow
 def test_a_second_time_reports_without_training(made, monkeypatch):
     folder, rows, _ = made
     monkeypatch.setattr(training, "prepare", None)

@@ -41,6 +41,7 @@ def test_an_export_is_the_model_and_doing_it_again_changes_nothing(run, tmp_path
     assert {path.name for path in tmp_path.iterdir()} == {"deep", "copy", "empty"}
 
 
+@pytest.mark.slow
 def test_an_output_that_holds_something_else_stays_as_it_is(run, tmp_path):
     target = export_model(run, tmp_path / "out")
     (target / "config.json").write_text("{}")

@@ -138,6 +138,7 @@ def test_a_shrunk_model_and_its_dense_form_give_the_masked_logits(mask, family):
     assert again.config == small.config and again.parameters_after == count
 
 
+@pytest.mark.slow
 def test_per_layer_sizes_survive_a_folder(tmp_path):
     config = replace(TINY, pruned_heads=((), (0, 1, 2, 3)), ffn_per_layer=(0, 7))
     params = unflatten_dict(noisy(config), sep="/")
@@ -150,6 +151,7 @@ def test_per_layer_sizes_survive_a_folder(tmp_path):
     np.testing.assert_array_equal(logits(model.params, model.config), logits(params, config))
 
 
+@pytest.mark.slow
 def test_the_command_shrinks_and_measures(tmp_path, capsys):
     flat = noisy(TINY)
     mask_values(flat, TINY, None)
@@ -198,6 +200,7 @@ def test_the_operations_counted_are_those_of_the_products():
     assert products(traced.jaxpr) == encoder_flops(config, 3, 9) + head
 
 
+@pytest.mark.slow
 def test_the_benchmark_masks_about_the_density_asked_for(capsys):
     config = replace(TINY, num_attention_heads=6, intermediate_size=200)
     result = bench_shrink.run(config, density=0.25, batch_size=2, length=8)

@@ -167,6 +167,7 @@ def numpy_gelu(x):
     return x * (1 + erf(x / np.sqrt(2))) / 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", ["classification", "qa", "mlm"])
 def test_float64_logits_equal_numpy(head, x64):
     model = random_model(TINY, head, jnp.float64)

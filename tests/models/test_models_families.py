@@ -201,6 +201,7 @@ def as_bert(model, head, **changes):
     return replace(bert, params=unflatten_dict({**flat}, sep="/"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", ["qa", "mlm"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_float64_logits_equal_those_of_a_bert(family, head, x64):
@@ -218,6 +219,7 @@ def test_float64_logits_equal_those_of_a_bert(family, head, x64):
     np.testing.assert_allclose(apply(model, ids, mask), apply(bert, ids, mask), rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_classifiers_are_what_their_papers_say(x64):
     ids, mask = batch_for(TINY["roberta"])
     for family, squash in (("roberta", np.tanh), ("distilbert", lambda x: np.maximum(x, 0))):
@@ -246,6 +248,7 @@ def test_roberta_counts_words_and_not_padding():
     np.testing.assert_array_equal(other.positions(ids[:1]), [[5, 6, 7, 8, 9]])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_token_types_do_nothing_where_there_is_at_most_one(family):
     model = random_model(TINY[family], "classification")
@@ -326,6 +329,7 @@ def test_dropout_of_the_heads_is_before_and_after_the_activation():
 # Folders.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", models.HEADS)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_folders_go_to_transformers_and_back(family, head, tmp_path):

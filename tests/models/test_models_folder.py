@@ -96,6 +96,7 @@ def test_writing_then_reading_gives_the_same_model(head, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_kernels_are_transposed_and_nothing_else_is():
     params = numbered(TINY, "qa")
     flat, theirs = flatten_dict(params, sep="/"), models.to_torch_names(params, TINY, "qa")
@@ -351,6 +352,7 @@ def test_half_a_head_is_no_head(saved):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_qa_folder_from_a_three_way_classifier_loads_in_transformers(saved, tmp_path):
     """transformers sizes the QA head by the labels: three leftover labels would break it."""
     pytest.importorskip("torch")

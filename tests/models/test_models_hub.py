@@ -162,6 +162,7 @@ def client(server, cache: Path, *requests, **environment):
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_names_become_folders_with_one_form_of_the_weights(hub, tmp_path):
     both, shards, pickle = client(
         hub,

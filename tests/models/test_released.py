@@ -183,6 +183,7 @@ KINDS = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_released_folder_loads_inspects_shrinks_and_becomes_dense(kind, tmp_path):
     change, keys = KINDS[kind]
@@ -403,6 +404,7 @@ def test_training_goes_on_from_the_scores(run, tmp_path):
     assert not (tmp_path / "r").exists()
 
 
+@pytest.mark.slow
 def test_what_the_published_code_has_no_form_of_is_refused(run, tmp_path):
     path = run / "config.json"
     text = path.read_text()

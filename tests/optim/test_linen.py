@@ -43,6 +43,7 @@ def test_init_returns_both_collections_and_apply_prunes():
     np.testing.assert_array_equal(model.apply(variables, X), dense)
 
 
+@pytest.mark.slow
 def test_both_collections_have_gradients_under_jit():
     model = Pruned(Net(), Pruning(make_rule("soft_movement"), lambda path, leaf: leaf.ndim == 2))
     variables = model.init({"params": jax.random.key(0)}, X)

@@ -217,6 +217,7 @@ def test_a_bias_and_a_norm_have_no_decay_at_any_depth():
     assert float(updates["params"]["kernel"][0]) == pytest.approx(-0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["soft_movement", "magnitude", None])
 def test_other_collections_pass_untouched_and_outside_the_clip_norm(name):
     pruning = None if name is None else Pruning(make_rule(name))

@@ -79,6 +79,7 @@ def test_an_interval_is_positive():
         hold_between(platon(), 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sgd", "sensitivity", "platon"])
 def test_masks_change_at_every_third_step_and_end_at_the_density(name):
     every = 1 if name == "sgd" else 3

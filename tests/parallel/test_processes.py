@@ -154,6 +154,7 @@ def test_two_processes_give_the_numbers_and_files_of_one(root, alone, together):
     assert files[0] == files[1]
 
 
+@pytest.mark.slow
 def test_each_process_reads_its_own_rows_only(root, together):
     def reads(session):
         files = [(root / f"{session}-{i}").read_text().splitlines() for i in range(2)]

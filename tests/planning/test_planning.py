@@ -131,6 +131,7 @@ def test_a_plan_is_of_the_real_step_beside_the_dense_one(plan):
     assert dense.hbm_bytes >= 2 * dense.memory.arguments
 
 
+@pytest.mark.slow
 def test_a_plan_is_printed_and_written(plan):
     text = format_plan(plan)
     assert "fits: " in text and "197 TFLOP/s" in text and "pruning adds" in text

@@ -113,6 +113,7 @@ def test_kernels_that_are_not_there_are_refused():
         Pruning(PRUNING.rule, "kernels").init_scores(PARAMS)
 
 
+@pytest.mark.slow
 def test_finalize_leaves_no_negative_zero_and_nothing_else_changed():
     params = jax.tree.map(lambda w: -w, PARAMS)
     final = PRUNING.finalize({"params": params, "scores": SCORES}, 0.5)

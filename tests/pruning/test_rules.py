@@ -185,6 +185,7 @@ def test_sharded_equals_unsharded(rule):
     jax.tree.map(np.testing.assert_array_equal, alone, sharded)
 
 
+@pytest.mark.slow
 @all_rules
 def test_density_asked_is_density_got(rule):
     if not rule.is_density:

@@ -196,6 +196,7 @@ def test_a_score_per_weight_costs_nothing():
         assert str(jax.make_jaxpr(structured)(kernels, scores)) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", [r for r in RULES if r.has_penalty], ids=id_of)
 def test_penalty_is_the_mean_over_arrays_times_the_factors(rule, x64):
     _, scores, _ = make_trees("hybrid", rule)

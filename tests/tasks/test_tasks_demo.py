@@ -109,6 +109,7 @@ def true_after(words: list[str], preposition: str) -> str:
     return found
 
 
+@pytest.mark.slow
 def test_sentiment_labels(data) -> None:
     for row in data["demo_sentiment"]["dev"]:
         assert praises(row["sentence"].removesuffix(" .")) == bool(row["label"]), row

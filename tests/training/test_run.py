@@ -84,6 +84,7 @@ def test_a_run_ends_at_the_density_asked_for(name, root):
     assert records[-1] == {"step": tiny.STEPS, "eval": result["score"]}
 
 
+@pytest.mark.slow
 def test_a_run_folder_holds_what_it_says(finished, root):
     config = files.read_object(finished.config)
     assert config["density"] == DENSITY and config["final_threshold"] == DENSITY
@@ -225,6 +226,7 @@ def test_learning_rates_are_logged_as_they_were_used(finished):
     np.testing.assert_allclose([r["score_learning_rate"] for r in records], 1e-2 * shape, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_every_batch_is_taken_once_and_in_order(root, tmp_path, monkeypatch):
     taken, give = [], Batches.batch
 
@@ -333,6 +335,7 @@ def test_changed_data_are_refused(finished, root, tmp_path):
               data=str(tmp_path / "data"))  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_stops_the_run(root, tmp_path):
     with pytest.raises(InputError, match=r"the loss is .*--learning-rate"):
         start(root, "dense", output=str(tmp_path / "run"), learning_rate=1e38, clip=0.0)

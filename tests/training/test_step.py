@@ -101,6 +101,7 @@ def test_pruned_weights_get_no_gradient_and_their_scores_do(x64):
         np.testing.assert_allclose(score[kept], (weight * original)[kept], atol=1e-15)
 
 
+@pytest.mark.slow
 def test_losses_equal_numpy(x64):
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(5, 7, 2))
@@ -143,6 +144,7 @@ def test_losses_equal_numpy(x64):
     assert float(got) == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.slow
 def test_predict_runs_without_dropout():
     module, _, state, _ = build("dense", dropout=0.5)
     predict = make_predict(module)
@@ -178,6 +180,7 @@ def test_microbatches_add_up_to_the_batch(head, x64):
     jax.tree.map(close, (one, grads), (several, parts))
 
 
+@pytest.mark.slow
 def test_masks_are_made_once_for_all_microbatches():
     made = []
 
@@ -196,6 +199,7 @@ def test_masks_are_made_once_for_all_microbatches():
     assert len(made) == 1
 
 
+@pytest.mark.slow
 def test_every_microbatch_drops_other_things():
     config = dataclasses.replace(CONFIG, hidden_dropout_prob=0.5)
     module = encoder(config, "classification")

@@ -83,6 +83,7 @@ def test_a_stopped_hybrid_run_continues_to_the_same_bits(hybrid, tmp_path, monke
     assert mine.read_bytes() == theirs.read_bytes()
 
 
+@pytest.mark.slow
 def test_a_filled_run_gives_back_what_survives_and_keeps_the_rest_at_zero(hybrid, root):
     options = {"model": "", "method": "dense", "density": None, "weight_decay": 0.1}
     config = tiny.config(root, output=str(root / "filled"), fill_from=str(hybrid.path), **options)
@@ -151,6 +152,7 @@ def test_filling_needs_a_finished_run_with_something_dead(root, hybrid, tmp_path
     assert np.isnan(held[0]).all() and not np.any(held[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", tiny.CONFIGS)
 def test_heads_and_units_are_found_in_every_family(family, tmp_path):
     config = tiny.CONFIGS[family](

@@ -44,6 +44,7 @@ def student(root, teachers, name, **changes):
     return tiny.config(root, **(TASKS[name] | {"teacher": str(teachers[name])} | changes))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TASKS)
 def test_answers_made_once_are_those_of_every_batch(name, root, teachers):
     job = prepare(resolve(student(root, teachers, name)))
@@ -74,6 +75,7 @@ def test_logits_of_many_classes_are_not_cut_to_the_length_of_a_batch():
     np.testing.assert_array_equal(batch["teacher_logits"], logits[batches.rows(0)])
 
 
+@pytest.mark.slow
 def test_a_teacher_of_no_weight_changes_nothing(root, teachers):
     plain = tiny.config(root, output=str(root / "plain"), single_length=False)
     weightless = student(
