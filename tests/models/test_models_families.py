@@ -34,7 +34,7 @@ from mpjax.training.evaluate import evaluate
 from mpjax.training.prepare import prepare
 from mpjax.training.train import train
 
-pytestmark = pytest.mark.usefixtures("programs")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("programs")]
 
 SIZES = {
     "vocab_size": 61,

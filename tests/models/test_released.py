@@ -20,7 +20,7 @@ from mpjax.pruning import flatten
 from mpjax.runs.checkpoints import read_latest
 from mpjax.training.train import train
 
-pytestmark = pytest.mark.usefixtures("programs")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("programs")]
 
 torch = pytest.importorskip("torch")
 functional = torch.nn.functional

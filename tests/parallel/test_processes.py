@@ -32,6 +32,8 @@ from mpjax.tasks.batches import Batches, eval_batches
 from mpjax.tasks.masking import MaskedBatches, MaskSettings
 from mpjax.training.train import train
 
+pytestmark = pytest.mark.slow
+
 STEPS, BATCH = 12, 8
 # Split so that every process holds a part of every matrix.
 OPTIONS = {"mesh": "fsdp=8", "devices": None, "steps": STEPS, "batch_size": BATCH,

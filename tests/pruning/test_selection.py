@@ -8,6 +8,8 @@ import pytest
 from mpjax.pruning import num_kept, ordered_keys, top_k_cuts, top_k_masks
 from mpjax.pruning.topk.counting import count_true
 
+pytestmark = pytest.mark.slow
+
 RNG = np.random.default_rng(0)
 TINY = np.finfo(np.float32).smallest_subnormal
 INPUTS = {
