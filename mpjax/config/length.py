@@ -42,4 +42,24 @@ def run_length(config: TrainConfig, steps_per_epoch: int) -> RunLength:
             f"most {max(math.ceil(total / multiple) - 1, 0)} steps, lower --initial-warmup or "
             "--final-warmup, or train longer (--epochs, --steps)"
         )
+    _check_last_cut(config, total, total - config.final_warmup * warmup)
     return RunLength(total, warmup)
+
+
+def _check_last_cut(config: TrainConfig, total: int, end: float) -> None:
+    """Raises `InputError` if held masks reach the final density after the last step only.
+
+    Nothing would be trained with them then; in a run shorter than ``prune_every`` no score is ever
+    set, and the masks would be those of equal scores.
+
+    Args:
+      end: step at which the ramp reaches the final density.
+    """
+    every = config.prune_every
+    last = (total - 1) // every * every
+    if every > 1 and last < end:
+        raise InputError(
+            f"--prune-every {every} does not fit: in a run of {total} steps the last cut is at "
+            f"step {last}, before the ramp ends at step {end:g}. Lower --prune-every, raise "
+            "--final-warmup, or train longer (--epochs, --steps)"
+        )

@@ -40,7 +40,13 @@ def check_scores(config: TrainConfig, rule: type[Rule] | None, penalty: bool) ->
             f"--prune-every {config.prune_every} holds the scores between two cuts; it needs "
             f"--score-optimizer {' or '.join(IMPORTANCES)}"
         )
-    if config.first_density is not None and (rule is None or not rule.is_density):
+    first, final = config.first_density, config.density or config.final_threshold
+    if first is not None and (rule is None or not rule.is_density):
         raise InputError(f"--first-density does not apply to {config.method}: it has no density")
+    if first is not None and final is not None and first < final:
+        raise InputError(
+            f"--first-density {first:g} is below the final density {final:g}; the ramp goes down, "
+            "so give a density above it"
+        )
     if config.dense_gradient and rule is None:
         raise InputError(f"--dense-gradient does not apply to {config.method}: it masks nothing")

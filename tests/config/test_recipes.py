@@ -1,5 +1,6 @@
 """Recipes: found by file, overridden by options, refused where they have no effect."""
 
+import dataclasses
 import json
 
 import pytest
@@ -7,9 +8,13 @@ import pytest
 from mpjax import cli
 from mpjax.cli.arguments import train_config
 from mpjax.config import recipes
-from mpjax.config.resolve import resolve
+from mpjax.config.length import run_length
+from mpjax.config.resolve import config_rule, resolve
+from mpjax.config.scores import IMPORTANCES
 from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError
+from mpjax.optim import schedules, score_optimizers
+from mpjax.training.build import optimizer_config
 
 BASE = ["train", "--model", "m", "--task", "sst2", "--output", "o", "--density", "0.1"]
 
@@ -61,6 +66,7 @@ def test_recipes_are_listed(capsys):
         ({"prune_every": 5}, ["--prune-every 5", "sensitivity or platon"]),
         ({"prune_every": 0}, ["--prune-every is 0"]),
         ({"first_density": 1.5}, ["--first-density is 1.5"]),
+        ({"first_density": 0.05}, ["--first-density 0.05", "below the final density 0.1"]),
         (
             {"method": "soft_movement", "density": None, "final_lambda": 1.0, "first_density": 0.5},
             ["--first-density does not apply to soft_movement"],
@@ -84,3 +90,28 @@ def test_an_unknown_recipe_names_the_known_ones(capsys):
 def test_a_recipe_in_python_is_that_of_the_command_line():
     same = {"model": "m", "task": "sst2", "output": "o", "density": 0.1}
     assert recipes.recipe_config("platon", **same) == config("--recipe", "platon")
+
+
+@pytest.mark.parametrize("steps", range(1, 60))
+def test_held_masks_are_trained_with_at_the_final_density_or_refused(steps):
+    """Refused too where the run is shorter than an interval, in which no score would be set."""
+    base = {"model": "m", "task": "sst2", "output": "o", "density": 0.1, "warmup": 2}
+    made = resolve(recipes.recipe_config("platon", **base, steps=steps))
+    rule = config_rule(made)
+    assert rule is not None
+    cuts = range(10, steps, 10)  # steps at which scores have been set
+    try:
+        length = run_length(made, 1)
+    except InputError as error:
+        assert "--warmup" in str(error) or (
+            "--prune-every 10 does not fit" in str(error) and all(t < steps - 4 for t in cuts)
+        )
+        return
+    threshold, _ = schedules(optimizer_config(made, length), rule, steps)
+    assert any(float(threshold(t)) == float(threshold(steps)) for t in cuts)
+
+
+def test_names_are_those_of_the_optimizers():
+    [field] = [f for f in dataclasses.fields(TrainConfig) if f.name == "score_optimizer"]
+    assert field.metadata["choices"] == score_optimizers.SCORE_OPTIMIZERS
+    assert IMPORTANCES == score_optimizers.IMPORTANCES
