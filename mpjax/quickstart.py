@@ -26,8 +26,8 @@ everything works and how the methods differ on this toy; they say nothing about 
 
 NEXT = """\
 With real data (GLUE and SQuAD from the hub, or files in --data):
-  mpjax train --model google-bert/bert-base-uncased --task sst2 --recipe sensitivity --density 0.10 \\
-      --output runs/sst2-10
+  mpjax train --model google-bert/bert-base-uncased --task sst2 \\
+      --recipe sensitivity --density 0.10 --output runs/sst2-10
 Densities of a run of this quickstart, by layer:
   mpjax inspect {run}"""
 
