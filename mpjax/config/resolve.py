@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
 from mpjax.config.checks import (
@@ -65,15 +66,20 @@ def resolve(config: TrainConfig) -> TrainConfig:
 
 def config_rule(config: TrainConfig) -> Rule | None:
     """Pruning rule of a resolved config; None for plain fine-tuning."""
-    from mpjax.pruning.rules import make_rule
+    from mpjax.pruning.rules import RULES, make_rule
 
     if config.method == DENSE:
         return None
     extra = {"published_cut": True} if config.published_cut else {}
+    scope = config.scope
+    if is_steered(config):
+        by_density = not RULES[config.method].is_density
+        extra = {"density": config.density} if by_density else {"steered": True}
+        scope = scope if by_density else "global"
     try:
         return make_rule(
             config.method,
-            scope=config.scope,
+            scope=scope,
             regularization=config.regularization or "none",
             initial=config.initial_threshold,
             final=config.final_threshold,
@@ -83,6 +89,24 @@ def config_rule(config: TrainConfig) -> Rule | None:
         raise InputError(
             f"{error} (see --scope, --density, --initial-threshold and --final-threshold)"
         ) from error
+
+
+def is_steered(config: TrainConfig) -> bool:
+    """Whether λ follows by feedback from the density: soft_movement and l0 with a density alone.
+
+    The density that an N:M structure implies needs no λ.
+    """
+    from mpjax.pruning.rules import RULES
+
+    rule = RULES.get(config.method)
+    return (
+        rule is not None
+        and rule.can_be_steered
+        and config.density is not None
+        and config.final_lambda is None
+        and config.regularization in (None, rule.regularization)
+        and re.fullmatch(r"\d+:\d+", config.structure) is None
+    )
 
 
 def _method_values(config: TrainConfig) -> dict[str, Any]:
@@ -101,12 +125,11 @@ def _method_values(config: TrainConfig) -> dict[str, Any]:
             "--published-cut is the global cut of magnitude and movement; use it with "
             "--scope global and one of the two, or leave it out"
         )
-    if not rule.is_density:
-        _refuse(
-            config,
-            "its density follows from --final-lambda (higher is sparser). "
-            "Use --final-lambda, or --method movement for an exact density",
-            "density",
+    steered = is_steered(config)
+    if not rule.is_density and density is not None and not steered:
+        raise InputError(
+            f"--density and --final-lambda do not go together with {method}: λ follows from the "
+            "density, or the density from λ; give one of them"
         )
     if not rule.has_scores:
         _refuse(config, "it trains no scores; use --density", *_SCORES)
@@ -116,14 +139,14 @@ def _method_values(config: TrainConfig) -> dict[str, Any]:
         raise InputError(
             f"--scope {config.scope} does not apply to {method}; use {' or '.join(rule.scopes)}"
         )
-    if density is not None and final not in (None, density):
+    if rule.is_density and density is not None and final not in (None, density):
         raise InputError(
             f"--density {density:g} and --final-threshold {final:g} disagree; give one of them"
         )
-    final = density if final is None else final
+    final = density if rule.is_density and final is None else final
     exact = rule.is_density and final is not None and config.regularization is None
-    if penalty and lam is None and not exact:
-        either = "--density or " if rule.is_density else ""
+    if penalty and lam is None and not exact and not steered:
+        either = "--density or " if rule.is_density or rule.can_be_steered else ""
         raise InputError(
             f"--method {method} needs {either}--final-lambda, the weight of the score penalty "
             "(100 is a start; higher is sparser)"
@@ -136,7 +159,7 @@ def _method_values(config: TrainConfig) -> dict[str, Any]:
     }
     if rule.has_scores:
         values["regularization"] = regularization
-    if penalty:
+    if penalty and not steered:
         values["final_lambda"] = _or(lam, 0.0)
     if rule.has_scores:
         values["mask_scale"] = _or(config.mask_scale, rule.default_score_scale)

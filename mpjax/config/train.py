@@ -35,11 +35,11 @@ class TrainConfig:
     )
     output: str = _option("", "run folder; the same command again continues it (required)")
     method: str = _option("soft_movement", "pruning rule, or dense for plain fine-tuning")
-    density: float | None = _option(
-        None, "fraction of the prunable weights to keep, in (0, 1]: magnitude, movement, l0"
-    )
+    density: float | None = _option(None, "fraction of the prunable weights to keep, in (0, 1]")
     final_lambda: float | None = _option(
-        None, "final weight of the score penalty, higher is sparser: soft_movement, l0"
+        None,
+        "final weight of the score penalty, higher is sparser: soft_movement and l0, instead of "
+        "--density, to which it is steered otherwise",
     )
     regularization: str | None = _option(
         None,
@@ -101,9 +101,7 @@ class TrainConfig:
         "importance |w x gradient| instead of descending",
         choices=("adam", "sgd", "sensitivity", "platon"),
     )
-    prune_every: int = _option(
-        1, "steps between two changes of the masks, with --score-optimizer sensitivity or platon"
-    )
+    prune_every: int = _option(1, "steps between two changes of the masks")
     first_density: float | None = _option(
         None,
         "density of the first cut, where the ramp begins (default: the ramp begins at 1)",

@@ -62,9 +62,10 @@ def _method(options: dict[str, Any]) -> tuple[str, float]:
             f"--with-scores does not apply to --scope {scope}: the published code makes that cut "
             "in its trainer and keeps it nowhere"
         )
-    if name == "l0" and options["final_threshold"] != 1:
+    if name in ("l0", "soft_movement") and options["density"] is not None:
         raise InputError(
-            "--with-scores does not apply to l0 with --density: the published l0 has no such cut"
+            f"--with-scores does not apply to {name} with --density: the published {name} has no "
+            "such cut"
         )
     return METHOD_OF[name], options["final_threshold"]
 

@@ -1,7 +1,9 @@
 """Optax chain of a pruning run, one transformation per idea."""
 
+from mpjax.optim.held_masks import HeldMasks, held_marks, hold_masks
 from mpjax.optim.hyperparameters import Hyperparameters
 from mpjax.optim.make import OptimizerConfig, make_optimizer, schedules
+from mpjax.optim.steering import Funnel, SteeringState, steer_density
 from mpjax.optim.transforms import (
     ClipState,
     ScorePenaltyState,
@@ -17,17 +19,23 @@ from mpjax.optim.transforms import (
 
 __all__ = [
     "ClipState",
+    "Funnel",
+    "HeldMasks",
     "Hyperparameters",
     "OptimizerConfig",
     "ScorePenaltyState",
     "SparsityState",
+    "SteeringState",
     "add_score_penalty",
     "clip_grad_norm",
     "find_state",
     "freeze_params",
+    "held_marks",
+    "hold_masks",
     "hold_zeros",
     "make_optimizer",
     "pruning_state",
     "schedules",
     "sparsity_schedule",
+    "steer_density",
 ]

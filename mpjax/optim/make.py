@@ -9,24 +9,33 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from mpjax.optim.held_masks import hold_masks
 from mpjax.optim.hyperparameters import Hyperparameters
 from mpjax.optim.score_optimizers import (
     IMPORTANCES,
     SCORE_OPTIMIZERS,
-    hold_between,
     platon,
     sensitivity,
 )
+from mpjax.optim.steering import Funnel, steer_density
 from mpjax.optim.transforms import (
     add_score_penalty,
     clip_grad_norm,
     freeze_params,
     path_name,
+    per_weight,
     sparsity_schedule,
 )
 from mpjax.pruning.pruning import Pruning
 from mpjax.pruning.rules import Rule
-from mpjax.pruning.schedules import Schedule, cubic_schedule, held, linear_warmup_decay
+from mpjax.pruning.schedules import (
+    Schedule,
+    cubic_schedule,
+    cut_is_due,
+    held,
+    linear_schedule,
+    linear_warmup_decay,
+)
 
 FROZEN, NO_DECAY, WEIGHTS, SCORES = "frozen", "no_decay", "weights", "scores"
 
@@ -47,7 +56,7 @@ class OptimizerConfig:
       first_step: t of the first forward pass in the sparsity schedule.
       frozen: regular expression for the ``/``-joined paths of parameters that are not trained.
       score_optimizer: one of ``SCORE_OPTIMIZERS``; "sensitivity", "platon" have no learning rate.
-      prune_every: steps between two changes of scores and threshold, for these two.
+      prune_every: steps between two changes of the masks and the threshold.
       first_density: density of the first cut; None = the ramp starts at the initial threshold.
     """
 
@@ -72,11 +81,8 @@ class OptimizerConfig:
                 f"score_optimizer is {self.score_optimizer!r}; it must be one of "
                 f"{', '.join(SCORE_OPTIMIZERS)}"
             )
-        if self.prune_every > 1 and self.score_optimizer not in IMPORTANCES:
-            raise ValueError(
-                f"prune_every = {self.prune_every} holds scores between cuts, which needs "
-                f"score_optimizer {' or '.join(IMPORTANCES)}, not {self.score_optimizer}"
-            )
+        if self.prune_every < 1:
+            raise ValueError(f"masks change every {self.prune_every} steps; use 1 or more")
 
     def hyperparameters(self) -> Hyperparameters:
         """Hyperparameters that a population may trace, as Python floats."""
@@ -118,6 +124,32 @@ def schedules(
     return threshold, lam
 
 
+def make_funnel(
+    config: OptimizerConfig, rule: Rule, total_steps: int, hyperparameters: Hyperparameters
+) -> Funnel:
+    """Walls, threshold and scale of λ of a steered run; arguments as in :func:`schedules`.
+
+    The lower wall is the cubic ramp, the upper one linear: scores fall below the rule's threshold
+    late, and a cut by scores that have hardly moved is a bad one.
+    """
+    final = hyperparameters.final_threshold
+    final = rule.final_density if final is None else final
+    assert final is not None, "a steered rule has a density"
+    ends = (total_steps, config.warmup_steps, config.initial_warmup, config.final_warmup)
+    lower = cubic_schedule(1.0, final, *ends, config.first_density)
+    upper = linear_schedule(1.0, final, *ends)
+    if rule.is_density:  # of L0: a constant decides which gates are open, and scales nothing
+        zero, one = (
+            lambda step: jnp.zeros_like(upper(step)),
+            lambda step: jnp.ones_like(upper(step)),
+        )
+        return Funnel(lower, upper, zero, one)
+    threshold = cubic_schedule(rule.initial, rule.final, *ends)
+    return Funnel(
+        lower, upper, threshold, lambda step: rule.penalty_scale(threshold(step), rule.final)
+    )
+
+
 def make_optimizer(
     config: OptimizerConfig,
     pruning: Pruning | None,
@@ -154,8 +186,8 @@ def make_optimizer(
     scores = {
         "adam": lambda: adam(values.score_learning_rate, 0.0),
         "sgd": lambda: optax.sgd(rate_of(values.score_learning_rate)),
-        "sensitivity": lambda: hold_between(sensitivity(), config.prune_every),
-        "platon": lambda: hold_between(platon(), config.prune_every),
+        "sensitivity": sensitivity,
+        "platon": platon,
     }
 
     groups: dict[Hashable, optax.GradientTransformation] = {
@@ -168,14 +200,24 @@ def make_optimizer(
     clip = clip_grad_norm(config.max_grad_norm)
     if pruning is None:
         return optax.chain(freeze_params(frozen), clip, partition)
-    threshold, lam = schedules(config, pruning.rule, total_steps, values)
-    penalty = (
-        [add_score_penalty(pruning.penalty, lam, first_step=config.first_step)]
-        if pruning.rule.has_penalty
-        else []
-    )
-    schedule = sparsity_schedule(threshold, lam, first_step=config.first_step)
-    return optax.chain(freeze_params(frozen), *penalty, clip, partition, schedule)
+    if pruning.structure.parts and config.score_optimizer in IMPORTANCES:
+        clip = optax.chain(clip, per_weight(pruning))
+    freeze, rule, first = freeze_params(frozen), pruning.rule, config.first_step
+    if rule.is_steered:
+        funnel = make_funnel(config, rule, total_steps, values)
+        trained = optax.chain(freeze, clip, partition)
+        tx = steer_density(trained, pruning, funnel, total_steps, first_step=first)
+    else:
+        threshold, lam = schedules(config, rule, total_steps, values)
+        penalty = (
+            [add_score_penalty(pruning.penalty, lam, first_step=first)] if rule.has_penalty else []
+        )
+        schedule = sparsity_schedule(threshold, lam, first_step=first)
+        tx = optax.chain(freeze, *penalty, clip, partition, schedule)
+    if config.prune_every == 1:
+        return tx
+    due = cut_is_due(config.prune_every, total_steps, first)
+    return hold_masks(tx, pruning, due, values.density)
 
 
 def labels(variables: Any, frozen: Callable[[str], bool]) -> Any:

@@ -26,11 +26,6 @@ class PlatonState(NamedTuple):
     uncertainty: Any  # shapes of the scores: U, moving average of |I − Ī|
 
 
-class HoldState(NamedTuple):
-    count: jax.Array  # shape=(), dtype=int32: updates made
-    inner: Any
-
-
 def sensitivity(beta: float = 0.85) -> optax.GradientTransformation:
     """Sets the scores to Ī ← β·Ī + (1 − β)·|∂L/∂S|, where |∂L/∂S| = |w · ∂L/∂w|.
 
@@ -75,39 +70,6 @@ def platon(beta1: float = 0.85, beta2: float = 0.95) -> optax.GradientTransforma
         uncertainty = _average(beta2, state.uncertainty, spread)
         scores = jax.tree.map(jnp.multiply, mean, uncertainty)
         return _updates_to(scores, params, "platon"), PlatonState(mean, uncertainty)
-
-    return optax.GradientTransformation(init_fn, update_fn)
-
-
-def hold_between(inner: optax.GradientTransformation, every: int) -> optax.GradientTransformation:
-    """Lets the updates of an importance through at every ``every``-th step, zeros between.
-
-    The inner state goes on with every gradient. With a threshold held over the same steps, masks
-    change at these steps only, and none has to be stored.
-
-    Args:
-      inner: `sensitivity` or `platon`, whose updates do not add up.
-      every: steps between two changes of the scores.
-
-    >>> import jax.numpy as jnp
-    >>> tx = hold_between(sensitivity(0.0), every=2)
-    >>> scores, grads = {"a": jnp.zeros(1)}, {"a": jnp.ones(1)}
-    >>> first, state = tx.update(grads, tx.init(scores), scores)
-    >>> second, _ = tx.update(grads, state, scores)
-    >>> first["a"].tolist(), second["a"].tolist()
-    ([0.0], [1.0])
-    """
-    if every < 1:
-        raise ValueError(f"scores change every {every} steps; use 1 or more")
-
-    def init_fn(params):
-        return HoldState(jnp.zeros((), jnp.int32), inner.init(params))
-
-    def update_fn(updates, state, params=None):
-        updates, inner_state = inner.update(updates, state.inner, params)
-        due = (state.count + 1) % every == 0
-        updates = jax.tree.map(lambda u: jnp.where(due, u, jnp.zeros_like(u)), updates)
-        return updates, HoldState(state.count + 1, inner_state)
 
     return optax.GradientTransformation(init_fn, update_fn)
 

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from mpjax.pruning.pruning import Pruning
 from mpjax.pruning.schedules import Schedule
 from mpjax.pruning.trees import flatten, unflatten
 
@@ -91,6 +92,31 @@ def clip_grad_norm(max_norm: float, eps: float = 1e-6) -> optax.GradientTransfor
         return jax.tree.map(lambda g: g * factor.astype(g.dtype), updates), ClipState(norm)
 
     return optax.GradientTransformation(init_fn, update_fn)
+
+
+def per_weight(pruning: Pruning) -> optax.GradientTransformation:
+    """Divides ∂L/∂S by the number of weights that a score covers, so that importances compare.
+
+    A head's gradient is the sum over all of its weights; without the division an importance made
+    of it ranks heads by their size.
+
+    >>> import jax.numpy as jnp
+    >>> from mpjax.pruning import Block, Part, Structure, make_rule
+    >>> rows = Structure((Part("kernel", Block(1, None)),))
+    >>> tx = per_weight(Pruning(make_rule("movement"), "kernel", rows))
+    >>> variables = {"params": {"kernel": jnp.ones((2, 4))}, "scores": {"kernel": jnp.ones((2, 1))}}
+    >>> tx.update(variables, tx.init(variables), variables)[0]["scores"]["kernel"].tolist()
+    [[0.25], [0.25]]
+    """
+
+    def update_fn(updates, state, params=None):
+        if params is None:
+            raise ValueError("per_weight needs the variables: update(grads, state, params)")
+        covers = pruning.covers(params["params"])
+        scores = jax.tree.map(lambda g, c: g / c, updates["scores"], covers)
+        return {**updates, "scores": scores}, state
+
+    return optax.GradientTransformation(optax.init_empty_state, update_fn)
 
 
 def sparsity_schedule(

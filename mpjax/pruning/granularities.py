@@ -107,6 +107,19 @@ class NofM(Element):
 
 
 @dataclass(frozen=True)
+class ByWeight:
+    """Scope of a cut over score arrays whose scores cover unequal numbers of weights.
+
+    A density then counts weights: see `budget_counts`.
+
+    Attributes:
+      covers: path of each score array and the weights that one of its scores covers.
+    """
+
+    covers: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
 class Block(Granularity):
     """One score per block of ``rows`` inputs by ``columns`` outputs; None = the whole axis.
 

@@ -16,6 +16,7 @@ from mpjax.errors import InputError
 from mpjax.pruning.density import mask_density
 from mpjax.pruning.rules import Rule
 from mpjax.pruning.structures import ELEMENT, Structure
+from mpjax.pruning.topk.counting import count_true
 from mpjax.pruning.topk.num_kept import Threshold
 from mpjax.pruning.trees import Tree, Where, flatten, map_leaves, merge, select, unflatten
 
@@ -72,7 +73,13 @@ class Pruning:
         return self.rule.init_scores(self._expected(params), init=init, scale=scale, key=key)
 
     def prune(
-        self, params: Tree, scores: Tree, threshold: Threshold, noise: Tree | None = None
+        self,
+        params: Tree,
+        scores: Tree,
+        threshold: Threshold,
+        noise: Tree | None = None,
+        *,
+        kept: Tree | None = None,
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """``params`` with every prunable kernel multiplied by its mask, and the masks.
 
@@ -85,6 +92,7 @@ class Pruning:
           threshold: density or τ, as the rule takes it: a Python float or a traced scalar.
           noise: draws of `sample_noise` in training; None = deterministic, for evaluation and
             export.
+          kept: marks of `keep` from an earlier step, which stand for the cut at ``threshold``.
 
         Returns:
           The parameters, and for every prunable kernel a mask of its shape: boolean, or a float
@@ -96,7 +104,10 @@ class Pruning:
         scores = self._checked(params, scores)
         noise = None if noise is None else unflatten(flatten(noise))
         kernels = select(params, self.where)
-        masks = self.structure.masks(self.rule, kernels, scores, threshold, noise)
+        if kept is None:
+            masks = self.structure.masks(self.rule, kernels, scores, threshold, noise)
+        else:
+            masks = self.rule.masks_of_kept(scores, kept, noise)
         gates = self.structure.expand(self.rule.straight_through_masks(scores, masks), kernels)
 
         def multiply(weights: jax.Array, gate: jax.Array) -> jax.Array:
@@ -110,6 +121,30 @@ class Pruning:
         pruned = map_leaves(multiply, kernels, gates)
         return merge(params, pruned), self.structure.expand(masks, kernels)
 
+    def keep(self, params: Tree, scores: Tree, threshold: Threshold) -> dict[str, Any]:
+        """Marks of the scores that are kept, boolean, in their shapes (of kernels without scores).
+
+        Args and errors as in `prune`. To hold masks, hand them to `prune` at later steps.
+        """
+        scores = self._checked(params, scores)
+        kernels = jax.lax.stop_gradient(select(params, self.where))
+        return self.structure.kept(self.rule, kernels, scores, threshold)
+
+    def covers(self, params: Tree) -> dict[str, Any]:
+        """Weights that one score covers, an int at the path of every score array."""
+        return self.structure.covers(select(params, self.where))
+
+    def density_above(self, params: Tree, scores: Tree, threshold: Any) -> Float[Array, ""]:
+        """Fraction of the weights whose scores clear a threshold, whatever the density asked for.
+
+        For rules that can be steered; see `Rule.kept_by_threshold`.
+        """
+        marks = flatten(self.rule.kept_by_threshold(self._checked(params, scores), threshold))
+        covers, dtype = flatten(self.covers(params)), jnp.result_type(float)
+        kept = [count_true(marks[p]).astype(dtype) * c for p, c in covers.items()]
+        total = sum(marks[path].size * c for path, c in covers.items())
+        return jnp.sum(jnp.stack(kept)) / total
+
     def sample_noise(self, key: Key[Array, ""], scores: Tree) -> dict[str, Any] | None:
         """Uniform draws of the shapes of the scores for a stochastic rule, else None."""
         return self.rule.sample_noise(key, scores)
@@ -122,14 +157,18 @@ class Pruning:
         """Kept / all weights over the masks of `prune`; a gate above 0 counts as kept."""
         return mask_density(masks)
 
-    def finalize(self, variables: Tree, threshold: Threshold) -> dict[str, Any]:
+    def finalize(
+        self, variables: Tree, threshold: Threshold, *, kept: Tree | None = None
+    ) -> dict[str, Any]:
         """Plain parameters without scores: masks applied, gates without noise.
 
         Args:
           variables: ``{"params": ..., "scores": ...}``.
           threshold: as in `prune`; the final one for a finished run.
+          kept: as in `prune`.
         """
-        pruned, _ = self.prune(variables["params"], variables.get("scores", {}), threshold)
+        scores = variables.get("scores", {})
+        pruned, _ = self.prune(variables["params"], scores, threshold, kept=kept)
 
         # -0 becomes +0. The sign of a pruned weight carries nothing, and costs a packed model one
         # random bit per weight: at 6% density more than the mask (0.33 bits).
@@ -139,13 +178,14 @@ class Pruning:
         return map_leaves(positive_zeros, pruned)
 
     def score_sizes(self, params: Tree) -> tuple[int, ...]:
-        """Numbers of scores that are ranked together: of each array, and of all of them.
+        """Numbers that a density is taken of: scores of each array, of all, and weights of all.
 
         N:M groups are left out: their count per run is fixed.
         """
         groups = self.structure.groups(select(params, self.where))
-        sizes = [group.size for group in groups if group.runs is None]
-        return tuple(sorted({*sizes, sum(sizes)}))
+        free = [group for group in groups if group.runs is None]
+        sizes = [group.size for group in free]
+        return tuple(sorted({*sizes, sum(sizes), sum(g.size * g.covers for g in free)}))
 
     def _expected(self, params: Tree) -> dict[str, Any]:
         """Shape and dtype of the scores."""

@@ -71,6 +71,49 @@ def cubic_schedule(
     return schedule
 
 
+def linear_schedule(
+    initial: float,
+    final: float,
+    total_steps: int,
+    warmup_steps: int,
+    initial_warmup: float = 1,
+    final_warmup: float = 2,
+) -> Schedule:
+    """Linear ramp with flat ends; arguments as in :func:`cubic_schedule`.
+
+    >>> x = linear_schedule(1.0, 0.2, total_steps=100, warmup_steps=10)
+    >>> [round(float(x(t)), 2) for t in (0, 10, 45, 80, 100)]
+    [1.0, 1.0, 0.6, 0.2, 0.2]
+    """
+    start, end = initial_warmup * warmup_steps, total_steps - final_warmup * warmup_steps
+
+    def schedule(step: int | jax.Array) -> jax.Array:
+        progress = jnp.clip((_as_float(step) - start) / (end - start), 0, 1)
+        x = final + (initial - final) * (1 - progress)
+        return jnp.where(progress >= 1, final, x).astype(progress.dtype)
+
+    return schedule
+
+
+def cut_is_due(
+    every: int, total_steps: int, first_step: int = 0
+) -> Callable[[jax.Array], jax.Array]:
+    """Predicate on a step: whether its masks are made anew, every ``every`` steps.
+
+    Masks of the end, after ``total_steps`` updates, are those that were trained.
+
+    >>> due = cut_is_due(4, total_steps=8)
+    >>> [t for t in range(9) if due(jnp.int32(t))]
+    [0, 4]
+    """
+
+    def due(step: jax.Array) -> jax.Array:
+        taken = step - first_step
+        return (taken % every == 0) & (taken < total_steps)
+
+    return due
+
+
 def held(schedule: Schedule, every: int, total_steps: int, first_step: int = 0) -> Schedule:
     """Schedule sampled at every ``every``-th step and constant between.
 

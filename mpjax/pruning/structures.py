@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
 
 from mpjax.errors import InputError
-from mpjax.pruning.granularities import Element, Granularity, Group, NofM, Shape
+from mpjax.pruning.granularities import ByWeight, Element, Granularity, Group, NofM, Shape
 from mpjax.pruning.trees import Tree, flatten, unflatten
 
 if TYPE_CHECKING:
@@ -113,21 +113,42 @@ class Structure:
     ) -> dict[str, Any]:
         """Masks in the shapes of the scores; see `Rule.masks`.
 
-        N:M groups are masked with their runs as the scope of the rule, all others together. A
-        global scope ranks scores, each counted once, whatever the number of weights it covers.
+        N:M groups are masked with their runs as the scope of the rule, all others together. With a
+        global scope a density counts weights: where scores cover unequal numbers, the cut goes by
+        a budget of weights (`ByWeight`).
         """
-        importance = self.importance(kernels)
-        shares: dict[NofM | None, set[str]] = {}
-        for group in self.groups(kernels):
-            shares.setdefault(group.runs, set()).add(group.path)
-        if shares.keys() == {None}:
-            return rule.masks(importance, scores, threshold, noise)
         flat: dict[str, Any] = {}
-        for runs, paths in shares.items():
-            within = rule if runs is None else dataclasses.replace(rule, scope=runs)
+        importance = self.importance(kernels)
+        for within, paths in self._scopes(rule, kernels):
             here = [None if t is None else _at(t, paths) for t in (importance, scores, noise)]
             flat |= flatten(within.masks(here[0] or {}, here[1] or {}, threshold, here[2]))
         return unflatten(flat)
+
+    def kept(self, rule: Rule, kernels: Tree, scores: Tree, threshold: Any) -> dict[str, Any]:
+        """Marks of the kept scores, boolean; see `Rule.kept` and :meth:`masks`."""
+        flat: dict[str, Any] = {}
+        importance = self.importance(kernels)
+        for within, paths in self._scopes(rule, kernels):
+            flat |= flatten(within.kept(_at(importance, paths), _at(scores, paths), threshold))
+        return unflatten(flat)
+
+    def covers(self, kernels: Tree) -> dict[str, Any]:
+        """Weights that one score covers, an int for every score array."""
+        return unflatten({group.path: group.covers for group in self.groups(kernels)})
+
+    def _scopes(self, rule: Rule, kernels: Tree) -> list[tuple[Rule, set[str]]]:
+        """The rule with the scope of a cut, and the paths of the scores that it cuts."""
+        shares: dict[NofM | None, dict[str, int]] = {}
+        for group in self.groups(kernels):
+            shares.setdefault(group.runs, {})[group.path] = group.covers
+        found: list[tuple[Rule, set[str]]] = []
+        for runs, covers in shares.items():
+            scope: Any = rule.scope if runs is None else runs
+            if runs is None and rule.counts_weights and len(set(covers.values())) > 1:
+                scope = ByWeight(tuple(covers.items()))
+            same = scope == rule.scope
+            found.append((rule if same else dataclasses.replace(rule, scope=scope), set(covers)))
+        return found
 
     def expand(self, scores: Tree, kernels: Tree) -> dict[str, Any]:
         """Arrays like the kernels from arrays like the scores; no copy for one score per weight."""

@@ -50,10 +50,10 @@ def host_hyperparameters(job: Job) -> Hyperparameters:
 
     values, pruning = job.hyperparameters, job.pruning
     final = counts = None
-    if pruning is not None and pruning.rule.is_density:
-        final = pruning.rule.final
+    if pruning is not None and pruning.rule.final_density is not None:
+        final = pruning.rule.final_density
         counts = {
-            size: np.asarray(pruning.rule.num_kept(float(pruning.rule.final), size), np.int32)
+            size: np.asarray(pruning.rule.num_kept(float(final), size), np.int32)
             for size in pruning.score_sizes(job.inputs.model.params)
         }
     return Hyperparameters(

@@ -10,7 +10,14 @@ import optax
 from flax import linen as nn
 from jax.sharding import Mesh
 
-from mpjax.optim import ClipState, Hyperparameters, SparsityState, find_state, pruning_state
+from mpjax.optim import (
+    ClipState,
+    Hyperparameters,
+    SparsityState,
+    find_state,
+    held_marks,
+    pruning_state,
+)
 from mpjax.parallel.sharding import batch_sharding, gather, replicated
 from mpjax.pruning import Pruning, Tree
 from mpjax.pruning.topk.num_kept import Threshold
@@ -65,7 +72,9 @@ def make_train_step(
         if (now := _schedule(pruning, state)) is not None and pruning is not None:
             threshold = _density(now, hyperparameters)
             noise = pruning.sample_noise(noise_key, state.scores)
-        (task_loss, _), grads = gradients(state.variables, batch, threshold, dropout_key, noise)
+        (task_loss, _), grads = gradients(
+            state.variables, batch, threshold, dropout_key, noise, held_marks(state.opt_state)
+        )
         updates, opt_state = tx.update(grads, state.opt_state, state.variables)
         variables: Any = optax.apply_updates(state.variables, updates)
         new = state.replace(  # pyright: ignore[reportAttributeAccessIssue]
@@ -105,16 +114,16 @@ def make_gradients(
       mesh: that the parameters are split over; see :func:`sharding.gather`.
 
     Returns:
-      ``gradients(variables, batch, threshold, dropout_key=None, noise=None)`` to
+      ``gradients(variables, batch, threshold, dropout_key=None, noise=None, kept=None)`` to
       ``((task_loss, (masks, logits)), grads)``, the gradients over both collections, masks in the
       shapes of the kernels.
     """
 
-    def prune(variables, threshold, noise):
+    def prune(variables, threshold, noise, kept):
         params, scores = variables["params"], variables.get("scores", {})
         if pruning is None:
             return params, {}
-        return pruning.prune(params, scores, threshold, noise)
+        return pruning.prune(params, scores, threshold, noise, kept=kept)
 
     def loss_fn(params, batch, dropout_key):
         if mesh is not None:
@@ -122,9 +131,9 @@ def make_gradients(
         logits = apply_model(module, params, batch, dropout_key)
         return loss(logits, batch), logits
 
-    def gradients(variables, batch, threshold, dropout_key=None, noise=None):
+    def gradients(variables, batch, threshold, dropout_key=None, noise=None, kept=None):
         params, pull_back, masks = jax.vjp(
-            lambda v: prune(v, threshold, noise), variables, has_aux=True
+            lambda v: prune(v, threshold, noise, kept), variables, has_aux=True
         )
         (task_loss, logits), slope = value_and_grad(loss_fn, accumulate)(params, batch, dropout_key)
         return (task_loss, (masks, logits)), pull_back(slope)[0]
@@ -153,7 +162,9 @@ def make_measure(
             return {}
         noise = pruning.sample_noise(_keys(state)[1], state.scores)
         threshold = _density(now, hyperparameters)
-        _, masks = pruning.prune(state.params, state.scores, threshold, noise)
+        _, masks = pruning.prune(
+            state.params, state.scores, threshold, noise, kept=held_marks(state.opt_state)
+        )
         return {
             "threshold": now.threshold,
             "lam": now.lam,
@@ -180,7 +191,8 @@ def finalize(
     now = _schedule(pruning, state)
     if pruning is None or now is None:
         return state.params
-    return pruning.finalize(state.variables, _density(now, hyperparameters))
+    threshold = _density(now, hyperparameters)
+    return pruning.finalize(state.variables, threshold, kept=held_marks(state.opt_state))
 
 
 def _schedule(pruning: Pruning | None, state: TrainState) -> SparsityState | None:

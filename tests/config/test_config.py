@@ -22,6 +22,7 @@ GOOD = [
     {"method": "movement", "density": 0.1, "regularization": "l1", "final_lambda": 10.0},
     {"method": "movement", "final_threshold": 0.03},
     {"method": "soft_movement", "final_lambda": 100.0},
+    {"method": "soft_movement", "density": 0.03},
     {"method": "l0", "density": 0.1},
     {"method": "l0", "final_lambda": 100.0},
     {"method": "l0", "density": 0.1, "final_lambda": 100.0},
@@ -43,11 +44,12 @@ def test_resolving_gives_a_rule_and_changes_nothing_the_second_time(options):
     if rule is None:
         assert options["method"] == DENSE
         return
-    assert (rule.name, rule.scope) == (options["method"], options.get("scope", "local"))
     assert (rule.initial, rule.final) == (config.initial_threshold, config.final_threshold)
-    assert rule.has_penalty == (config.final_lambda is not None)
+    assert rule.is_steered == (rule.has_penalty and config.final_lambda is None)
+    scope = "global" if rule.is_steered and rule.is_density else options.get("scope", "local")
+    assert (rule.name, rule.scope) == (options["method"], scope)
     if "density" in options:
-        assert rule.final == options["density"]
+        assert rule.final_density == options["density"]
 
 
 def test_what_is_not_said_is_what_the_rule_says():
@@ -69,7 +71,10 @@ def test_what_is_not_said_is_what_the_rule_says():
         ({"method": "movement", "density": 1.01}, ["--density", "1.01"]),
         ({"method": "movement", "density": float("nan")}, ["--density", "nan"]),
         ({"method": "magnitude", "density": -0.1}, ["--density", "-0.1"]),
-        ({"density": 0.1}, ["--density", "soft_movement", "--final-lambda"]),
+        (
+            {"density": 0.1, "final_lambda": 100.0},
+            ["--density and --final-lambda", "soft_movement", "give one of them"],
+        ),
         ({}, ["soft_movement", "--final-lambda"]),
         ({"method": "l0"}, ["l0", "--density", "--final-lambda"]),
         ({"method": "movement", "density": 0.1, "final_lambda": 1.0}, ["--final-lambda"]),

@@ -63,7 +63,7 @@ def test_recipes_are_listed(capsys):
             ["not movement with a penalty"],
         ),
         ({"score_optimizer": "platon", "score_learning_rate": 0.1}, ["--score-learning-rate"]),
-        ({"prune_every": 5}, ["--prune-every 5", "sensitivity or platon"]),
+        ({"method": "dense", "density": None, "prune_every": 5}, ["--prune-every does not apply"]),
         ({"prune_every": 0}, ["--prune-every is 0"]),
         ({"first_density": 1.5}, ["--first-density is 1.5"]),
         ({"first_density": 0.05}, ["--first-density 0.05", "below the final density 0.1"]),

@@ -59,6 +59,9 @@ CASES = {
         {"density": (0.5, 0.29), "learning_rate": (1e-3, 1e-2)},
         (0.29, 1e-2),
     ),
+    "soft_movement local steered": (
+        {"score_learning_rate": 1.0}, {"density": (0.5, 0.29), "seed": (0, 1)}, (0.29, 1),
+    ),
     "magnitude global": (
         {}, {"density": (0.5, 0.29), "learning_rate": (1e-3, 1e-2)}, (0.29, 1e-2),
     ),

@@ -32,6 +32,9 @@ METHODS = {
     "movement-global": {"density": DENSITY, "scope": "global"},
     "soft_movement": {"density": None, "final_lambda": 200.0, "score_learning_rate": 1.0},
     "l0": {"density": DENSITY, "final_lambda": 1.0},
+    "steered-soft": {"density": DENSITY, "method": "soft_movement", "score_learning_rate": 1.0},
+    "steered-l0": {"density": DENSITY, "method": "l0"},
+    "held": {"density": DENSITY, "method": "movement", "prune_every": 2},
     "platon": {"density": DENSITY, "scope": "global", "score_optimizer": "platon",
                "prune_every": 2, "dense_gradient": True, "method": "movement"},
 }  # fmt: skip
@@ -70,7 +73,7 @@ def test_a_run_ends_at_the_density_asked_for(name, root):
     sizes = [m.size for m in matrices(run)]
     if name == "dense":
         assert kept == sizes
-    elif name in ("movement-global", "platon"):
+    elif name in ("movement-global", "platon", "steered-soft", "steered-l0"):
         assert sum(kept) == int(DENSITY * sum(sizes))
     elif name == "soft_movement":
         assert 0 < sum(kept) < sum(sizes)

@@ -16,13 +16,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from mpjax.pruning.estimators import straight_through
-from mpjax.pruning.granularities import NofM
+from mpjax.pruning.granularities import ByWeight, NofM
 from mpjax.pruning.penalties import PENALTIES
+from mpjax.pruning.topk.budget import budget_counts
 from mpjax.pruning.topk.counting import count_true
 from mpjax.pruning.topk.masks import top_k_cuts, top_k_masks
 from mpjax.pruning.topk.n_of_m import largest_of_runs
 from mpjax.pruning.topk.num_kept import Threshold, is_final, num_kept, threshold_value
-from mpjax.pruning.trees import Tree, map_leaves, split_leaves
+from mpjax.pruning.trees import Tree, flatten, map_leaves, split_leaves, unflatten
 
 RULES: dict[str, type["Rule"]] = {}
 
@@ -36,8 +37,9 @@ class Rule(abc.ABC):
     density or τ, as ``is_density`` says.
 
     Attributes:
-      scope: "local", one cut per score array; "global", one cut for all of them; or an ``NofM``,
-        one cut per M consecutive scores of the first axis, for rules of a density.
+      scope: "local", one cut per score array; "global", one cut for all of them; or, for rules of
+        a density, what `Structure.masks` makes of these: an ``NofM``, one cut per M consecutive
+        scores of the first axis, or a ``ByWeight``, one cut for all by the weights covered.
       initial: threshold at the start of training.
       final: threshold at the end of training.
       regularization: penalty R on the scores, a key of ``PENALTIES``: "none", "l1" or "l0".
@@ -47,10 +49,11 @@ class Rule(abc.ABC):
     scopes: ClassVar[tuple[str, ...]] = ("local", "global")
     has_scores: ClassVar[bool] = True
     is_density: ClassVar[bool] = True  # the threshold is a density in (0, 1]
+    can_be_steered: ClassVar[bool] = False  # λ can follow from a density, see `is_steered`
     default_score_scale: ClassVar[float] = 0.0
     default_score_learning_rate: ClassVar[float] = 1e-2
 
-    scope: str | NofM = "local"
+    scope: str | NofM | ByWeight = "local"
     initial: float = 1.0
     final: float = 0.1
     regularization: str = "none"
@@ -61,8 +64,8 @@ class Rule(abc.ABC):
             RULES[cls.name] = cls
 
     def __post_init__(self) -> None:
-        within_runs = isinstance(self.scope, NofM) and self.is_density
-        if self.scope not in self.scopes and not within_runs:
+        made = isinstance(self.scope, NofM | ByWeight) and self.final_density is not None
+        if self.scope not in self.scopes and not made:
             raise ValueError(
                 f"{self.name}: scope is {self.scope!r}; it must be one of {', '.join(self.scopes)}"
                 + (" or an NofM" if self.is_density else "")
@@ -93,13 +96,48 @@ class Rule(abc.ABC):
             deterministic.
         """
 
+    def kept(self, kernels: Tree, scores: Tree, threshold: Any) -> dict[str, Any]:
+        """Marks of the weights that are kept, boolean, of the shapes of ``kernels``.
+
+        The masks of :meth:`masks` without noise; a gate above 0 is kept.
+        """
+
+        def open_(mask: jax.Array) -> jax.Array:
+            return mask != 0
+
+        return map_leaves(open_, self.masks(kernels, scores, threshold))
+
+    def masks_of_kept(self, scores: Tree, kept: Tree, noise: Tree | None = None) -> dict[str, Any]:
+        """Masks of marks that :meth:`kept` made at this step or an earlier one."""
+        del scores, noise
+        return dict(kept)
+
     def straight_through_masks(self, scores: Tree, masks: Tree) -> dict[str, Any]:
         """Masks whose gradient goes to the scores: :func:`straight_through`."""
         return map_leaves(straight_through, scores, masks)
 
     def num_kept(self, density: Threshold, size: int) -> int | jax.Array:
         """Entries kept of ``size``; exactly ``int(final * size)`` at the final density."""
-        return num_kept(density, size, final=self.final)
+        return num_kept(density, size, final=self.final_density)
+
+    @property
+    def final_density(self) -> float | None:
+        """Density at the end of training; None where it follows from λ."""
+        return self.final if self.is_density else None
+
+    @property
+    def counts_weights(self) -> bool:
+        """Whether one density holds over all kernels, in weights rather than scores."""
+        return self.final_density is not None and self.scope == "global"
+
+    @property
+    def is_steered(self) -> bool:
+        """Whether feedback on λ holds the density near a path; see `optim.steer_density`."""
+        return False
+
+    def kept_by_threshold(self, scores: Tree, threshold: Any) -> dict[str, Any]:
+        """Marks of the scores that clear a threshold; for rules that can be steered."""
+        raise NotImplementedError(f"{self.name} keeps a number of scores, not those above a value")
 
     @property
     def has_penalty(self) -> bool:
@@ -211,11 +249,18 @@ def top_v(
         n, m = rule.scope.n, rule.scope.m
         # The density of the other matrices may end below n/m; runs follow it down to n and stay.
         count = jnp.where(
-            is_final(density, rule.final),
+            is_final(density, rule.final_density),
             n,
             jnp.clip(num_kept(threshold_value(density), m), n, m),
         )
         return rebuild([largest_of_runs(x, count, m) for x in leaves])
+    if isinstance(rule.scope, ByWeight):
+        flat, covers = flatten(jax.lax.stop_gradient(importance)), dict(rule.scope.covers)
+        each = [covers[path] for path in flat]
+        weights = sum(covers[path] * leaf.size for path, leaf in flat.items())
+        counts = budget_counts(list(flat.values()), each, rule.num_kept(density, weights))
+        masks = top_k_masks(list(flat.values()), counts)
+        return unflatten(dict(zip(flat, masks, strict=True)))
     total = sum(leaf.size for leaf in leaves)
     if rule.scope == "local":
         counts = [rule.num_kept(density, leaf.size) for leaf in leaves]

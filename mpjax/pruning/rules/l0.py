@@ -3,6 +3,7 @@
 """L0 regularisation with hard-concrete gates (Louizos et al. 2018, arXiv 1712.01312)."""
 
 import dataclasses
+import math
 from typing import Any, ClassVar
 
 import jax
@@ -15,6 +16,8 @@ from mpjax.pruning.rules.base import Rule, top_v
 from mpjax.pruning.topk.num_kept import TracedDensity
 from mpjax.pruning.trees import Tree, map_leaves, split_leaves
 
+CLOSED = math.log(-LEFT / RIGHT)  # score at and below which the gate of evaluation is 0
+OPEN_MARGIN = 0.1  # above `CLOSED`: the gate is 0.0099
 NOISE_MARGIN = 1e-4  # uniform draws are clamped to [margin, 1 - margin]: finite logarithms
 
 
@@ -31,6 +34,8 @@ class L0(Rule):
     gradient passes straight through that cut, so that a gate can return.
 
     Attributes:
+      steered: whether λ follows the density by feedback; see `optim.steer_density`. The gates kept
+        are then the largest of all matrices, and none of them is closed by its own score.
       cut: whether the threshold is a density that is enforced; False leaves the density to λ, and
         the threshold only scales λ, as in the published code.
 
@@ -42,6 +47,7 @@ class L0(Rule):
     """
 
     name: ClassVar[str] = "l0"
+    can_be_steered: ClassVar[bool] = True
     default_score_scale: ClassVar[float] = 2.197  # σ = 0.9
     default_score_learning_rate: ClassVar[float] = 1e-1
 
@@ -49,6 +55,16 @@ class L0(Rule):
     final: float = 1.0
     regularization: str = "l0"
     cut: bool = True
+    steered: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.steered and (self.scope == "local" or not self.cut):
+            raise ValueError(f"l0: steered needs scope 'global' and a cut; it is {self.scope!r}")
+
+    @property
+    def is_steered(self) -> bool:
+        return self.steered
 
     def gates(self, scores: Tree, noise: Tree | None = None) -> dict[str, Any]:
         """Hard-concrete gates in [0, 1] of the shapes of ``scores``, differentiable."""
@@ -67,17 +83,33 @@ class L0(Rule):
     def masks(
         self, kernels: Tree, scores: Tree, threshold: Any, noise: Tree | None = None
     ) -> dict[str, Any]:
-        del kernels
-        gates = self.gates(scores, noise)
         within_matrices = isinstance(self.scope, str)
         everything = not isinstance(threshold, TracedDensity) and self.initial == self.final == 1
         if within_matrices and (not self.cut or everything):
-            return gates
+            return self.gates(scores, noise)
+        return self.masks_of_kept(scores, top_v(scores, threshold, self), noise)
+
+    def kept(self, kernels: Tree, scores: Tree, threshold: Any) -> dict[str, Any]:
+        if self.cut:
+            return top_v(scores, threshold, self)
+        return super().kept(kernels, scores, threshold)
+
+    def masks_of_kept(self, scores: Tree, kept: Tree, noise: Tree | None = None) -> dict[str, Any]:
+        if self.steered:
+            scores = map_leaves(_open, scores, kept)
 
         def close(gate: jax.Array, kept: jax.Array) -> jax.Array:
             return straight_through(gate, jnp.where(kept, gate, 0))
 
-        return map_leaves(close, gates, top_v(scores, threshold, self))
+        return map_leaves(close, self.gates(scores, noise), kept)
+
+    def kept_by_threshold(self, scores: Tree, threshold: Any) -> dict[str, Any]:
+        del threshold
+
+        def is_open(score: jax.Array) -> jax.Array:
+            return score > CLOSED
+
+        return map_leaves(is_open, jax.lax.stop_gradient(scores))
 
     def straight_through_masks(self, scores: Tree, masks: Tree) -> dict[str, Any]:
         del scores  # the gates carry their own gradient
@@ -93,3 +125,9 @@ class L0(Rule):
         return rebuild(
             [jax.random.uniform(k, s.shape, s.dtype) for k, s in zip(keys, leaves, strict=True)]
         )
+
+
+def _open(score: jax.Array, kept: jax.Array) -> jax.Array:
+    """Score raised so that a kept gate is open; its gradient is that of the score."""
+    lift = jnp.where(kept, jnp.maximum(CLOSED + OPEN_MARGIN - score, 0), 0)
+    return score + jax.lax.stop_gradient(lift)

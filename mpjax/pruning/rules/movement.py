@@ -29,6 +29,10 @@ class Movement(Rule):
 
     published_cut: bool = False
 
+    @property
+    def counts_weights(self) -> bool:
+        return super().counts_weights and not self.published_cut
+
     def masks(
         self, kernels: Tree, scores: Tree, threshold: Any, noise: Tree | None = None
     ) -> dict[str, Any]:

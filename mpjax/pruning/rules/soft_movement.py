@@ -8,7 +8,9 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from mpjax.pruning.rules.base import PUBLISHED_FLOOR, Rule, floored
+from mpjax.pruning.granularities import ByWeight
+from mpjax.pruning.rules.base import PUBLISHED_FLOOR, Rule, floored, top_v
+from mpjax.pruning.rules.movement import Movement
 from mpjax.pruning.trees import Tree, split_leaves
 
 
@@ -20,8 +22,13 @@ class SoftMovement(Rule):
     scores down; the density follows from λ. The paper (section 4) has a fixed τ and M = S > τ. A
     matrix that would keep fewer than ``int(floor·n) + 1`` weights keeps that many.
 
+    With a ``density`` the threshold that `masks` takes is a density, and the largest scores of all
+    matrices are kept: the cut that the published rule would make, moved to where the density is
+    right. `optim.steer_density` keeps the two close.
+
     Attributes:
-      floor: smallest density of a matrix.
+      floor: smallest density of a matrix, without ``density``.
+      density: final density; None = it follows from λ, as published.
 
     >>> import jax.numpy as jnp
     >>> rule = SoftMovement()
@@ -33,11 +40,13 @@ class SoftMovement(Rule):
     name: ClassVar[str] = "soft_movement"
     scopes: ClassVar[tuple[str, ...]] = ("local",)
     is_density: ClassVar[bool] = False
+    can_be_steered: ClassVar[bool] = True
 
     initial: float = 0.0
     final: float = 0.1
     regularization: str = "l1"
     floor: float = PUBLISHED_FLOOR
+    density: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -46,13 +55,37 @@ class SoftMovement(Rule):
                 f"soft_movement: τ runs from {self.initial} to {self.final}; the first must lie in"
                 " [0, 1), the second in (0, 1)"
             )
+        if self.density is not None and not 0 < self.density <= 1:
+            raise ValueError(f"soft_movement: density is {self.density}, not in (0, 1]")
+
+    @property
+    def final_density(self) -> float | None:
+        return self.density
+
+    @property
+    def counts_weights(self) -> bool:
+        return self.density is not None  # one threshold cuts all matrices
+
+    @property
+    def is_steered(self) -> bool:
+        return self.density is not None
 
     def masks(
         self, kernels: Tree, scores: Tree, threshold: Any, noise: Tree | None = None
     ) -> dict[str, Any]:
         del kernels, noise
+        if self.density is not None:
+            scope = self.scope if isinstance(self.scope, ByWeight) else "global"
+            return top_v(scores, threshold, Movement(scope, final=self.density))
         leaves, rebuild = split_leaves(jax.lax.stop_gradient(scores))
-        # σ(S) > τ as S > ln(τ/(1 − τ)): one comparison instead of an exponential per weight.
-        cut = jax.scipy.special.logit(jnp.asarray(threshold, jnp.result_type(*leaves)))
-        cuts = floored([cut] * len(leaves), leaves, self.floor)
+        cuts = floored([_cut(threshold, leaves)] * len(leaves), leaves, self.floor)
         return rebuild([s > c for s, c in zip(leaves, cuts, strict=True)])
+
+    def kept_by_threshold(self, scores: Tree, threshold: Any) -> dict[str, Any]:
+        leaves, rebuild = split_leaves(jax.lax.stop_gradient(scores))
+        return rebuild([s > _cut(threshold, leaves) for s in leaves])
+
+
+def _cut(threshold: Any, leaves: list[jax.Array]) -> jax.Array:
+    """ln(τ/(1 − τ)), so that σ(S) > τ is one comparison instead of an exponential per weight."""
+    return jax.scipy.special.logit(jnp.asarray(threshold, jnp.result_type(*leaves)))
