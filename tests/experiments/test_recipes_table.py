@@ -110,10 +110,16 @@ def test_the_more_specific_recipe_wins(monkeypatch):
     assert detect.identify(config("a", density=0.1)).name == "a"
 
 
-def test_options_newer_than_a_run_have_their_defaults():
+def test_options_newer_than_a_run_have_their_defaults(write):
     made = config(**MAGNITUDE)
-    old = {name: value for name, value in made.items() if name not in ("prune_every", "clip")}
+    newer = ("scope", "score_optimizer", "prune_every", "clip", "teacher", "fill_from")
+    old = {name: value for name, value in made.items() if name not in newer}
     assert detect.identify(old) == detect.identify(made)
+    folder = write("new", 80.0, **MAGNITUDE, seed=1)
+    receipt = json.loads((folder / "new.json").read_text())
+    (folder / "old.json").write_text(json.dumps(receipt | {"config": old}))
+    (one,) = found(folder).values()
+    assert one.seeds == (0, 1)
     assert ("unheard_of", 3) in detect.identify(made | {"unheard_of": 3}).differs
 
 
@@ -185,8 +191,8 @@ def test_seeds_with_deviating_options_are_refused_and_searched_apart(change, nam
 
 
 def test_of_several_dense_recipes_the_best_is_compared_with(write):
-    write("a", 85.0, **DENSE)
-    write("b", 87.0, method="dense")
+    write("a", 87.0, **DENSE)
+    write("b", 85.0, method="dense")
     folder = write("c", 80.0, **MAGNITUDE)
     made = groups.group(runs.read(folder), apart=True)
     assert groups.losses(made) == [None, None, 7.0]
