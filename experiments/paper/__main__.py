@@ -4,33 +4,26 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 import experiments.paper as package
+from experiments import commandline
 from experiments.paper import listing, published, recipe
 from mpjax.config.checks import DENSE
 from mpjax.errors import InputError
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message} (see: {self.prog} --help)")
-
-
 def build_parser() -> argparse.ArgumentParser:
     """Parser of all commands."""
-    parser = _Parser(
+    parser = commandline.Parser(
         prog="python -m experiments.paper",
         description=package.__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
+    commands = parser.add_subparsers(dest="command", required=True)
 
     show = commands.add_parser(
         "list", help="print a table of the published runs", allow_abbrev=False
@@ -83,17 +76,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit status, 2 for a mistake in the input."""
-    try:
-        args = build_parser().parse_args(argv)
-        status = args.run(args) or 0
-        sys.stdout.flush()
-        return status
-    except InputError as error:
-        print(f"experiments.paper: error: {error}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:  # the reader has gone, and Python would complain when it flushes stdout
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
+    return commandline.run(build_parser(), argv)
 
 
 def _list(args: argparse.Namespace) -> None:

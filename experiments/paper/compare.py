@@ -28,7 +28,9 @@ def report(runs: Sequence[FinishedRun], markdown: bool = False) -> str:
     for task in sorted({run.task for run in runs}):
         rows = [_row(run) for run in runs if run.task == task]
         title = f"### {task}\n" if markdown else task
-        parts.append(f"{title}\n{_markdown(HEADER, rows) if markdown else _plain(HEADER, rows)}")
+        parts.append(
+            f"{title}\n{as_markdown(HEADER, rows) if markdown else render(HEADER, rows, left=2)}"
+        )
     return "\n\n".join(parts)
 
 
@@ -48,10 +50,13 @@ def _published(run: PublishedRun) -> tuple[str, ...]:
     return run.id, f"{run.remaining:.2f}%", scores(run.scores)
 
 
-def _plain(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return render(header, rows, left=2)
+def as_markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Markdown table.
 
-
-def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    >>> print(as_markdown(["task", "F1"], [["squad", "84.9"]]))
+    | task | F1 |
+    | --- | --- |
+    | squad | 84.9 |
+    """
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -42,20 +42,50 @@ class FinishedRun:
         return self.group[0]
 
 
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """JSON of one finished run.
+
+    Attributes:
+      name: of its folder or receipt.
+      config: content of its `config.json`.
+      result: content of its `result.json`.
+      path: folder or receipt, for errors.
+    """
+
+    name: str
+    config: Mapping[str, Any]
+    result: Mapping[str, Any]
+    path: Path
+
+
 def find(folder: Path) -> list[FinishedRun]:
     """Finished runs and receipts below a folder, densest first in a group; others are passed over.
 
     Raises:
       InputError: no such folder, nothing finished in it, or a file that cannot be read.
     """
+    found = [
+        from_json(record.name, record.config, record.result, record.path)
+        for record in records(folder)
+        if _is_published(record.config)
+    ]
+    if not found:
+        raise InputError(_nothing(folder))
+    return sorted(found, key=lambda run: (run.group, -run.remaining, run.name))
+
+
+def records(folder: Path) -> list[Record]:
+    """Finished runs and receipts below a folder, in the order of their paths.
+
+    Raises:
+      InputError: no such folder, nothing finished in it, or a file that cannot be read.
+    """
     if not folder.is_dir():
         raise InputError(f"--results {folder} is no folder; give one with run folders or receipts")
-    found = sorted(_below(folder), key=lambda run: (run.group, -run.remaining, run.name))
+    found = list(_below(folder))
     if not found:
-        raise InputError(
-            f"--results {folder} holds no finished run (result.json beside config.json) and no "
-            "receipt; finish a run, or make a receipt with: python -m experiments.paper receipt"
-        )
+        raise InputError(_nothing(folder))
     return found
 
 
@@ -80,12 +110,18 @@ def from_json(
         raise InputError(f"{where}: no {error} in it; it was not written by mpjax train") from error
 
 
-def _below(folder: Path) -> Iterator[FinishedRun]:
+def _nothing(folder: Path) -> str:
+    return (
+        f"--results {folder} holds no finished run (result.json beside config.json) and no "
+        "receipt; finish a run, or make a receipt with: python -m experiments.paper receipt"
+    )
+
+
+def _below(folder: Path) -> Iterator[Record]:
     if is_run(folder):
         run = RunDir(folder)
-        result, config = run.read_result(), read_object(run.config)
-        if result is not None and _is_published(config):
-            yield from_json(folder.resolve().name, config, result, folder)
+        if (result := run.read_result()) is not None:
+            yield Record(folder.resolve().name, read_object(run.config), result, folder)
         return
     for path in sorted(folder.iterdir()):
         if path.is_dir():
@@ -99,14 +135,11 @@ def _is_published(config: Mapping[str, Any]) -> bool:
     return config.get("score_optimizer", TrainConfig.score_optimizer) == TrainConfig.score_optimizer
 
 
-def _receipt(path: Path) -> Iterator[FinishedRun]:
-    """Run of a receipt; nothing for other JSON files."""
+def _receipt(path: Path) -> Iterator[Record]:
+    """Record of a receipt; nothing for other JSON files."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise InputError(f"{path} cannot be read as JSON: {error}; mend or move it") from error
     if isinstance(value, dict) and MARK in value:
-        parts = {name: value.get(name) or {} for name in ("config", "result")}
-        if not _is_published(parts["config"]):
-            return
-        yield from_json(path.stem, parts["config"], parts["result"], path)
+        yield Record(path.stem, value.get("config") or {}, value.get("result") or {}, path)

@@ -57,33 +57,49 @@ def series(task: str, runs: Sequence[FinishedRun]) -> tuple[str, list[Series]]:
 
 
 def draw(runs: Sequence[FinishedRun], path: Path) -> Path:
-    """Writes the picture and returns `path`.
+    """Writes the picture and returns `path`; errors as of `panels`."""
+    tasks = sorted({run.task for run in runs})
+    figure, axes = panels(len(tasks), "--plot", path)
+    for panel, task in zip(axes, tasks, strict=True):
+        score, found = series(task, runs)
+        for one in found:
+            _points(panel, one)
+        panel.set(title=task, xlabel="encoder remaining, %", ylabel=SHORT.get(score, score))
+        log_density(panel)
+        panel.legend(fontsize="x-small", ncols=2, loc="lower right")
+    return save(figure, path)
+
+
+def panels(count: int, option: str, path: Path) -> tuple[Any, Any]:
+    """Figure for the file `path` that `option` names, and its axes side by side.
 
     Raises:
       InputError: a suffix of another kind, or no matplotlib.
     """
     if path.suffix not in KINDS:
-        raise InputError(f"--plot {path}: the suffix must be one of {', '.join(KINDS)}")
+        raise InputError(f"{option} {path}: the suffix must be one of {', '.join(KINDS)}")
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg  # pyright: ignore
         from matplotlib.figure import Figure  # pyright: ignore
     except ImportError as error:
         raise InputError(
-            f"--plot needs matplotlib ({error}); install it with: pip install -e '.[plots]'"
+            f"{option} needs matplotlib ({error}); install it with: pip install -e '.[plots]'"
         ) from error
-    tasks = sorted({run.task for run in runs})
-    figure = Figure(figsize=(7.0 * len(tasks), 6.5), layout="constrained")
+    figure = Figure(figsize=(7.0 * count, 6.5), layout="constrained")
     FigureCanvasAgg(figure)
-    for axes, task in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
-        score, found = series(task, runs)
-        for one in found:
-            _points(axes, one)
-        axes.set(title=task, xlabel="encoder remaining, %", ylabel=SHORT.get(score, score))
-        axes.set_xscale("log")
-        axes.set_xticks((1, 2, 3, 5, 10, 20, 30, 50, 100), (1, 2, 3, 5, 10, 20, 30, 50, 100))
-        axes.minorticks_off()
-        axes.grid(alpha=0.3)
-        axes.legend(fontsize="x-small", ncols=2, loc="lower right")
+    return figure, figure.subplots(1, count, squeeze=False)[0]
+
+
+def log_density(axes: Any) -> None:
+    """Logarithmic x axis for densities in percent, with a grid."""
+    axes.set_xscale("log")
+    axes.set_xticks((1, 2, 3, 5, 10, 20, 30, 50, 100), (1, 2, 3, 5, 10, 20, 30, 50, 100))
+    axes.minorticks_off()
+    axes.grid(alpha=0.3)
+
+
+def save(figure: Any, path: Path) -> Path:
+    """Writes a figure, with the folders above it, and returns `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
     return path
