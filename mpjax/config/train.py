@@ -102,7 +102,9 @@ class TrainConfig:
         choices=("adam", "sgd", "sensitivity", "platon"),
     )
     prune_every: int = _option(
-        1, "steps between two changes of the masks, with --score-optimizer sensitivity or platon"
+        1,
+        "steps between two changes of the masks, with --score-optimizer sensitivity or platon; "
+        "lowered in a run too short for it",
     )
     first_density: float | None = _option(
         None,
