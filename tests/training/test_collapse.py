@@ -4,16 +4,29 @@ import logging
 import math
 import os
 import signal
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import tiny
 
+from mpjax.config.length import RunLength
 from mpjax.errors import Interrupted
 from mpjax.runs.folder import RunDir, read_lines
 from mpjax.sweep.sweep import sweep
+from mpjax.tasks.base import Encoded
+from mpjax.tasks.batches import Batches
 from mpjax.training import train as training
-from mpjax.training.collapse import CollapseWatch, Finding, Line, message, remedies, verdict
+from mpjax.training.collapse import (
+    CollapseWatch,
+    Finding,
+    Line,
+    message,
+    remedies,
+    verdict,
+    watch_loss,
+)
 from mpjax.training.train import train
 
 HEALTHY, POOR, NONE = 3.0, 1.3, 0.0  # distance of two classes: losses 0.24, 0.75, 1 of guessing
@@ -78,10 +91,43 @@ def test_a_collapse_is_found_once_and_while_the_run_goes_on(total, log_every, sh
         assert finding.loss == pytest.approx(finding.guess, rel=0.1)
 
 
-@pytest.mark.parametrize("steps", [[], [1], [1, 2, 3, 4], [5, 10, 15, 19], range(1, 20)])
+@pytest.mark.parametrize(
+    "steps", [[], [1], [1, 2, 3, 4], [5, 10, 15, 19], range(1, 20), [9, 19, 29, 39]]
+)
 def test_few_lines_or_steps_decide_nothing(steps):
     watch = CollapseWatch(max(steps, default=1))
     assert [watch.see(Line(t, 0.7, 0.69)) for t in steps] == [None] * len(steps)
+
+
+def test_more_lines_are_needed_before_the_end_than_at_it():
+    watch = CollapseWatch(100)
+    losses = [0.1] * 8 + [0.7] * 7  # of lines at every 5th step
+    assert not any(watch.see(Line(5 * t, x, 0.69)) for t, x in enumerate(losses))
+    assert watch.see(Line(75, 0.7, 0.69)) == Finding(True, pytest.approx(0.7), pytest.approx(0.69))
+    end = CollapseWatch(50)
+    assert [bool(end.see(Line(10 * t, 0.7, 0.69))) for t in range(1, 6)] == [False] * 4 + [True]
+
+
+def test_a_mean_below_guessing_by_chance_is_not_better():
+    noisy = [0.3, 1.0] * 4
+    assert np.mean(noisy) < 0.9 * 0.75
+    assert verdict([Line(t, x, 0.75) for t, x in enumerate(noisy)]) is None
+
+
+@pytest.mark.parametrize(("teacher", "found"), [(None, 1), ("any", 0)])
+def test_losses_are_compared_with_guessing_on_their_own_batch(teacher, found, tmp_path, warnings):
+    """Large values are rare, so that the losses of guessing of 16 rows differ by half."""
+    labels = np.where(np.arange(240) % 6 == 0, 10.0, 0.0).astype(np.float32)
+    arrays = {"input_ids": np.zeros((240, 4), np.int32), "labels": labels}
+    batches = Batches(Encoded(arrays, np.full(240, 4, np.int32)), batch_size=16, seed=0)
+    task = SimpleNamespace(head="regression")
+    inputs = SimpleNamespace(task=task, batches=batches, teacher=teacher)
+    job: Any = SimpleNamespace(inputs=inputs, length=RunLength(40, 0), pruning=None)
+    see = watch_loss(job, RunDir(tmp_path), 0)
+    for step in range(1, 41):
+        errors = batches.batch(step - 1)["labels"] - labels.mean()
+        see(step, {"task_loss": np.mean(errors**2)})
+    assert len(warnings()) == found
 
 
 def test_one_label_decides_nothing():
