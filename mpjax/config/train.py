@@ -101,7 +101,9 @@ class TrainConfig:
         "importance |w x gradient| instead of descending",
         choices=("adam", "sgd", "sensitivity", "platon"),
     )
-    prune_every: int = _option(1, "steps between two changes of the masks")
+    prune_every: int = _option(
+        1, "steps between two changes of the masks; sensitivity and platon lower it in a short run"
+    )
     first_density: float | None = _option(
         None,
         "density of the first cut, where the ramp begins (default: the ramp begins at 1)",

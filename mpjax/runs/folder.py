@@ -104,7 +104,8 @@ def create(run: RunDir, config: TrainConfig, derived: Mapping[str, Any]) -> None
       derived: sizes derived from the data (rows, steps), which differ when the data do.
     """
     if run.config.is_file():
-        then = read_object(run.config)[DERIVED]
+        # Runs recorded before cuts were fitted to the run had the interval of the option.
+        then = {"prune_every": config.prune_every, **read_object(run.config)[DERIVED]}
         changed = [
             f"{k} was {then.get(k)}, now {v}" for k, v in derived.items() if then.get(k) != v
         ]

@@ -59,6 +59,7 @@ class Journal:
       board: receives every value, too.
       learning_rates: learning rates by name, applied at update ``step``, counted from 0.
       writes: whether this process writes; with several, process 0 does.
+      observe: receives the step and the values of every line of metrics.
     """
 
     def __init__(
@@ -69,11 +70,13 @@ class Journal:
         board: Board,
         learning_rates: Callable[[int], Mapping[str, Any]] = lambda step: {},
         writes: bool = True,
+        observe: Callable[[int, Mapping[str, Any]], None] = lambda step, values: None,
     ) -> None:
         self._files = (run.metrics, run.timings) if writes else ()
         for path in self._files:
             keep_until(path, start_step)
         self._batch_size, self._board, self._rates = batch_size, board, learning_rates
+        self._observe = observe
         self._step = start_step
         self._deferred = Deferred(self.write)
         self._clock = time.perf_counter()
@@ -112,6 +115,7 @@ class Journal:
                 "Lower --learning-rate or --score-learning-rate, or clip gradients with --clip 1"
             )
         self._write(step, values)
+        self._observe(step, values)
 
     def _write(self, step: int, values: Mapping[str, Any]) -> None:
         now = time.perf_counter()

@@ -49,6 +49,7 @@ from mpjax.sweep.population import (
     make_population,
     stack,
 )
+from mpjax.training.collapse import watch_loss
 from mpjax.training.evaluate import score_dev
 from mpjax.training.job import Inputs, Job
 from mpjax.training.loop import Program, Span, run_steps
@@ -217,7 +218,9 @@ class Journals:
             provenance.record(run, start)
             board = scope.enter_context(Board(None, start))
             batch_size = job.inputs.batches.batch_size
-            self._journals.append(Journal(run, start, batch_size, board, job.learning_rates))
+            watch = watch_loss(job, run, start)
+            journal = Journal(run, start, batch_size, board, job.learning_rates, observe=watch)
+            self._journals.append(journal)
         self._deferred = Deferred(self._write)
 
     def train(self, step: int, metrics: Mapping[str, jax.Array]) -> None:

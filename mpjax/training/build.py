@@ -48,7 +48,7 @@ def optimizer_config(config: TrainConfig, length: RunLength) -> OptimizerConfig:
         final_lambda=_or_zero(config.final_lambda),
         first_step=config.first_step,
         score_optimizer=config.score_optimizer,
-        prune_every=config.prune_every,
+        prune_every=length.prune_every,
         first_density=config.first_density,
         frozen="" if config.train_embeddings else models.FROZEN,
     )

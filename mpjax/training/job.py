@@ -118,6 +118,7 @@ class Job:
         return {
             "total_steps": self.length.total_steps,
             "warmup_steps": self.length.warmup_steps,
+            "prune_every": self.length.prune_every,
             "steps_per_epoch": batches.steps_per_epoch,
             "train_rows": len(batches.encoded),
             "dev_rows": len(dev.encoded),

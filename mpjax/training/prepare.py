@@ -15,11 +15,12 @@ import jax
 import numpy as np
 
 from mpjax import models, tasks
-from mpjax.config.length import run_length
+from mpjax.config.length import run_length, shortened
 from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError
 from mpjax.log import log
 from mpjax.models import Model
+from mpjax.parallel.consensus import first
 from mpjax.parallel.mesh import batch_parts, choose_mesh
 from mpjax.pruning import Pruning, Tree, flatten, select
 from mpjax.pruning.published import RULE_OF
@@ -74,7 +75,9 @@ def read_inputs(config: TrainConfig) -> Inputs:
     buckets = () if config.single_length else None
     batches = make_batches(task, encoded, tokenizer, config, buckets)
     dev = DevSet(task, dev_rows, dev_encoded, buckets)
-    run_length(config, batches.steps_per_epoch)  # refuses warm-ups that do not fit
+    length = run_length(config, batches.steps_per_epoch)  # refuses warm-ups that do not fit
+    for note in shortened(config, length) if first() else ():
+        log.warning("%s", note)
     model = load_for_task(folder, task, config.dtype, config.seed, masked=False)
     held = None
     if config.fill_from:

@@ -24,6 +24,7 @@ from mpjax.runs.checkpoints import Checkpoints
 from mpjax.runs.folder import RunDir
 from mpjax.runs.journal import Journal
 from mpjax.runs.signals import StopRequests
+from mpjax.training.collapse import watch_loss
 from mpjax.training.evaluate import score_dev
 from mpjax.training.job import Job
 from mpjax.training.loop import Program, Span, run_steps
@@ -128,7 +129,8 @@ def _train(job: Job, run: RunDir) -> Any:
         events = run.tensorboard if job.tensorboard and first() else None
         board = stack.enter_context(Board(events, start))
         batch_size = inputs.batches.batch_size
-        notes = Journal(run, start, batch_size, board, job.learning_rates, writes=first())
+        watch = watch_loss(job, run, start)
+        notes = Journal(run, start, batch_size, board, job.learning_rates, first(), watch)
         agreed = Agreement(mesh)
         span = Span(start, total, job.label, run.path)
         state = run_steps(

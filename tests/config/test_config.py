@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from mpjax.config.checks import DENSE, methods
-from mpjax.config.length import run_length
+from mpjax.config.length import run_length, shortened
 from mpjax.config.recorded import as_dict, differences
 from mpjax.config.resolve import config_rule, resolve
 from mpjax.config.train import TrainConfig
@@ -158,6 +158,27 @@ def test_the_warm_up_that_the_message_proposes_fits_and_the_next_does_not():
     assert run_length(dataclasses.replace(config, warmup=proposed), 1).warmup_steps == proposed
     with pytest.raises(InputError):
         run_length(dataclasses.replace(config, warmup=proposed + 1), 1)
+
+
+@pytest.mark.parametrize("total", [1, 2, 6, 47, 100])
+@pytest.mark.parametrize(("initial", "final"), [(0, 0), (1, 2), (0.5, 0.5), (3, 7)])
+@pytest.mark.parametrize("warmup", [0.0, 0.1, 0.3, 0.5, 0.99])
+def test_a_warmup_that_is_a_fraction_always_fits(total, initial, final, warmup):
+    config = TrainConfig(method="movement", steps=total, warmup=warmup, initial_warmup=initial,
+                         final_warmup=final)  # fmt: skip
+    length = run_length(config, 1)
+    cubic_schedule(1.0, 0.1, total, length.warmup_steps, initial, final)
+    asked = int(warmup * total)
+    assert length.warmup_steps <= asked
+    if length.warmup_steps == asked:
+        assert not shortened(config, length)
+        return
+    with pytest.raises(ValueError, match="no room"):
+        cubic_schedule(1.0, 0.1, total, length.warmup_steps + 1, initial, final)
+    assert shortened(config, length) == [
+        f"--warmup {warmup:g} ({asked} steps) is lowered to {length.warmup_steps} steps, "
+        f"to fit a run of {total} steps"
+    ]
 
 
 def test_warmup_below_one_is_a_fraction_and_epochs_count_steps():

@@ -8,7 +8,7 @@ import pytest
 from mpjax import cli
 from mpjax.cli.arguments import train_config
 from mpjax.config import recipes
-from mpjax.config.length import run_length
+from mpjax.config.length import run_length, shortened
 from mpjax.config.resolve import config_rule, resolve
 from mpjax.config.scores import IMPORTANCES
 from mpjax.config.train import TrainConfig
@@ -92,23 +92,38 @@ def test_a_recipe_in_python_is_that_of_the_command_line():
     assert recipes.recipe_config("platon", **same) == config("--recipe", "platon")
 
 
-@pytest.mark.parametrize("steps", range(1, 60))
-def test_held_masks_are_trained_with_at_the_final_density_or_refused(steps):
-    """Refused too where the run is shorter than an interval, in which no score would be set."""
-    base = {"model": "m", "task": "sst2", "output": "o", "density": 0.1, "warmup": 2}
+@pytest.mark.parametrize("warmup", [0, 0.1, 2])
+@pytest.mark.parametrize("steps", [*range(7, 60), 85, 100, 120, 500])
+def test_cuts_are_as_rare_as_asked_or_as_the_run_allows(steps, warmup):
+    """Eight cuts or more in the ramp, one of them after it: an interval that fits no run is 1."""
+    base = {"model": "m", "task": "sst2", "output": "o", "density": 0.1, "warmup": warmup}
     made = resolve(recipes.recipe_config("platon", **base, steps=steps))
-    rule = config_rule(made)
+    rule, length = config_rule(made), run_length(made, 1)
     assert rule is not None
-    cuts = range(10, steps, 10)  # steps at which scores have been set
-    try:
-        length = run_length(made, 1)
-    except InputError as error:
-        assert "--warmup" in str(error) or (
-            "--prune-every 10 does not fit" in str(error) and all(t < steps - 4 for t in cuts)
-        )
-        return
     threshold, _ = schedules(optimizer_config(made, length), rule, steps)
-    assert any(float(threshold(t)) == float(threshold(steps)) for t in cuts)
+    held = [float(threshold(t)) for t in range(steps)]
+    begin, end = length.warmup_steps, steps - 2 * length.warmup_steps
+
+    def fits(every):
+        cuts = range(every, steps, every)  # steps at which scores have been set
+        inside = [t for t in cuts if begin < t <= end]
+        return (end - begin) // every >= 8 <= len(inside) and any(t >= end for t in cuts)
+
+    assert length.prune_every == max([e for e in range(2, 11) if fits(e)], default=1)
+    if length.prune_every > 1:
+        changes = [t for t in range(1, steps) if held[t] != held[t - 1]]
+        assert all(t % length.prune_every == 0 for t in changes) and len(changes) >= 8
+        assert held[-1] == float(threshold(steps))
+    notes = shortened(made, length)
+    expected = f"--prune-every 10 is lowered to {length.prune_every}, to fit a run of {steps} steps"
+    assert notes == ([expected] if length.prune_every < 10 else [])
+
+
+def test_an_interval_that_fits_stays_as_it_is():
+    base = {"model": "m", "task": "sst2", "output": "o", "density": 0.1}
+    made = recipes.recipe_config("sensitivity", **base, steps=1000, prune_every=87)
+    assert run_length(resolve(made), 1).prune_every == 87
+    assert run_length(resolve(dataclasses.replace(made, prune_every=88)), 1).prune_every == 87
 
 
 def test_names_are_those_of_the_optimizers():

@@ -55,7 +55,7 @@ CASES = {
         (0.29, 1),
     ),
     "movement global platon": (
-        {"score_optimizer": "platon", "prune_every": 2, "dense_gradient": True},
+        {"score_optimizer": "platon", "prune_every": 2, "dense_gradient": True, "steps": 20},
         {"density": (0.5, 0.29), "learning_rate": (1e-3, 1e-2)},
         (0.29, 1e-2),
     ),
@@ -137,7 +137,7 @@ def test_every_member_equals_its_single_run(case, root, tmp_path, double, compil
     )
     rows = sweep(base, axes, devices=2)
     assert compiled() == (1 if base.single_length else 2)  # one per length
-    assert spread == [{2}] * tiny.STEPS
+    assert spread == [{2}] * (base.steps or 0)
     assert [tuple(row[axis] for axis in axes) for row in rows] == [
         *itertools.product(*axes.values())
     ]
@@ -149,7 +149,7 @@ def test_every_member_equals_its_single_run(case, root, tmp_path, double, compil
     result = train(TrainConfig(**{**recorded, "output": str(other)}))
     for key in ("score", "linear_density", "encoder_remaining", "metric", "steps"):
         assert row[key] == result[key]
-    assert len(lines(run)) == len(lines(other)) == tiny.STEPS + 1 + ("eval_every" in options)
+    assert len(lines(run)) == len(lines(other)) == (base.steps or 0) + 1 + ("eval_every" in options)
     for here, there in zip(lines(run), lines(other), strict=True):
         assert here.pop("eval", None) == there.pop("eval", None)
         assert here == pytest.approx(there, rel=1e-9, abs=1e-9)

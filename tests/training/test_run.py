@@ -11,7 +11,7 @@ import pytest
 import tiny
 from safetensors.numpy import load_file
 
-from mpjax import files
+from mpjax import cli, files
 from mpjax.config.evaluate import EvaluateConfig
 from mpjax.errors import InputError, Interrupted
 from mpjax.runs import folder
@@ -182,10 +182,10 @@ def test_a_stopped_run_continues_to_the_same_bits(
 
 @pytest.mark.slow
 def test_held_scores_continue_to_the_same_bits(root, tmp_path, monkeypatch):
-    whole = RunDir(root / "platon")
-    if not whole.result.exists():
-        start(root, "platon")
-    options = {"output": str(tmp_path / "run")}
+    whole, steps = RunDir(tmp_path / "whole"), 20  # room for eight cuts, two steps apart
+    start(root, "platon", output=str(whole.path), steps=steps)
+    assert files.read_object(whole.config)["derived"]["prune_every"] == 2
+    options = {"output": str(tmp_path / "run"), "steps": steps}
     with monkeypatch.context() as patch:
         stop_at(patch, 3, terminate)  # between two cuts
         with pytest.raises(Interrupted):
@@ -336,6 +336,31 @@ def test_changed_data_are_refused(finished, root, tmp_path):
     with pytest.raises(InputError, match=r"have changed.*dev_rows was 16, now 14"):
         start(root, "movement", eval_every=2, output=str(tmp_path / "run"),
               data=str(tmp_path / "data"))  # fmt: skip
+
+
+def test_a_run_recorded_without_its_interval_had_that_of_the_option(root, tmp_path):
+    config, run = tiny.config(root, prune_every=4), RunDir(tmp_path / "run")
+    folder.create(run, config, {"total_steps": 6})
+    folder.create(run, config, {"total_steps": 6, "prune_every": 4})
+    with pytest.raises(InputError, match="prune_every was 4, now 2"):
+        folder.create(run, config, {"total_steps": 6, "prune_every": 2})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("steps", [12, 47])
+def test_a_short_run_of_a_recipe_ends_at_its_density_with_a_note(steps, root, tmp_path, capsys):
+    words = ["--recipe", "sensitivity", "--density", "0.03", "--batch-size", "8"]
+    words += ["--model", str(root / "model"), "--task", "sst2", "--data", str(root / "data")]
+    words += ["--steps", str(steps), "--max-length", "16", "--single-length", "--devices", "1"]
+    run = RunDir(tmp_path / "run")
+    assert cli.main(["train", *words, "--output", str(run.path), "--cache", "none"]) == 0
+    every = {12: 1, 47: 4}[steps]
+    note = f"--prune-every 10 is lowered to {every}, to fit a run of {steps} steps"
+    assert capsys.readouterr().err.count(note) == 1
+    derived = files.read_object(run.config)["derived"]
+    assert (derived["total_steps"], derived["prune_every"]) == (steps, every)
+    kept, size = (sum(f(m) for m in matrices(run)) for f in (np.count_nonzero, np.size))
+    assert kept == int(0.03 * size)
 
 
 @pytest.mark.slow
