@@ -293,6 +293,9 @@ def _check(config: TrainConfig) -> None:
         raise InputError("the PyTorch trainer has structures for movement and soft_movement")
     if config.mask_init != "constant":
         raise InputError("the PyTorch trainer starts scores constant; use --mask-init constant")
-    for name in ("score_optimizer", "prune_every", "first_density", "dense_gradient"):
+    missing = (
+        "score_optimizer", "prune_every", "first_density", "dense_gradient", "lr_cycle", "lr_floor",
+    )  # fmt: skip
+    for name in missing:
         if getattr(config, name) != getattr(TrainConfig, name):
             raise InputError(f"the PyTorch trainer has no {option(name)}; leave it out")

@@ -45,6 +45,7 @@ _LEAST = {
     "alpha_distil": 0, "lambda_attention": 0, "lambda_ffn": 0,
     "initial_warmup": 0, "final_warmup": 0, "clip": 0, "weight_decay": 0, "final_lambda": 0,
     "initial_threshold": 0, "final_threshold": 0, "learning_rate": 0, "score_learning_rate": 0,
+    "lr_floor": 0,
 }  # fmt: skip
 
 
@@ -58,9 +59,18 @@ def check_ranges(config: TrainConfig) -> None:
         raise InputError(f"--epochs is {config.epochs}; it must be more than 0")
     if config.temperature is not None and not 0 < config.temperature < math.inf:
         raise InputError(f"--temperature is {config.temperature}; it must be more than 0")
-    if config.warmup >= 1 and config.warmup != int(config.warmup):
+    if config.lr_cycle is not None and not 0 < config.lr_cycle < math.inf:
+        raise InputError(f"--lr-cycle is {config.lr_cycle}; it must be more than 0")
+    for name in ("warmup", "lr_cycle"):
+        value = getattr(config, name)
+        if value is not None and value >= 1 and value != int(value):
+            raise InputError(
+                f"{option(name)} is {value}; give whole steps, or a fraction of the run below 1"
+            )
+    if config.lr_floor and config.lr_floor >= config.learning_rate:
         raise InputError(
-            f"--warmup is {config.warmup}; give whole steps, or a fraction of the run below 1"
+            f"--lr-floor {config.lr_floor:g} is not below --learning-rate "
+            f"{config.learning_rate:g}, from which the rate falls to it; lower it"
         )
     for name in ("density", "first_density"):
         value = getattr(config, name)

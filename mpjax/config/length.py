@@ -12,20 +12,26 @@ from mpjax.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class RunLength:
-    """Total and warm-up steps of a run."""
+    """Lengths of a run and of its parts.
+
+    Attributes:
+      total_steps: updates. warmup_steps: warm-up of the learning rates.
+      lr_cycle: cycle of the learning rate of the weights; None = no cycles.
+    """
 
     total_steps: int
     warmup_steps: int
+    lr_cycle: int | None = None
 
 
 def run_length(config: TrainConfig, steps_per_epoch: int) -> RunLength:
-    """Total and warm-up steps of a config.
+    """Steps of a config and of its parts.
 
     Raises:
       InputError: no step at all, or warm-ups that leave no room for the pruning ramp.
 
     >>> run_length(TrainConfig(epochs=2, warmup=0.1, method="magnitude"), steps_per_epoch=50)
-    RunLength(total_steps=100, warmup_steps=10)
+    RunLength(total_steps=100, warmup_steps=10, lr_cycle=None)
     """
     total = config.steps or round(config.epochs * steps_per_epoch)
     if total < 1:
@@ -43,7 +49,14 @@ def run_length(config: TrainConfig, steps_per_epoch: int) -> RunLength:
             "--final-warmup, or train longer (--epochs, --steps)"
         )
     _check_last_cut(config, total, total - config.final_warmup * warmup)
-    return RunLength(total, warmup)
+    return RunLength(total, warmup, _steps(config.lr_cycle, total))
+
+
+def _steps(value: float | None, total: int) -> int | None:
+    """Whole steps of an option in steps, or below 1 in fractions of the run; None for None."""
+    if value is None or value >= 1:
+        return None if value is None else int(value)
+    return max(1, round(value * total))
 
 
 def _check_last_cut(config: TrainConfig, total: int, end: float) -> None:

@@ -93,6 +93,14 @@ class TrainConfig:
     score_learning_rate: float | None = _option(
         None, "peak learning rate of the scores (default 0.01; l0 0.1)"
     )
+    lr_cycle: float | None = _option(
+        None,
+        "steps, or below 1 a fraction of the run, in which the learning rate of the weights falls "
+        "from its peak to --lr-floor before it starts again; cycles start with the pruning",
+    )
+    lr_floor: float = _option(
+        0.0, "learning rate of the weights at the end of a cycle, or of the run"
+    )
     weight_decay: float = _option(0.0, "decoupled weight decay of the weights")
     warmup: float = _option(0.1, "learning-rate warm-up: steps, or below 1 a fraction of the run")
     score_optimizer: str = _option(

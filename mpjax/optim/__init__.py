@@ -1,7 +1,7 @@
 """Optax chain of a pruning run, one transformation per idea."""
 
 from mpjax.optim.hyperparameters import Hyperparameters
-from mpjax.optim.make import OptimizerConfig, make_optimizer, schedules
+from mpjax.optim.make import OptimizerConfig, make_optimizer, schedules, weight_schedule
 from mpjax.optim.transforms import (
     ClipState,
     ScorePenaltyState,
@@ -30,4 +30,5 @@ __all__ = [
     "pruning_state",
     "schedules",
     "sparsity_schedule",
+    "weight_schedule",
 ]

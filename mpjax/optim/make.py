@@ -1,6 +1,7 @@
 """Optax chain of a pruning run: learning-rate groups, score penalty, clip, schedules."""
 
 import dataclasses
+import math
 import re
 from collections.abc import Callable, Hashable
 from typing import Any
@@ -26,7 +27,13 @@ from mpjax.optim.transforms import (
 )
 from mpjax.pruning.pruning import Pruning
 from mpjax.pruning.rules import Rule
-from mpjax.pruning.schedules import Schedule, cubic_schedule, held, linear_warmup_decay
+from mpjax.pruning.schedules import (
+    Schedule,
+    cubic_schedule,
+    held,
+    linear_cycles,
+    linear_warmup_decay,
+)
 
 FROZEN, NO_DECAY, WEIGHTS, SCORES = "frozen", "no_decay", "weights", "scores"
 
@@ -49,6 +56,9 @@ class OptimizerConfig:
       score_optimizer: one of ``SCORE_OPTIMIZERS``; "sensitivity", "platon" have no learning rate.
       prune_every: steps between two changes of scores and threshold, for these two.
       first_density: density of the first cut; None = the ramp starts at the initial threshold.
+      lr_cycle: steps in which the learning rate of the weights falls to ``lr_floor``, before it
+        starts again at its peak; the first cycle starts with the sparsity ramp. None = no cycles.
+      lr_floor: learning rate of the weights at the end of a cycle, or of the run.
     """
 
     learning_rate: float = 3e-5
@@ -65,6 +75,8 @@ class OptimizerConfig:
     score_optimizer: str = "adam"
     prune_every: int = 1
     first_density: float | None = None
+    lr_cycle: int | None = None
+    lr_floor: float = 0.0
 
     def __post_init__(self) -> None:
         if self.score_optimizer not in SCORE_OPTIMIZERS:
@@ -118,6 +130,23 @@ def schedules(
     return threshold, lam
 
 
+def weight_schedule(config: OptimizerConfig, peak: Any, total_steps: int) -> Schedule:
+    """Learning rate of weights, biases and norms by update, counted from 0.
+
+    Args:
+      config: warm-up, cycle and floor.
+      peak: peak learning rate, possibly traced.
+      total_steps: T.
+    """
+    if config.lr_cycle is None and config.lr_floor == 0:
+        return linear_warmup_decay(peak, total_steps, config.warmup_steps)
+    # The forward pass of update u has t = u + first_step in the sparsity schedule.
+    start = math.ceil(config.initial_warmup * config.warmup_steps) - config.first_step
+    return linear_cycles(
+        peak, config.lr_floor, total_steps, config.warmup_steps, config.lr_cycle, max(start, 0)
+    )
+
+
 def make_optimizer(
     config: OptimizerConfig,
     pruning: Pruning | None,
@@ -128,7 +157,7 @@ def make_optimizer(
 
     freeze → score penalty → clip → Adam per group (weights, no-decay, scores) → sparsity schedule,
     the optimiser of Sanh et al. 2020 (section 5). One linear warm-up and decay multiplies every
-    learning rate.
+    learning rate; that of the weights may have cycles and a floor, see :func:`weight_schedule`.
 
     Args:
       config: hyperparameters.
@@ -145,23 +174,22 @@ def make_optimizer(
     def frozen(path: str) -> bool:
         return pattern.fullmatch(path) is not None
 
-    def rate_of(peak: Any) -> Schedule:
-        return linear_warmup_decay(peak, total_steps, config.warmup_steps)
+    def adam(rate: Schedule, decay: float) -> optax.GradientTransformation:
+        return optax.adamw(rate, b1=0.9, b2=0.999, eps=config.adam_eps, weight_decay=decay)
 
-    def adam(peak: Any, decay: float) -> optax.GradientTransformation:
-        return optax.adamw(rate_of(peak), b1=0.9, b2=0.999, eps=config.adam_eps, weight_decay=decay)
-
+    rate = weight_schedule(config, values.learning_rate, total_steps)
+    score_rate = linear_warmup_decay(values.score_learning_rate, total_steps, config.warmup_steps)
     scores = {
-        "adam": lambda: adam(values.score_learning_rate, 0.0),
-        "sgd": lambda: optax.sgd(rate_of(values.score_learning_rate)),
+        "adam": lambda: adam(score_rate, 0.0),
+        "sgd": lambda: optax.sgd(score_rate),
         "sensitivity": lambda: hold_between(sensitivity(), config.prune_every),
         "platon": lambda: hold_between(platon(), config.prune_every),
     }
 
     groups: dict[Hashable, optax.GradientTransformation] = {
         FROZEN: optax.set_to_zero(),
-        NO_DECAY: adam(values.learning_rate, 0.0),
-        WEIGHTS: adam(values.learning_rate, config.weight_decay),
+        NO_DECAY: adam(rate, 0.0),
+        WEIGHTS: adam(rate, config.weight_decay),
         SCORES: scores[config.score_optimizer](),
     }
     partition = optax.partition(groups, lambda variables: labels(variables, frozen))

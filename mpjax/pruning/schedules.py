@@ -2,6 +2,7 @@
 # (jax.numpy leaves the type of `device` unknown.)
 """Schedules of the threshold and of the learning rate, as functions of the step."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -107,5 +108,50 @@ def linear_warmup_decay(peak: float, total_steps: int, warmup_steps: int) -> Sch
         up = t / max(1, warmup_steps)
         down = jnp.maximum(0.0, (total_steps - t) / max(1, total_steps - warmup_steps))
         return peak * jnp.where(t < warmup_steps, up, down)
+
+    return schedule
+
+
+def linear_cycles(
+    peak: float,
+    floor: float,
+    total_steps: int,
+    warmup_steps: int,
+    cycle: int | None = None,
+    start: int = 0,
+) -> Schedule:
+    """Linear from ``peak`` to ``floor``, again in every cycle, after a linear warm-up from 0.
+
+    With w = ``warmup_steps``, T = ``total_steps``, s = ``start`` and c = ``cycle``, the stretches
+    are [0, s) and n = max(1, ⌊(T − s)/c + ½⌋) cycles from s + k·c to s + (k + 1)·c, the last of
+    which ends at T: a rest shorter than half a cycle would be too short to learn in.
+    x(t) = peak·t/w for t < w; on the stretch [a, b), with a' = max(a, w),
+    x(t) = floor + (peak − floor)·(b − t)/(b − a').
+
+    Args:
+      peak: value at the start of a stretch. floor: value that it falls to.
+      total_steps: T. warmup_steps: w, in steps.
+      cycle: c, in steps; None = one stretch [0, T).
+      start: s, the step of the first cycle.
+
+    >>> rate = linear_cycles(1.0, 0.2, total_steps=10, warmup_steps=0, cycle=4, start=2)
+    >>> [round(float(rate(t)), 1) for t in range(11)]
+    [1.0, 0.6, 1.0, 0.8, 0.6, 0.4, 1.0, 0.8, 0.6, 0.4, 0.2]
+    """
+    start, length = (0, total_steps) if cycle is None else (start, cycle)
+    if length < 1:
+        raise ValueError(f"a cycle has {length} steps; use 1 or more")
+    last = max(1, math.floor((total_steps - start) / length + 0.5)) - 1
+
+    def schedule(step: int | jax.Array) -> jax.Array:
+        t = _as_float(step)
+        # −1 is the stretch before the first cycle.
+        k = jnp.clip((jnp.asarray(step, jnp.int32) - start) // length, -1, last)
+        begin = jnp.where(k < 0, 0, start + k * length)
+        end = jnp.where(k == last, total_steps, start + (k + 1) * length)
+        begin, end = (_as_float(x) for x in (jnp.maximum(begin, warmup_steps), end))
+        left = jnp.clip((end - t) / jnp.maximum(1, end - begin), 0, 1)
+        up = peak * (t / max(1, warmup_steps))
+        return jnp.where(t < warmup_steps, up, floor + (peak - floor) * left)
 
     return schedule

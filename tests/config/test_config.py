@@ -97,6 +97,11 @@ def test_what_is_not_said_is_what_the_rule_says():
         ({"final_lambda": 1.0, "warmup": -1.0}, ["--warmup"]),
         ({"final_lambda": 1.0, "warmup": 10.5}, ["--warmup", "10.5"]),
         ({"final_lambda": 1.0, "initial_warmup": -1.0}, ["--initial-warmup"]),
+        ({"final_lambda": 1.0, "lr_cycle": 2.5}, ["--lr-cycle", "2.5", "whole steps"]),
+        ({"final_lambda": 1.0, "lr_cycle": 0.0}, ["--lr-cycle is 0.0"]),
+        ({"final_lambda": 1.0, "lr_cycle": float("inf")}, ["--lr-cycle is inf"]),
+        ({"final_lambda": 1.0, "lr_floor": -1e-5}, ["--lr-floor is -1e-05"]),
+        ({"final_lambda": 1.0, "lr_floor": 3e-5}, ["--lr-floor 3e-05", "--learning-rate 3e-05"]),
         ({"final_lambda": 1.0, "seed": -1}, ["--seed"]),
         ({"final_lambda": 1.0, "dtype": "float16"}, ["--dtype", "bfloat16"]),
         ({"final_lambda": 1.0, "data": "/not/here"}, ["--data", "/not/here"]),
@@ -159,6 +164,12 @@ def test_warmup_below_one_is_a_fraction_and_epochs_count_steps():
     assert run_length(TrainConfig(method="dense", epochs=1.5, warmup=0.25), 10).total_steps == 15
     assert run_length(TrainConfig(method="dense", epochs=1.5, warmup=0.25), 10).warmup_steps == 3
     assert run_length(TrainConfig(method="dense", steps=7, epochs=9, warmup=2), 10).total_steps == 7
+
+
+@pytest.mark.parametrize(("given", "steps"), [(None, None), (7, 7), (0.126, 13), (1e-9, 1)])
+def test_a_cycle_below_one_is_a_fraction_of_the_run(given, steps):
+    config = TrainConfig(method="dense", steps=100, lr_cycle=given)
+    assert run_length(config, 1).lr_cycle == steps
 
 
 def test_differences_name_options_that_matter_and_no_others():

@@ -16,7 +16,7 @@ from mpjax.optim.transforms import (
     pruning_state,
     sparsity_schedule,
 )
-from mpjax.pruning import Pruning, cubic_schedule, linear_warmup_decay, make_rule
+from mpjax.pruning import Pruning, cubic_schedule, linear_cycles, linear_warmup_decay, make_rule
 
 
 def cubic(t, initial, final, total, warmup, i, f):
@@ -47,6 +47,41 @@ def test_schedules_are_float64_under_x64(x64):
     assert linear_warmup_decay(3e-5, 26, 4)(jnp.int32(7)).dtype == jnp.float64
     assert float(linear_warmup_decay(3e-5, 30, 4)(jnp.int32(7))) == 3e-5 * (23 / 26)
     assert cubic_schedule(1, 0.1, 30, 4)(jnp.int32(7)).dtype == jnp.float64
+
+
+def cycles(peak, floor, total, warmup, cycle, start):
+    """NumPy oracle of `linear_cycles`: stretch by stretch."""
+    ends = [0, *([start] if start else [])]
+    for _ in range(max(1, int((total - start) / cycle + 0.5)) - 1):
+        ends.append(ends[-1] + cycle)
+    rates = []
+    for begin, end in zip(ends, [*ends[1:], total], strict=True):
+        first = min(max(begin, warmup), end)
+        rates += [peak * t / warmup for t in range(begin, first)]
+        rates += list(np.linspace(peak, floor, end - first + 1)[:-1])
+    return np.array([*rates, floor])
+
+
+@pytest.mark.parametrize(
+    ("total", "warmup", "cycle", "start"),
+    [(30, 0, 4, 2), (30, 2, 4, 2), (31, 1, 4, 3), (29, 3, 4, 7), (30, 5, 4, 2), (30, 2, 9, 0),
+     (10, 0, 40, 2), (10, 2, 1, 2), (30, 3, 30, 0)],
+)  # fmt: skip
+def test_cycles_equal_the_oracle(total, warmup, cycle, start, x64):
+    rate = linear_cycles(3e-4, 1e-5, total, warmup, cycle, start)
+    expected = cycles(3e-4, 1e-5, total, warmup, cycle, start)
+    found = [float(rate(jnp.int32(t))) for t in range(total + 1)]
+    np.testing.assert_allclose(found, expected, rtol=1e-13)
+    assert float(rate(total + 5)) == 1e-5
+
+
+def test_one_stretch_to_zero_is_the_usual_decay(x64):
+    rate, usual = linear_cycles(3e-5, 0.0, 26, 4), linear_warmup_decay(3e-5, 26, 4)
+    for t in range(30):
+        assert float(rate(jnp.int32(t))) == pytest.approx(float(usual(jnp.int32(t))), rel=1e-14)
+    assert rate(jnp.int32(7)).dtype == jnp.float64
+    with pytest.raises(ValueError, match="a cycle has 0 steps"):
+        linear_cycles(1.0, 0.0, 26, 4, 0)
 
 
 def test_clip_has_the_factor_of_pytorch(x64):
