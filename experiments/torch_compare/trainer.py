@@ -295,6 +295,7 @@ def _check(config: TrainConfig) -> None:
         raise InputError("the PyTorch trainer starts scores constant; use --mask-init constant")
     missing = (
         "score_optimizer", "prune_every", "first_density", "dense_gradient", "lr_cycle", "lr_floor",
+        "freeze",
     )  # fmt: skip
     for name in missing:
         if getattr(config, name) != getattr(TrainConfig, name):

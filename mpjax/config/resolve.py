@@ -14,6 +14,7 @@ from mpjax.config.checks import (
     distillation,
     option,
 )
+from mpjax.config.freeze import check_freeze
 from mpjax.config.mesh import check_mesh
 from mpjax.config.scores import IMPORTANCES, check_scores
 from mpjax.config.structure import check_fill, check_structure
@@ -59,6 +60,7 @@ def resolve(config: TrainConfig) -> TrainConfig:
             raise InputError("--published-cut does not apply to dense: it prunes nothing")
         check_structure(config, None, penalty=False)
         check_scores(config, None, penalty=False)
+        check_freeze(config, None)
         return dataclasses.replace(config, **paths)
     return dataclasses.replace(config, **paths, **_method_values(config))
 
@@ -94,6 +96,7 @@ def _method_values(config: TrainConfig) -> dict[str, Any]:
     penalty = rule.has_scores and regularization != "none"
     fixed = check_structure(config, rule, penalty)
     check_scores(config, rule, penalty)
+    check_freeze(config, rule)
     config = dataclasses.replace(config, **fixed)
     density, final, lam = config.density, config.final_threshold, config.final_lambda
     if config.published_cut and (config.scope == "local" or not _has_published_cut(rule)):

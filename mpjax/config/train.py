@@ -126,6 +126,11 @@ class TrainConfig:
         0, "step number of the first update in the sparsity schedule; the published SQuAD runs: 1"
     )
     train_embeddings: bool = _option(False, "train the embeddings too, as pretraining needs")
+    freeze: str | None = _option(
+        None,
+        "parameters that are not trained: weights (matrices, biases and norms of the encoder), "
+        "head, or weights,head; scores are trained in any case",
+    )
     clip: float = _option(1.0, "maximum global gradient norm; 0 = no clipping")
     mask_init: str = _option(
         "constant", "initial scores", choices=("constant", "uniform", "kaiming")

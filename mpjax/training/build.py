@@ -9,6 +9,7 @@ from typing import Any
 import optax
 
 from mpjax import models
+from mpjax.config.freeze import frozen_groups
 from mpjax.config.length import RunLength
 from mpjax.config.resolve import config_rule
 from mpjax.config.train import TrainConfig
@@ -58,7 +59,7 @@ def optimizer_config(config: TrainConfig, length: RunLength) -> OptimizerConfig:
         first_density=config.first_density,
         lr_cycle=length.lr_cycle,
         lr_floor=config.lr_floor,
-        frozen="" if config.train_embeddings else models.FROZEN,
+        frozen="|".join(models.GROUPS[name] for name in frozen_groups(config)),
     )
 
 

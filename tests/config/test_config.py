@@ -26,6 +26,11 @@ GOOD = [
     {"method": "l0", "final_lambda": 100.0},
     {"method": "l0", "density": 0.1, "final_lambda": 100.0},
     {"method": "dense"},
+    {"method": "dense", "freeze": "weights"},
+    {"method": "dense", "freeze": "weights,head", "train_embeddings": True},
+    {"method": "magnitude", "density": 0.1, "freeze": "weights"},
+    {"method": "movement", "density": 0.1, "freeze": "weights,head"},
+    {"method": "movement", "density": 0.1, "freeze": "head", "score_optimizer": "sensitivity"},
 ]
 
 
@@ -102,6 +107,13 @@ def test_what_is_not_said_is_what_the_rule_says():
         ({"final_lambda": 1.0, "lr_cycle": float("inf")}, ["--lr-cycle is inf"]),
         ({"final_lambda": 1.0, "lr_floor": -1e-5}, ["--lr-floor is -1e-05"]),
         ({"final_lambda": 1.0, "lr_floor": 3e-5}, ["--lr-floor 3e-05", "--learning-rate 3e-05"]),
+        ({"final_lambda": 1.0, "freeze": "body"}, ["--freeze body", "weights,head"]),
+        ({"final_lambda": 1.0, "freeze": ""}, ["--freeze", "weights,head"]),
+        ({"method": "dense", "freeze": "weights,head"}, ["--freeze", "nothing to train", "dense"]),
+        (
+            {"method": "magnitude", "density": 0.1, "freeze": "head, weights"},
+            ["--freeze", "nothing to train", "magnitude"],
+        ),
         ({"final_lambda": 1.0, "seed": -1}, ["--seed"]),
         ({"final_lambda": 1.0, "dtype": "float16"}, ["--dtype", "bfloat16"]),
         ({"final_lambda": 1.0, "data": "/not/here"}, ["--data", "/not/here"]),
