@@ -41,7 +41,7 @@ def option(field: str) -> str:
 _LEAST = {
     "batch_size": 1, "eval_batch_size": 1, "max_length": 4, "log_every": 1, "checkpoint_every": 1,
     "steps": 1, "limit_train": 1, "limit_eval": 1, "eval_every": 1, "devices": 1, "seed": 0,
-    "accumulate": 1, "prune_every": 1, "warmup": 0, "first_step": 0, "alpha_ce": 0,
+    "accumulate": 1, "warmup": 0, "first_step": 0, "alpha_ce": 0,
     "alpha_distil": 0, "lambda_attention": 0, "lambda_ffn": 0,
     "initial_warmup": 0, "final_warmup": 0, "clip": 0, "weight_decay": 0, "final_lambda": 0,
     "initial_threshold": 0, "final_threshold": 0, "learning_rate": 0, "score_learning_rate": 0,
@@ -59,9 +59,11 @@ def check_ranges(config: TrainConfig) -> None:
         raise InputError(f"--epochs is {config.epochs}; it must be more than 0")
     if config.temperature is not None and not 0 < config.temperature < math.inf:
         raise InputError(f"--temperature is {config.temperature}; it must be more than 0")
-    if config.lr_cycle is not None and not 0 < config.lr_cycle < math.inf:
-        raise InputError(f"--lr-cycle is {config.lr_cycle}; it must be more than 0")
-    for name in ("warmup", "lr_cycle"):
+    for name in ("prune_every", "lr_cycle"):
+        value = getattr(config, name)
+        if value is not None and not 0 < value < math.inf:
+            raise InputError(f"{option(name)} is {value}; it must be more than 0")
+    for name in ("warmup", "prune_every", "lr_cycle"):
         value = getattr(config, name)
         if value is not None and value >= 1 and value != int(value):
             raise InputError(

@@ -137,11 +137,10 @@ def _method_values(config: TrainConfig) -> dict[str, Any]:
         "initial_threshold": _or(config.initial_threshold, rule.initial),
         "final_threshold": _or(final, rule.final),
     }
-    if rule.has_scores:
-        values["regularization"] = regularization
     if penalty:
         values["final_lambda"] = _or(lam, 0.0)
     if rule.has_scores:
+        values["regularization"] = regularization
         values["mask_scale"] = _or(config.mask_scale, rule.default_score_scale)
     if rule.has_scores and config.score_optimizer not in IMPORTANCES:
         values["score_learning_rate"] = _or(

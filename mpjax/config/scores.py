@@ -35,11 +35,9 @@ def check_scores(config: TrainConfig, rule: type[Rule] | None, penalty: bool) ->
                 f"--score-learning-rate does not apply to --score-optimizer {optimizer}, which "
                 "sets the scores; leave it out"
             )
-    if config.prune_every > 1 and optimizer not in IMPORTANCES:
-        raise InputError(
-            f"--prune-every {config.prune_every} holds the scores between two cuts; it needs "
-            f"--score-optimizer {' or '.join(IMPORTANCES)}"
-        )
+    if config.prune_every != 1 and (rule is None or config.method == "l0"):
+        why = "it prunes nothing" if rule is None else "its gates are drawn anew in every step"
+        raise InputError(f"--prune-every does not apply to {config.method}: {why}")
     first, final = config.first_density, config.density or config.final_threshold
     if first is not None and (rule is None or not rule.is_density):
         raise InputError(f"--first-density does not apply to {config.method}: it has no density")

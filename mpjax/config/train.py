@@ -109,8 +109,10 @@ class TrainConfig:
         "importance |w x gradient| instead of descending",
         choices=("adam", "sgd", "sensitivity", "platon"),
     )
-    prune_every: int = _option(
-        1, "steps between two changes of the masks, with --score-optimizer sensitivity or platon"
+    prune_every: float = _option(
+        1,
+        "steps between two changes of the masks; or below 1 a fraction of the run, rounded so that "
+        "the first change is at the start of the ramp and the last at its end",
     )
     first_density: float | None = _option(
         None,

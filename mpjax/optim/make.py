@@ -12,7 +12,6 @@ import optax
 
 from mpjax.optim.hyperparameters import Hyperparameters
 from mpjax.optim.score_optimizers import (
-    IMPORTANCES,
     SCORE_OPTIMIZERS,
     hold_between,
     platon,
@@ -54,7 +53,8 @@ class OptimizerConfig:
       first_step: t of the first forward pass in the sparsity schedule.
       frozen: regular expression for the ``/``-joined paths of parameters that are not trained.
       score_optimizer: one of ``SCORE_OPTIMIZERS``; "sensitivity", "platon" have no learning rate.
-      prune_every: steps between two changes of scores and threshold, for these two.
+      prune_every: steps between two changes of the masks and the threshold.
+      first_cut: t of the first change, from which the others are counted; None = ``first_step``.
       first_density: density of the first cut; None = the ramp starts at the initial threshold.
       lr_cycle: steps in which the learning rate of the weights falls to ``lr_floor``, before it
         starts again at its peak; the first cycle starts with the sparsity ramp. None = no cycles.
@@ -74,6 +74,7 @@ class OptimizerConfig:
     frozen: str = r".*/embeddings/.*"
     score_optimizer: str = "adam"
     prune_every: int = 1
+    first_cut: int | None = None
     first_density: float | None = None
     lr_cycle: int | None = None
     lr_floor: float = 0.0
@@ -84,11 +85,8 @@ class OptimizerConfig:
                 f"score_optimizer is {self.score_optimizer!r}; it must be one of "
                 f"{', '.join(SCORE_OPTIMIZERS)}"
             )
-        if self.prune_every > 1 and self.score_optimizer not in IMPORTANCES:
-            raise ValueError(
-                f"prune_every = {self.prune_every} holds scores between cuts, which needs "
-                f"score_optimizer {' or '.join(IMPORTANCES)}, not {self.score_optimizer}"
-            )
+        if self.prune_every < 1:
+            raise ValueError(f"masks change every {self.prune_every} steps; use 1 or more")
 
     def hyperparameters(self) -> Hyperparameters:
         """Hyperparameters that a population may trace, as Python floats."""
@@ -120,7 +118,9 @@ def schedules(
         config.first_density,
     )
     if config.prune_every > 1:
-        threshold = held(threshold, config.prune_every, total_steps, config.first_step)
+        threshold = held(
+            threshold, config.prune_every, total_steps, config.first_step, config.first_cut
+        )
 
     def lam(step: int | jax.Array) -> jax.Array:
         if not rule.has_penalty:
@@ -142,6 +142,8 @@ def weight_schedule(config: OptimizerConfig, peak: Any, total_steps: int) -> Sch
         return linear_warmup_decay(peak, total_steps, config.warmup_steps)
     # The forward pass of update u has t = u + first_step in the sparsity schedule.
     start = math.ceil(config.initial_warmup * config.warmup_steps) - config.first_step
+    if config.first_cut is None:  # cuts are at multiples of prune_every
+        start = -(-start // config.prune_every) * config.prune_every
     return linear_cycles(
         peak, config.lr_floor, total_steps, config.warmup_steps, config.lr_cycle, max(start, 0)
     )
@@ -178,12 +180,13 @@ def make_optimizer(
         return optax.adamw(rate, b1=0.9, b2=0.999, eps=config.adam_eps, weight_decay=decay)
 
     rate = weight_schedule(config, values.learning_rate, total_steps)
+    offset = 0 if config.first_cut is None else config.first_cut - config.first_step
     score_rate = linear_warmup_decay(values.score_learning_rate, total_steps, config.warmup_steps)
     scores = {
         "adam": lambda: adam(score_rate, 0.0),
         "sgd": lambda: optax.sgd(score_rate),
-        "sensitivity": lambda: hold_between(sensitivity(), config.prune_every),
-        "platon": lambda: hold_between(platon(), config.prune_every),
+        "sensitivity": lambda: hold_between(sensitivity(), config.prune_every, offset),
+        "platon": lambda: hold_between(platon(), config.prune_every, offset),
     }
 
     groups: dict[Hashable, optax.GradientTransformation] = {

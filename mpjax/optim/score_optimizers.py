@@ -79,7 +79,9 @@ def platon(beta1: float = 0.85, beta2: float = 0.95) -> optax.GradientTransforma
     return optax.GradientTransformation(init_fn, update_fn)
 
 
-def hold_between(inner: optax.GradientTransformation, every: int) -> optax.GradientTransformation:
+def hold_between(
+    inner: optax.GradientTransformation, every: int, offset: int = 0
+) -> optax.GradientTransformation:
     """Lets the updates of an importance through at every ``every``-th step, zeros between.
 
     The inner state goes on with every gradient. With a threshold held over the same steps, masks
@@ -87,7 +89,7 @@ def hold_between(inner: optax.GradientTransformation, every: int) -> optax.Gradi
 
     Args:
       inner: `sensitivity` or `platon`, whose updates do not add up.
-      every: steps between two changes of the scores.
+      every: steps between two changes of the scores. offset: updates before the first of them.
 
     >>> import jax.numpy as jnp
     >>> tx = hold_between(sensitivity(0.0), every=2)
@@ -105,7 +107,7 @@ def hold_between(inner: optax.GradientTransformation, every: int) -> optax.Gradi
 
     def update_fn(updates, state, params=None):
         updates, inner_state = inner.update(updates, state.inner, params)
-        due = (state.count + 1) % every == 0
+        due = (state.count + 1 - offset) % every == 0
         updates = jax.tree.map(lambda u: jnp.where(due, u, jnp.zeros_like(u)), updates)
         return updates, HoldState(state.count + 1, inner_state)
 

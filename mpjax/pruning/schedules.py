@@ -37,7 +37,7 @@ def cubic_schedule(
       initial: value before the ramp. final: value after it (a density, or τ).
       total_steps: T. warmup_steps: w, the warm-up of the learning rate, in steps.
       initial_warmup, final_warmup: i and f, in multiples of w.
-      first: start of the ramp, which then jumps there from ``initial``; ``initial`` unless given.
+      first: x(i·w), to which the ramp then jumps from ``initial``; ``initial`` unless given.
 
     Raises:
       ValueError: (i + f)·w ≥ T, which leaves no step for the ramp.
@@ -67,28 +67,40 @@ def cubic_schedule(
         t = _as_float(step)
         rest = 1 - (t - start) / ramp
         x = final + (top - final) * (rest * rest * rest)
-        return jnp.where(t <= start, initial, jnp.where(t > end, final, x)).astype(t.dtype)
+        before = t <= start if first is None else t < start
+        return jnp.where(before, initial, jnp.where(t > end, final, x)).astype(t.dtype)
 
     return schedule
 
 
-def held(schedule: Schedule, every: int, total_steps: int, first_step: int = 0) -> Schedule:
+def held(
+    schedule: Schedule,
+    every: int,
+    total_steps: int,
+    first_step: int = 0,
+    start: int | None = None,
+) -> Schedule:
     """Schedule sampled at every ``every``-th step and constant between.
 
     Args:
       schedule: schedule to hold. every: steps between two changes.
       total_steps: T; from there on the schedule is not held, so that it ends at its last value.
       first_step: t of the first step.
+      start: t of the first sample after that of the first step; None = ``first_step``.
 
     >>> x = held(lambda t: t, every=4, total_steps=10)
     >>> [int(x(t)) for t in (0, 3, 4, 9, 10)]
     [0, 0, 4, 8, 10]
+    >>> x = held(lambda t: t, every=4, total_steps=10, start=3)
+    >>> [int(x(t)) for t in (0, 2, 3, 6, 7, 9, 10)]
+    [0, 0, 3, 3, 7, 7, 10]
     """
+    origin = first_step if start is None else start
 
     def holding(step: int | jax.Array) -> jax.Array:
-        taken = jnp.asarray(step, jnp.int32) - first_step
-        last = jnp.where(taken >= total_steps, taken, taken // every * every)
-        return schedule(last + first_step)
+        t = jnp.asarray(step, jnp.int32)
+        last = jnp.where(t < origin, first_step, origin + (t - origin) // every * every)
+        return schedule(jnp.where(t - first_step >= total_steps, t, last))
 
     return holding
 

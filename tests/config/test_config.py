@@ -22,6 +22,8 @@ GOOD = [
     {"method": "movement", "density": 0.1, "regularization": "l1", "final_lambda": 10.0},
     {"method": "movement", "final_threshold": 0.03},
     {"method": "soft_movement", "final_lambda": 100.0},
+    {"method": "soft_movement", "final_lambda": 100.0, "prune_every": 0.1},
+    {"method": "magnitude", "density": 0.1, "prune_every": 50},
     {"method": "l0", "density": 0.1},
     {"method": "l0", "final_lambda": 100.0},
     {"method": "l0", "density": 0.1, "final_lambda": 100.0},
@@ -105,6 +107,10 @@ def test_what_is_not_said_is_what_the_rule_says():
         ({"final_lambda": 1.0, "lr_cycle": 2.5}, ["--lr-cycle", "2.5", "whole steps"]),
         ({"final_lambda": 1.0, "lr_cycle": 0.0}, ["--lr-cycle is 0.0"]),
         ({"final_lambda": 1.0, "lr_cycle": float("inf")}, ["--lr-cycle is inf"]),
+        ({"final_lambda": 1.0, "prune_every": 2.5}, ["--prune-every", "2.5", "whole steps"]),
+        ({"final_lambda": 1.0, "prune_every": -0.5}, ["--prune-every is -0.5"]),
+        ({"method": "dense", "prune_every": 5}, ["--prune-every", "dense"]),
+        ({"method": "l0", "density": 0.1, "prune_every": 5}, ["--prune-every", "l0", "gates"]),
         ({"final_lambda": 1.0, "lr_floor": -1e-5}, ["--lr-floor is -1e-05"]),
         ({"final_lambda": 1.0, "lr_floor": 3e-5}, ["--lr-floor 3e-05", "--learning-rate 3e-05"]),
         ({"final_lambda": 1.0, "freeze": "body"}, ["--freeze body", "weights,head"]),
@@ -182,6 +188,25 @@ def test_warmup_below_one_is_a_fraction_and_epochs_count_steps():
 def test_a_cycle_below_one_is_a_fraction_of_the_run(given, steps):
     config = TrainConfig(method="dense", steps=100, lr_cycle=given)
     assert run_length(config, 1).lr_cycle == steps
+
+
+@pytest.mark.parametrize("total", [40, 97, 240, 1001])
+@pytest.mark.parametrize("share", [0.5, 0.2, 0.07])
+@pytest.mark.parametrize("warmups", [(1.0, 2.0), (3.5, 0.5), (0.0, 1.5)])
+def test_a_fraction_gives_cuts_from_the_start_of_the_ramp_to_its_end(total, share, warmups):
+    config = TrainConfig(
+        method="movement", steps=total, warmup=0.1, prune_every=share, lr_cycle=share,
+        initial_warmup=warmups[0], final_warmup=warmups[1],
+    )  # fmt: skip
+    length = run_length(config, 1)
+    start, end = (warmups[0] * length.warmup_steps, total - warmups[1] * length.warmup_steps)
+    assert length.first_cut is not None and 0 <= length.first_cut - start < 1
+    intervals = round((end - length.first_cut) / (share * total)) or 1
+    last = length.first_cut + intervals * length.prune_every
+    assert end <= last < end + intervals
+    assert length.lr_cycle == length.prune_every
+    whole = run_length(dataclasses.replace(config, prune_every=3, lr_cycle=0.5), 1)
+    assert (whole.prune_every, whole.first_cut, whole.lr_cycle) == (3, None, round(total / 2))
 
 
 def test_differences_name_options_that_matter_and_no_others():

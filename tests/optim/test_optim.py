@@ -17,6 +17,7 @@ from mpjax.optim.transforms import (
     sparsity_schedule,
 )
 from mpjax.pruning import Pruning, cubic_schedule, linear_cycles, linear_warmup_decay, make_rule
+from mpjax.pruning.schedules import held
 
 
 def cubic(t, initial, final, total, warmup, i, f):
@@ -82,6 +83,19 @@ def test_one_stretch_to_zero_is_the_usual_decay(x64):
     assert rate(jnp.int32(7)).dtype == jnp.float64
     with pytest.raises(ValueError, match="a cycle has 0 steps"):
         linear_cycles(1.0, 0.0, 26, 4, 0)
+
+
+@pytest.mark.parametrize(("first_step", "start"), [(0, None), (1, None), (0, 3), (1, 3)])
+def test_a_held_schedule_is_sampled_at_its_cuts(first_step, start):
+    every, total = 4, 18
+    x = held(lambda t: t, every, total, first_step, start)
+    sample, expected = first_step, []
+    for t in range(first_step, first_step + total):
+        if (t - (first_step if start is None else start)) % every == 0 and t >= (start or 0):
+            sample = t
+        expected.append(sample)
+    end = first_step + total
+    assert [int(x(t)) for t in range(first_step, end + 1)] == [*expected, end]
 
 
 def test_clip_has_the_factor_of_pytorch(x64):

@@ -57,6 +57,15 @@ def test_cycles_start_with_the_first_pruning_and_end_at_the_floor(first_step):
     assert values[start + 4] == pytest.approx(1e-4 + 9e-4 / 5)
 
 
+def test_cycles_start_with_the_first_cut_of_whole_steps():
+    changes = {"lr_cycle": 4, "prune_every": 4, "initial_warmup": 3.0, "final_warmup": 1.0}
+    config = resolve(TrainConfig(**(BASE | changes)))
+    rate = make_learning_rates(config, run_length(config, 1))
+    values = [float(rate(t)["learning_rate"]) for t in range(20)]
+    rises = [t for t in range(1, 20) if values[t] > values[t - 1]]
+    assert rises == [1, 2, 8, 12, 16]  # the ramp starts at 6, and masks change at multiples of 4
+
+
 def test_without_cycle_and_floor_the_rate_is_bit_for_bit_the_published_one():
     config = resolve(TrainConfig(**BASE))
     length = run_length(config, 1)
