@@ -99,7 +99,7 @@ def _method_values(config: TrainConfig) -> dict[str, Any]:
     check_freeze(config, rule)
     config = dataclasses.replace(config, **fixed)
     density, final, lam = config.density, config.final_threshold, config.final_lambda
-    if config.published_cut and (config.scope == "local" or not _has_published_cut(rule)):
+    if config.published_cut and (config.scope != "global" or not _has_published_cut(rule)):
         raise InputError(
             "--published-cut is the global cut of magnitude and movement; use it with "
             "--scope global and one of the two, or leave it out"

@@ -38,6 +38,11 @@ def check_scores(config: TrainConfig, rule: type[Rule] | None, penalty: bool) ->
     if config.prune_every != 1 and (rule is None or config.method == "l0"):
         why = "it prunes nothing" if rule is None else "its gates are drawn anew in every step"
         raise InputError(f"--prune-every does not apply to {config.method}: {why}")
+    if config.lambda_ramp != TrainConfig.lambda_ramp and not penalty:
+        raise InputError(
+            f"--lambda-ramp does not apply to {config.method} without a score penalty: it is the "
+            "ramp of --final-lambda"
+        )
     first, final = config.first_density, config.density or config.final_threshold
     if first is not None and (rule is None or not rule.is_density):
         raise InputError(f"--first-density does not apply to {config.method}: it has no density")

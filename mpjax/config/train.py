@@ -41,6 +41,12 @@ class TrainConfig:
     final_lambda: float | None = _option(
         None, "final weight of the score penalty, higher is sparser: soft_movement, l0"
     )
+    lambda_ramp: str = _option(
+        "threshold",
+        "weight of the score penalty in training: it follows the threshold, or rises from 0 along "
+        "the ramp (rising)",
+        choices=("threshold", "rising"),
+    )
     regularization: str | None = _option(
         None,
         "penalty on the scores (default: soft_movement l1, l0 l0, others none)",
@@ -62,8 +68,9 @@ class TrainConfig:
     scope: str = _option(
         "local",
         "rank scores within each matrix (local) or over all matrices (global); a score counts as "
-        "one, however many weights it covers",
-        choices=("local", "global"),
+        "one, however many weights it covers; type (movement only): within each matrix, with the "
+        "density divided among the layers by mean sigmoid(score)",
+        choices=("local", "global", "type"),
     )
     initial_threshold: float | None = _option(
         None, "threshold at the start (default 1: keep all; soft_movement 0)"

@@ -50,6 +50,8 @@ class OptimizerConfig:
       warmup_steps: linear warm-up from 0 of all learning rates, in steps.
       initial_warmup, final_warmup: flat ends of the sparsity ramp, in multiples of the warm-up.
       final_lambda: λ at the end of training, the factor of the rule's penalty.
+      lambda_ramp: "threshold", λ follows the rule's threshold; "rising", it goes from 0 to
+        ``final_lambda`` along the cubic ramp.
       first_step: t of the first forward pass in the sparsity schedule.
       frozen: regular expression for the ``/``-joined paths of parameters that are not trained.
       score_optimizer: one of ``SCORE_OPTIMIZERS``; "sensitivity", "platon" have no learning rate.
@@ -70,6 +72,7 @@ class OptimizerConfig:
     initial_warmup: float = 1.0
     final_warmup: float = 2.0
     final_lambda: float = 0.0
+    lambda_ramp: str = "threshold"
     first_step: int = 0
     frozen: str = r".*/embeddings/.*"
     score_optimizer: str = "adam"
@@ -99,7 +102,7 @@ def schedules(
     total_steps: int,
     hyperparameters: Hyperparameters | None = None,
 ) -> tuple[Schedule, Schedule]:
-    """Threshold and λ by step: the cubic ramp, and λ(t) = λ_final · x(t)/x_final.
+    """Threshold and λ by step: the cubic ramp, and λ(t) = λ_final · x(t)/x_final or a rising ramp.
 
     Args:
       config: lengths of the flat ends. rule: initial threshold and scale of λ.
@@ -108,15 +111,9 @@ def schedules(
     """
     values = hyperparameters or config.hyperparameters()
     final = rule.final if values.final_threshold is None else values.final_threshold
-    threshold = cubic_schedule(
-        rule.initial,
-        final,
-        total_steps,
-        config.warmup_steps,
-        config.initial_warmup,
-        config.final_warmup,
-        config.first_density,
-    )
+    ends = (total_steps, config.warmup_steps, config.initial_warmup, config.final_warmup)
+    threshold = cubic_schedule(rule.initial, final, *ends, config.first_density)
+    rising = cubic_schedule(0.0, 1.0, *ends) if config.lambda_ramp == "rising" else None
     if config.prune_every > 1:
         threshold = held(
             threshold, config.prune_every, total_steps, config.first_step, config.first_cut
@@ -125,6 +122,8 @@ def schedules(
     def lam(step: int | jax.Array) -> jax.Array:
         if not rule.has_penalty:
             return jnp.zeros((), jnp.result_type(float))
+        if rising is not None:
+            return values.final_lambda * rising(step)
         return values.final_lambda * rule.penalty_scale(threshold(step), final)
 
     return threshold, lam

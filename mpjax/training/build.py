@@ -53,6 +53,7 @@ def optimizer_config(config: TrainConfig, length: RunLength) -> OptimizerConfig:
         initial_warmup=config.initial_warmup,
         final_warmup=config.final_warmup,
         final_lambda=_or_zero(config.final_lambda),
+        lambda_ramp=config.lambda_ramp,
         first_step=config.first_step,
         score_optimizer=config.score_optimizer,
         prune_every=length.prune_every,

@@ -90,6 +90,8 @@ def test_a_teacher_brings_its_options_and_options_given_override_them():
     assert (alone.alpha_ce, alone.alpha_distil, alone.temperature) == (None, None, None)
     made = resolve(config("--recipe", "gmp", "--teacher", "t", "--temperature", "5.5"))
     assert (made.alpha_ce, made.alpha_distil, made.temperature) == (0.0, 1.0, 5.5)
+    made = resolve(config("--recipe", "smp", "--teacher", "t"))
+    assert (made.alpha_ce, made.alpha_distil, made.temperature) == (0.5, 0.5, 2.0)
 
 
 @pytest.mark.parametrize("steps", [120, 179, 300, 1009, 30 * 2105])
@@ -125,7 +127,10 @@ def test_gmp_refuses_runs_too_short_for_its_cuts():
 
 def test_an_unknown_recipe_names_the_known_ones(capsys):
     assert cli.main([*BASE, "--recipe", "magic"]) == 2
-    assert "--recipe is 'magic'; choose from gmp, platon" in capsys.readouterr().err
+    assert (
+        "--recipe is 'magic'; choose from gmp, platon, published, sensitivity, smp"
+        in capsys.readouterr().err
+    )
 
 
 def test_a_recipe_in_python_is_that_of_the_command_line():

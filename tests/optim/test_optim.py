@@ -246,6 +246,17 @@ def test_lambda_follows_the_threshold(name):
         assert float(lam(t)) == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.parametrize("name", ["movement", "soft_movement"])
+def test_a_rising_lambda_is_that_of_a_rising_threshold(name, x64):
+    """400·τ(t)/0.1 with τ from 0 to 0.1, whatever the rule's own threshold does."""
+    rule = make_rule(name, regularization="l1")
+    config = OptimizerConfig(warmup_steps=5, final_lambda=400.0, lambda_ramp="rising")
+    _, lam = schedules(config, rule, 100)
+    for t in range(101):
+        expected = 400 * cubic(t, 0.0, 0.1, 100, 5, 1, 2) / 0.1
+        assert float(lam(t)) == pytest.approx(expected, rel=1e-12, abs=1e-12)
+
+
 OTHERS = {"batch_stats": {"norm": {"mean": jnp.full(3, 7.0)}}}
 
 

@@ -58,7 +58,7 @@ def test_cycles_start_with_the_first_pruning_and_end_at_the_floor(first_step):
 
 
 def test_cycles_start_with_the_first_cut_of_whole_steps():
-    changes = {"lr_cycle": 4, "prune_every": 4, "initial_warmup": 3.0, "final_warmup": 1.0}
+    changes = {"lr_cycle": 4, "prune_every": 4, "initial_warmup": 3.0}
     config = resolve(TrainConfig(**(BASE | changes)))
     rate = make_learning_rates(config, run_length(config, 1))
     values = [float(rate(t)["learning_rate"]) for t in range(20)]
