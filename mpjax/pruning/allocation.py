@@ -77,7 +77,8 @@ def counts_by_type(
     >>> {path: int(k) for path, k in counts_by_type(scores, lambda n: int(0.3 * n)).items()}
     {'layer_0/k': 39, 'layer_1/k': 21}
     """
-    flat, types = flatten(scores), {}
+    flat = flatten(scores)
+    types: dict[str, list[str]] = {}
     for path in flat:
         types.setdefault(re.sub(r"\d+", "*", path), []).append(path)
     counts: dict[str, jax.Array] = {}
