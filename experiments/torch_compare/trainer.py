@@ -287,12 +287,18 @@ class TorchTrainer:
 
 def _check(config: TrainConfig) -> None:
     """Refuses options that this trainer does not have."""
+    if config.scope == "type":
+        raise InputError("the PyTorch trainer has --scope local and global only")
     if config.method == "l0" and config.density is not None:
         raise InputError("the PyTorch trainer has the published l0 only; use --final-lambda")
     if config.structure != "element" and config.method in ("l0", "magnitude"):
         raise InputError("the PyTorch trainer has structures for movement and soft_movement")
     if config.mask_init != "constant":
         raise InputError("the PyTorch trainer starts scores constant; use --mask-init constant")
-    for name in ("score_optimizer", "prune_every", "first_density", "dense_gradient"):
+    missing = (
+        "score_optimizer", "prune_every", "first_density", "dense_gradient", "lr_cycle", "lr_floor",
+        "freeze", "lambda_ramp",
+    )  # fmt: skip
+    for name in missing:
         if getattr(config, name) != getattr(TrainConfig, name):
             raise InputError(f"the PyTorch trainer has no {option(name)}; leave it out")

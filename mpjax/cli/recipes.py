@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
+from typing import Any
 
 from mpjax.config import recipes
 from mpjax.config.checks import option
@@ -27,8 +29,19 @@ def run(args: argparse.Namespace) -> None:
 
     print(render(["recipe", "summary"], [[n, r.summary] for n, r in found.items()], left=2))
     for name, recipe in found.items():
-        words = [
-            option(field) if value is True else f"{option(field)} {value}"
-            for field, value in recipe.options.items()
-        ]
-        print(f"\n{name}: {' '.join(words) or 'the defaults'}\n  {recipe.source}")
+        print(f"\n{name}: {_words(recipe.options) or 'the defaults'}")
+        if recipe.with_teacher:
+            print(f"  with --teacher: {_words(recipe.with_teacher)}")
+        print(f"  {recipe.source}")
+
+
+def _words(options: Mapping[str, Any]) -> str:
+    """Options as on the command line; numbers with six digits."""
+    return " ".join(
+        option(field) if value is True else f"{option(field)} {_short(value)}"
+        for field, value in options.items()
+    )
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

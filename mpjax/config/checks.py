@@ -41,10 +41,11 @@ def option(field: str) -> str:
 _LEAST = {
     "batch_size": 1, "eval_batch_size": 1, "max_length": 4, "log_every": 1, "checkpoint_every": 1,
     "steps": 1, "limit_train": 1, "limit_eval": 1, "eval_every": 1, "devices": 1, "seed": 0,
-    "accumulate": 1, "prune_every": 1, "warmup": 0, "first_step": 0, "alpha_ce": 0,
+    "accumulate": 1, "warmup": 0, "first_step": 0, "alpha_ce": 0,
     "alpha_distil": 0, "lambda_attention": 0, "lambda_ffn": 0,
     "initial_warmup": 0, "final_warmup": 0, "clip": 0, "weight_decay": 0, "final_lambda": 0,
     "initial_threshold": 0, "final_threshold": 0, "learning_rate": 0, "score_learning_rate": 0,
+    "lr_floor": 0,
 }  # fmt: skip
 
 
@@ -58,9 +59,20 @@ def check_ranges(config: TrainConfig) -> None:
         raise InputError(f"--epochs is {config.epochs}; it must be more than 0")
     if config.temperature is not None and not 0 < config.temperature < math.inf:
         raise InputError(f"--temperature is {config.temperature}; it must be more than 0")
-    if config.warmup >= 1 and config.warmup != int(config.warmup):
+    for name in ("prune_every", "lr_cycle"):
+        value = getattr(config, name)
+        if value is not None and not 0 < value < math.inf:
+            raise InputError(f"{option(name)} is {value}; it must be more than 0")
+    for name in ("warmup", "prune_every", "lr_cycle"):
+        value = getattr(config, name)
+        if value is not None and value >= 1 and value != int(value):
+            raise InputError(
+                f"{option(name)} is {value}; give whole steps, or a fraction of the run below 1"
+            )
+    if config.lr_floor and config.lr_floor >= config.learning_rate:
         raise InputError(
-            f"--warmup is {config.warmup}; give whole steps, or a fraction of the run below 1"
+            f"--lr-floor {config.lr_floor:g} is not below --learning-rate "
+            f"{config.learning_rate:g}, from which the rate falls to it; lower it"
         )
     for name in ("density", "first_density"):
         value = getattr(config, name)

@@ -1,4 +1,4 @@
-"""Length of a run in optimizer steps, and its schedule fitted to that length."""
+"""Length of a run in optimizer steps, and of its parts."""
 
 from __future__ import annotations
 
@@ -10,20 +10,30 @@ from mpjax.config.scores import IMPORTANCES
 from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError
 
-CUTS_IN_RAMP = 8  # fewer make jumps: the first of 8 cuts already takes a third of the way down
+CUTS_IN_RAMP = 8  # fewer make jumps: to 10% in 4 cuts, the first removes half of the weights
 
 
 @dataclasses.dataclass(frozen=True)
 class RunLength:
-    """Total and warm-up steps of a run, and the steps between two cuts."""
+    """Lengths of a run and of its parts.
+
+    Attributes:
+      total_steps: updates. warmup_steps: warm-up of the learning rates.
+      prune_every: updates between two changes of the masks.
+      first_cut: t of the first change in the sparsity schedule, from which the others are counted;
+        None = the first step.
+      lr_cycle: cycle of the learning rate of the weights; None = no cycles.
+    """
 
     total_steps: int
     warmup_steps: int
     prune_every: int = 1
+    first_cut: int | None = None
+    lr_cycle: int | None = None
 
 
 def run_length(config: TrainConfig, steps_per_epoch: int) -> RunLength:
-    """Total and warm-up steps of a config, and the steps between its cuts.
+    """Steps of a config and of its parts.
 
     A warm-up given as a fraction and ``prune_every`` are lowered where the run is too short for
     them; `shortened` says so.
@@ -31,8 +41,9 @@ def run_length(config: TrainConfig, steps_per_epoch: int) -> RunLength:
     Raises:
       InputError: no step at all, or warm-ups in steps that leave no room for the pruning ramp.
 
-    >>> run_length(TrainConfig(epochs=2, warmup=0.1, method="magnitude"), steps_per_epoch=50)
-    RunLength(total_steps=100, warmup_steps=10, prune_every=1)
+    >>> config = TrainConfig(epochs=2, warmup=0.1, method="magnitude", prune_every=0.2)
+    >>> run_length(config, steps_per_epoch=50)
+    RunLength(total_steps=100, warmup_steps=10, prune_every=18, first_cut=10, lr_cycle=None)
     """
     total = config.steps or round(config.epochs * steps_per_epoch)
     if total < 1:
@@ -52,7 +63,11 @@ def run_length(config: TrainConfig, steps_per_epoch: int) -> RunLength:
             )
         warmup = most
     start, end = config.initial_warmup * warmup, total - config.final_warmup * warmup
-    return RunLength(total, warmup, _prune_every(config, total, start, end))
+    every, first_cut = _cuts(config, total, start, end)
+    # One cycle for each cut: the two fractions are rounded alike.
+    alike = config.lr_cycle == config.prune_every < 1 and config.method != DENSE
+    cycle = every if alike else _steps(config.lr_cycle, total)
+    return RunLength(total, warmup, every, first_cut, cycle)
 
 
 def shortened(config: TrainConfig, length: RunLength) -> list[str]:
@@ -63,13 +78,14 @@ def shortened(config: TrainConfig, length: RunLength) -> list[str]:
     ['--prune-every 10 is lowered to 4, to fit a run of 47 steps']
     """
     total = length.total_steps
-    lowered = []
+    lowered: list[str] = []
     asked = _warmup(config, total)
     if asked != length.warmup_steps:
-        lowered.append(f"--warmup {config.warmup:g} ({asked} steps) is lowered to "
-                       f"{length.warmup_steps} steps")  # fmt: skip
-    if config.prune_every != length.prune_every:
-        lowered.append(f"--prune-every {config.prune_every} is lowered to {length.prune_every}")
+        lowered.append(
+            f"--warmup {config.warmup:g} ({asked} steps) is lowered to {length.warmup_steps} steps"
+        )
+    if config.prune_every >= 1 and config.prune_every != length.prune_every:
+        lowered.append(f"--prune-every {config.prune_every:g} is lowered to {length.prune_every}")
     return [f"{note}, to fit a run of {total} steps" for note in lowered]
 
 
@@ -83,18 +99,35 @@ def _longest_warmup(total: int, multiple: float) -> int:
     return max(math.ceil(total / multiple) - 1, 0)
 
 
-def _prune_every(config: TrainConfig, total: int, start: float, end: float) -> int:
-    """Steps between two cuts: at most those asked for, and at least 1.
+def _cuts(config: TrainConfig, total: int, start: float, end: float) -> tuple[int, int | None]:
+    """Steps between two cuts, and the first cut; None = multiples from the first step on.
 
-    With an interval above 1, `CUTS_IN_RAMP` cuts fall into the ramp, and the last one comes when
-    the ramp has ended, so that weights are trained with the final masks. In a run shorter than the
-    interval no score would be set, and the masks would be those of equal scores.
+    The last cut comes when the ramp has ended, so that weights are trained with the final masks.
+    A fraction p of the run gives n = round(ramp/(p·total)) intervals of ⌈ramp/n⌉ steps from the
+    start of the ramp on. An interval in steps is lowered until that holds, and for a running
+    importance until `CUTS_IN_RAMP` cuts fall into the ramp: before the first cut it has no scores.
 
     Args:
       start, end: steps at which the ramp begins and reaches the final density.
     """
-    if config.score_optimizer not in IMPORTANCES:
-        return config.prune_every
-    most = min(config.prune_every, int((end - start) / CUTS_IN_RAMP))
+    if config.method == DENSE:
+        return 1, None
+    if config.prune_every < 1:
+        first = math.ceil(start)
+        intervals = max(1, round((end - first) / (config.prune_every * total)))
+        every = max(1, math.ceil((end - first) / intervals))
+        while every > 1 and range(first, total, every)[-1] < end:  # a ramp of few steps
+            every -= 1
+        return every, first
+    most = int(config.prune_every)
+    if config.score_optimizer in IMPORTANCES:
+        most = min(most, int((end - start) / CUTS_IN_RAMP))
     fitting = (every for every in range(most, 1, -1) if (total - 1) // every * every >= end)
-    return next(fitting, 1)
+    return next(fitting, 1), None
+
+
+def _steps(value: float | None, total: int) -> int | None:
+    """Whole steps of an option in steps, or below 1 in fractions of the run; None for None."""
+    if value is None or value >= 1:
+        return None if value is None else int(value)
+    return max(1, round(value * total))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -15,8 +15,10 @@ class Recipe:
       summary: one line for `mpjax recipes`.
       source: paper or measurement that it follows.
       options: values by field of `TrainConfig`.
+      with_teacher: further values for runs with a ``teacher``.
     """
 
     summary: str
     source: str
     options: Mapping[str, Any]
+    with_teacher: Mapping[str, Any] = field(default_factory=dict)

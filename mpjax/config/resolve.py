@@ -15,6 +15,7 @@ from mpjax.config.checks import (
     distillation,
     option,
 )
+from mpjax.config.freeze import check_freeze
 from mpjax.config.mesh import check_mesh
 from mpjax.config.scores import IMPORTANCES, check_scores
 from mpjax.config.structure import check_fill, check_structure
@@ -60,6 +61,7 @@ def resolve(config: TrainConfig) -> TrainConfig:
             raise InputError("--published-cut does not apply to dense: it prunes nothing")
         check_structure(config, None, penalty=False)
         check_scores(config, None, penalty=False)
+        check_freeze(config, None)
         return dataclasses.replace(config, **paths)
     return dataclasses.replace(config, **paths, **_method_values(config))
 
@@ -118,9 +120,10 @@ def _method_values(config: TrainConfig) -> dict[str, Any]:
     penalty = rule.has_scores and regularization != "none"
     fixed = check_structure(config, rule, penalty)
     check_scores(config, rule, penalty)
+    check_freeze(config, rule)
     config = dataclasses.replace(config, **fixed)
     density, final, lam = config.density, config.final_threshold, config.final_lambda
-    if config.published_cut and (config.scope == "local" or not _has_published_cut(rule)):
+    if config.published_cut and (config.scope != "global" or not _has_published_cut(rule)):
         raise InputError(
             "--published-cut is the global cut of magnitude and movement; use it with "
             "--scope global and one of the two, or leave it out"
@@ -157,11 +160,10 @@ def _method_values(config: TrainConfig) -> dict[str, Any]:
         "initial_threshold": _or(config.initial_threshold, rule.initial),
         "final_threshold": _or(final, rule.final),
     }
-    if rule.has_scores:
-        values["regularization"] = regularization
     if penalty and not steered:
         values["final_lambda"] = _or(lam, 0.0)
     if rule.has_scores:
+        values["regularization"] = regularization
         values["mask_scale"] = _or(config.mask_scale, rule.default_score_scale)
     if rule.has_scores and config.score_optimizer not in IMPORTANCES:
         values["score_learning_rate"] = _or(

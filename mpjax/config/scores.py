@@ -35,8 +35,14 @@ def check_scores(config: TrainConfig, rule: type[Rule] | None, penalty: bool) ->
                 f"--score-learning-rate does not apply to --score-optimizer {optimizer}, which "
                 "sets the scores; leave it out"
             )
-    if config.prune_every > 1 and rule is None:
+    if config.prune_every != 1 and rule is None:
         raise InputError(f"--prune-every does not apply to {config.method}: it prunes nothing")
+    if config.lambda_ramp != TrainConfig.lambda_ramp and (
+        not penalty or config.final_lambda is None
+    ):
+        raise InputError(
+            f"--lambda-ramp is that of --final-lambda; {config.method} has none here, so leave it out"
+        )
     first, final = config.first_density, config.density or config.final_threshold
     if first is not None and (rule is None or not rule.is_density):
         raise InputError(f"--first-density does not apply to {config.method}: it has no density")

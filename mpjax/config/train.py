@@ -41,6 +41,12 @@ class TrainConfig:
         "final weight of the score penalty, higher is sparser: soft_movement and l0, instead of "
         "--density, to which it is steered otherwise",
     )
+    lambda_ramp: str = _option(
+        "threshold",
+        "weight of the score penalty in training: it follows the threshold, or rises from 0 along "
+        "the ramp (rising)",
+        choices=("threshold", "rising"),
+    )
     regularization: str | None = _option(
         None,
         "penalty on the scores (default: soft_movement l1, l0 l0, others none)",
@@ -62,8 +68,9 @@ class TrainConfig:
     scope: str = _option(
         "local",
         "rank scores within each matrix (local) or over all matrices (global); a score counts as "
-        "one, however many weights it covers",
-        choices=("local", "global"),
+        "one, however many weights it covers; type (movement only): within each matrix, with the "
+        "density divided among the layers by mean sigmoid(score)",
+        choices=("local", "global", "type"),
     )
     initial_threshold: float | None = _option(
         None, "threshold at the start (default 1: keep all; soft_movement 0)"
@@ -93,6 +100,14 @@ class TrainConfig:
     score_learning_rate: float | None = _option(
         None, "peak learning rate of the scores (default 0.01; l0 0.1)"
     )
+    lr_cycle: float | None = _option(
+        None,
+        "steps, or below 1 a fraction of the run, in which the learning rate of the weights falls "
+        "from its peak to --lr-floor before it starts again; cycles start with the pruning",
+    )
+    lr_floor: float = _option(
+        0.0, "learning rate of the weights at the end of a cycle, or of the run"
+    )
     weight_decay: float = _option(0.0, "decoupled weight decay of the weights")
     warmup: float = _option(0.1, "learning-rate warm-up: steps, or below 1 a fraction of the run")
     score_optimizer: str = _option(
@@ -101,8 +116,11 @@ class TrainConfig:
         "importance |w x gradient| instead of descending",
         choices=("adam", "sgd", "sensitivity", "platon"),
     )
-    prune_every: int = _option(
-        1, "steps between two changes of the masks; sensitivity and platon lower it in a short run"
+    prune_every: float = _option(
+        1,
+        "steps between two changes of the masks, fewer in a run too short for it; or below 1 a "
+        "fraction of the run, rounded so that the first change is at the start of the ramp and the "
+        "last at its end",
     )
     first_density: float | None = _option(
         None,
@@ -118,6 +136,11 @@ class TrainConfig:
         0, "step number of the first update in the sparsity schedule; the published SQuAD runs: 1"
     )
     train_embeddings: bool = _option(False, "train the embeddings too, as pretraining needs")
+    freeze: str | None = _option(
+        None,
+        "parameters that are not trained: weights (matrices, biases and norms of the encoder), "
+        "head, or weights,head; scores are trained in any case",
+    )
     clip: float = _option(1.0, "maximum global gradient norm; 0 = no clipping")
     mask_init: str = _option(
         "constant", "initial scores", choices=("constant", "uniform", "kaiming")

@@ -22,12 +22,13 @@ from mpjax.models.hf.saving import save_model
 from mpjax.models.hf.scores import StoredScores
 from mpjax.models.hf.tokenizer import load_tokenizer, tokenizer_files
 from mpjax.models.hf.weights import dense_shapes, from_torch_names, to_torch_names, torch_names
-from mpjax.models.paths import FROZEN, PRUNABLE
+from mpjax.models.paths import FROZEN, GROUPS, PRUNABLE
 from mpjax.models.structure import parse_structure
 
 __all__ = [
     "FAMILIES",
     "FROZEN",
+    "GROUPS",
     "HEADS",
     "PRUNABLE",
     "BertConfig",

@@ -2,7 +2,7 @@
 
 from mpjax.optim.held_masks import HeldMasks, held_marks, hold_masks
 from mpjax.optim.hyperparameters import Hyperparameters
-from mpjax.optim.make import OptimizerConfig, make_optimizer, schedules
+from mpjax.optim.make import OptimizerConfig, make_optimizer, schedules, weight_schedule
 from mpjax.optim.steering import Funnel, SteeringState, steer_density
 from mpjax.optim.transforms import (
     ClipState,
@@ -38,4 +38,5 @@ __all__ = [
     "schedules",
     "sparsity_schedule",
     "steer_density",
+    "weight_schedule",
 ]

@@ -1,6 +1,7 @@
 """Optax chain of a pruning run: learning-rate groups, score penalty, clip, schedules."""
 
 import dataclasses
+import math
 import re
 from collections.abc import Callable, Hashable
 from typing import Any
@@ -11,12 +12,7 @@ import optax
 
 from mpjax.optim.held_masks import hold_masks
 from mpjax.optim.hyperparameters import Hyperparameters
-from mpjax.optim.score_optimizers import (
-    IMPORTANCES,
-    SCORE_OPTIMIZERS,
-    platon,
-    sensitivity,
-)
+from mpjax.optim.score_optimizers import IMPORTANCES, SCORE_OPTIMIZERS, platon, sensitivity
 from mpjax.optim.steering import Funnel, steer_density
 from mpjax.optim.transforms import (
     add_score_penalty,
@@ -33,6 +29,7 @@ from mpjax.pruning.schedules import (
     cubic_schedule,
     cut_is_due,
     held,
+    linear_cycles,
     linear_schedule,
     linear_warmup_decay,
 )
@@ -53,11 +50,17 @@ class OptimizerConfig:
       warmup_steps: linear warm-up from 0 of all learning rates, in steps.
       initial_warmup, final_warmup: flat ends of the sparsity ramp, in multiples of the warm-up.
       final_lambda: λ at the end of training, the factor of the rule's penalty.
+      lambda_ramp: "threshold", λ follows the rule's threshold; "rising", it goes from 0 to
+        ``final_lambda`` along the cubic ramp.
       first_step: t of the first forward pass in the sparsity schedule.
       frozen: regular expression for the ``/``-joined paths of parameters that are not trained.
       score_optimizer: one of ``SCORE_OPTIMIZERS``; "sensitivity", "platon" have no learning rate.
       prune_every: steps between two changes of the masks and the threshold.
+      first_cut: t of the first change, from which the others are counted; None = ``first_step``.
       first_density: density of the first cut; None = the ramp starts at the initial threshold.
+      lr_cycle: steps in which the learning rate of the weights falls to ``lr_floor``, before it
+        starts again at its peak; the first cycle starts with the sparsity ramp. None = no cycles.
+      lr_floor: learning rate of the weights at the end of a cycle, or of the run.
     """
 
     learning_rate: float = 3e-5
@@ -69,11 +72,15 @@ class OptimizerConfig:
     initial_warmup: float = 1.0
     final_warmup: float = 2.0
     final_lambda: float = 0.0
+    lambda_ramp: str = "threshold"
     first_step: int = 0
     frozen: str = r".*/embeddings/.*"
     score_optimizer: str = "adam"
     prune_every: int = 1
+    first_cut: int | None = None
     first_density: float | None = None
+    lr_cycle: int | None = None
+    lr_floor: float = 0.0
 
     def __post_init__(self) -> None:
         if self.score_optimizer not in SCORE_OPTIMIZERS:
@@ -95,7 +102,7 @@ def schedules(
     total_steps: int,
     hyperparameters: Hyperparameters | None = None,
 ) -> tuple[Schedule, Schedule]:
-    """Threshold and λ by step: the cubic ramp, and λ(t) = λ_final · x(t)/x_final.
+    """Threshold and λ by step: the cubic ramp, and λ(t) = λ_final · x(t)/x_final or a rising ramp.
 
     Args:
       config: lengths of the flat ends. rule: initial threshold and scale of λ.
@@ -104,21 +111,19 @@ def schedules(
     """
     values = hyperparameters or config.hyperparameters()
     final = rule.final if values.final_threshold is None else values.final_threshold
-    threshold = cubic_schedule(
-        rule.initial,
-        final,
-        total_steps,
-        config.warmup_steps,
-        config.initial_warmup,
-        config.final_warmup,
-        config.first_density,
-    )
+    ends = (total_steps, config.warmup_steps, config.initial_warmup, config.final_warmup)
+    threshold = cubic_schedule(rule.initial, final, *ends, config.first_density)
+    rising = cubic_schedule(0.0, 1.0, *ends) if config.lambda_ramp == "rising" else None
     if config.prune_every > 1:
-        threshold = held(threshold, config.prune_every, total_steps, config.first_step)
+        threshold = held(
+            threshold, config.prune_every, total_steps, config.first_step, config.first_cut
+        )
 
     def lam(step: int | jax.Array) -> jax.Array:
         if not rule.has_penalty:
             return jnp.zeros((), jnp.result_type(float))
+        if rising is not None:
+            return values.final_lambda * rising(step)
         return values.final_lambda * rule.penalty_scale(threshold(step), final)
 
     return threshold, lam
@@ -150,6 +155,25 @@ def make_funnel(
     )
 
 
+def weight_schedule(config: OptimizerConfig, peak: Any, total_steps: int) -> Schedule:
+    """Learning rate of weights, biases and norms by update, counted from 0.
+
+    Args:
+      config: warm-up, cycle and floor.
+      peak: peak learning rate, possibly traced.
+      total_steps: T.
+    """
+    if config.lr_cycle is None and config.lr_floor == 0:
+        return linear_warmup_decay(peak, total_steps, config.warmup_steps)
+    # The forward pass of update u has t = u + first_step in the sparsity schedule.
+    start = math.ceil(config.initial_warmup * config.warmup_steps) - config.first_step
+    if config.first_cut is None:  # cuts are at multiples of prune_every
+        start = -(-start // config.prune_every) * config.prune_every
+    return linear_cycles(
+        peak, config.lr_floor, total_steps, config.warmup_steps, config.lr_cycle, max(start, 0)
+    )
+
+
 def make_optimizer(
     config: OptimizerConfig,
     pruning: Pruning | None,
@@ -160,7 +184,7 @@ def make_optimizer(
 
     freeze → score penalty → clip → Adam per group (weights, no-decay, scores) → sparsity schedule,
     the optimiser of Sanh et al. 2020 (section 5). One linear warm-up and decay multiplies every
-    learning rate.
+    learning rate; that of the weights may have cycles and a floor, see :func:`weight_schedule`.
 
     Args:
       config: hyperparameters.
@@ -177,23 +201,22 @@ def make_optimizer(
     def frozen(path: str) -> bool:
         return pattern.fullmatch(path) is not None
 
-    def rate_of(peak: Any) -> Schedule:
-        return linear_warmup_decay(peak, total_steps, config.warmup_steps)
+    def adam(rate: Schedule, decay: float) -> optax.GradientTransformation:
+        return optax.adamw(rate, b1=0.9, b2=0.999, eps=config.adam_eps, weight_decay=decay)
 
-    def adam(peak: Any, decay: float) -> optax.GradientTransformation:
-        return optax.adamw(rate_of(peak), b1=0.9, b2=0.999, eps=config.adam_eps, weight_decay=decay)
-
+    rate = weight_schedule(config, values.learning_rate, total_steps)
+    score_rate = linear_warmup_decay(values.score_learning_rate, total_steps, config.warmup_steps)
     scores = {
-        "adam": lambda: adam(values.score_learning_rate, 0.0),
-        "sgd": lambda: optax.sgd(rate_of(values.score_learning_rate)),
+        "adam": lambda: adam(score_rate, 0.0),
+        "sgd": lambda: optax.sgd(score_rate),
         "sensitivity": sensitivity,
         "platon": platon,
     }
 
     groups: dict[Hashable, optax.GradientTransformation] = {
         FROZEN: optax.set_to_zero(),
-        NO_DECAY: adam(values.learning_rate, 0.0),
-        WEIGHTS: adam(values.learning_rate, config.weight_decay),
+        NO_DECAY: adam(rate, 0.0),
+        WEIGHTS: adam(rate, config.weight_decay),
         SCORES: scores[config.score_optimizer](),
     }
     partition = optax.partition(groups, lambda variables: labels(variables, frozen))
@@ -216,7 +239,7 @@ def make_optimizer(
         tx = optax.chain(freeze, *penalty, clip, partition, schedule)
     if config.prune_every == 1:
         return tx
-    due = cut_is_due(config.prune_every, total_steps, first)
+    due = cut_is_due(config.prune_every, total_steps, first, config.first_cut)
     return hold_masks(tx, pruning, due, values.density)
 
 

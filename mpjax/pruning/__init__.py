@@ -5,7 +5,7 @@ from mpjax.pruning.estimators import straight_through
 from mpjax.pruning.granularities import Block, Element, Granularity, NofM, Shared
 from mpjax.pruning.pruning import Pruning
 from mpjax.pruning.rules import RULES, Rule, make_rule
-from mpjax.pruning.schedules import Schedule, cubic_schedule, linear_warmup_decay
+from mpjax.pruning.schedules import Schedule, cubic_schedule, linear_cycles, linear_warmup_decay
 from mpjax.pruning.structures import ELEMENT, Part, Structure
 from mpjax.pruning.topk.keys import ordered_keys
 from mpjax.pruning.topk.masks import top_k_cuts, top_k_masks
@@ -31,6 +31,7 @@ __all__ = [
     "Where",
     "cubic_schedule",
     "flatten",
+    "linear_cycles",
     "linear_density",
     "linear_warmup_decay",
     "make_rule",

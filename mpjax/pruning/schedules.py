@@ -2,6 +2,7 @@
 # (jax.numpy leaves the type of `device` unknown.)
 """Schedules of the threshold and of the learning rate, as functions of the step."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -36,7 +37,7 @@ def cubic_schedule(
       initial: value before the ramp. final: value after it (a density, or τ).
       total_steps: T. warmup_steps: w, the warm-up of the learning rate, in steps.
       initial_warmup, final_warmup: i and f, in multiples of w.
-      first: start of the ramp, which then jumps there from ``initial``; ``initial`` unless given.
+      first: x(i·w), to which the ramp then jumps from ``initial``; ``initial`` unless given.
 
     Raises:
       ValueError: (i + f)·w ≥ T, which leaves no step for the ramp.
@@ -66,7 +67,8 @@ def cubic_schedule(
         t = _as_float(step)
         rest = 1 - (t - start) / ramp
         x = final + (top - final) * (rest * rest * rest)
-        return jnp.where(t <= start, initial, jnp.where(t > end, final, x)).astype(t.dtype)
+        before = t <= start if first is None else t < start
+        return jnp.where(before, initial, jnp.where(t > end, final, x)).astype(t.dtype)
 
     return schedule
 
@@ -96,41 +98,52 @@ def linear_schedule(
 
 
 def cut_is_due(
-    every: int, total_steps: int, first_step: int = 0
+    every: int, total_steps: int, first_step: int = 0, start: int | None = None
 ) -> Callable[[jax.Array], jax.Array]:
-    """Predicate on a step: whether its masks are made anew, every ``every`` steps.
+    """Predicate on a step: whether its masks are made anew, where :func:`held` takes a sample.
 
     Masks of the end, after ``total_steps`` updates, are those that were trained.
 
-    >>> due = cut_is_due(4, total_steps=8)
-    >>> [t for t in range(9) if due(jnp.int32(t))]
-    [0, 4]
-    """
+    >>> [[t for t in range(9) if due(jnp.int32(t))] for due in (cut_is_due(4, 8), cut_is_due(4, 8, 0, 3))]
+    [[0, 4], [0, 3, 7]]
+    """  # noqa: E501
+    origin = first_step if start is None else start
 
     def due(step: jax.Array) -> jax.Array:
-        taken = step - first_step
-        return (taken % every == 0) & (taken < total_steps)
+        on_time = (step >= origin) & ((step - origin) % every == 0)
+        return (on_time | (step == first_step)) & (step - first_step < total_steps)
 
     return due
 
 
-def held(schedule: Schedule, every: int, total_steps: int, first_step: int = 0) -> Schedule:
+def held(
+    schedule: Schedule,
+    every: int,
+    total_steps: int,
+    first_step: int = 0,
+    start: int | None = None,
+) -> Schedule:
     """Schedule sampled at every ``every``-th step and constant between.
 
     Args:
       schedule: schedule to hold. every: steps between two changes.
       total_steps: T; from there on the schedule is not held, so that it ends at its last value.
       first_step: t of the first step.
+      start: t of the first sample after that of the first step; None = ``first_step``.
 
     >>> x = held(lambda t: t, every=4, total_steps=10)
     >>> [int(x(t)) for t in (0, 3, 4, 9, 10)]
     [0, 0, 4, 8, 10]
+    >>> x = held(lambda t: t, every=4, total_steps=10, start=3)
+    >>> [int(x(t)) for t in (0, 2, 3, 6, 7, 9, 10)]
+    [0, 0, 3, 3, 7, 7, 10]
     """
+    origin = first_step if start is None else start
 
     def holding(step: int | jax.Array) -> jax.Array:
-        taken = jnp.asarray(step, jnp.int32) - first_step
-        last = jnp.where(taken >= total_steps, taken, taken // every * every)
-        return schedule(last + first_step)
+        t = jnp.asarray(step, jnp.int32)
+        last = jnp.where(t < origin, first_step, origin + (t - origin) // every * every)
+        return schedule(jnp.where(t - first_step >= total_steps, t, last))
 
     return holding
 
@@ -150,5 +163,50 @@ def linear_warmup_decay(peak: float, total_steps: int, warmup_steps: int) -> Sch
         up = t / max(1, warmup_steps)
         down = jnp.maximum(0.0, (total_steps - t) / max(1, total_steps - warmup_steps))
         return peak * jnp.where(t < warmup_steps, up, down)
+
+    return schedule
+
+
+def linear_cycles(
+    peak: float,
+    floor: float,
+    total_steps: int,
+    warmup_steps: int,
+    cycle: int | None = None,
+    start: int = 0,
+) -> Schedule:
+    """Linear from ``peak`` to ``floor``, again in every cycle, after a linear warm-up from 0.
+
+    With w = ``warmup_steps``, T = ``total_steps``, s = ``start`` and c = ``cycle``, the stretches
+    are [0, s) and n = max(1, ⌊(T − s)/c + ½⌋) cycles from s + k·c to s + (k + 1)·c, the last of
+    which ends at T: a rest shorter than half a cycle would be too short to learn in.
+    x(t) = peak·t/w for t < w; on the stretch [a, b), with a' = max(a, w),
+    x(t) = floor + (peak − floor)·(b − t)/(b − a').
+
+    Args:
+      peak: value at the start of a stretch. floor: value that it falls to.
+      total_steps: T. warmup_steps: w, in steps.
+      cycle: c, in steps; None = one stretch [0, T).
+      start: s, the step of the first cycle.
+
+    >>> rate = linear_cycles(1.0, 0.2, total_steps=10, warmup_steps=0, cycle=4, start=2)
+    >>> [round(float(rate(t)), 1) for t in range(11)]
+    [1.0, 0.6, 1.0, 0.8, 0.6, 0.4, 1.0, 0.8, 0.6, 0.4, 0.2]
+    """
+    start, length = (0, total_steps) if cycle is None else (start, cycle)
+    if length < 1:
+        raise ValueError(f"a cycle has {length} steps; use 1 or more")
+    last = max(1, math.floor((total_steps - start) / length + 0.5)) - 1
+
+    def schedule(step: int | jax.Array) -> jax.Array:
+        t = _as_float(step)
+        # −1 is the stretch before the first cycle.
+        k = jnp.clip((jnp.asarray(step, jnp.int32) - start) // length, -1, last)
+        begin = jnp.where(k < 0, 0, start + k * length)
+        end = jnp.where(k == last, total_steps, start + (k + 1) * length)
+        begin, end = (_as_float(x) for x in (jnp.maximum(begin, warmup_steps), end))
+        left = jnp.clip((end - t) / jnp.maximum(1, end - begin), 0, 1)
+        up = peak * (t / max(1, warmup_steps))
+        return jnp.where(t < warmup_steps, up, floor + (peak - floor) * left)
 
     return schedule

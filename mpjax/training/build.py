@@ -9,10 +9,17 @@ from typing import Any
 import optax
 
 from mpjax import models
+from mpjax.config.freeze import frozen_groups
 from mpjax.config.length import RunLength
 from mpjax.config.resolve import config_rule
 from mpjax.config.train import TrainConfig
-from mpjax.optim import Hyperparameters, OptimizerConfig, hold_zeros, make_optimizer
+from mpjax.optim import (
+    Hyperparameters,
+    OptimizerConfig,
+    hold_zeros,
+    make_optimizer,
+    weight_schedule,
+)
 from mpjax.pruning import Pruning, Tree, linear_warmup_decay
 from mpjax.training.losses import Loss, distillation_loss, task_loss
 
@@ -46,11 +53,15 @@ def optimizer_config(config: TrainConfig, length: RunLength) -> OptimizerConfig:
         initial_warmup=config.initial_warmup,
         final_warmup=config.final_warmup,
         final_lambda=_or_zero(config.final_lambda),
+        lambda_ramp=config.lambda_ramp,
         first_step=config.first_step,
         score_optimizer=config.score_optimizer,
         prune_every=length.prune_every,
+        first_cut=length.first_cut,
         first_density=config.first_density,
-        frozen="" if config.train_embeddings else models.FROZEN,
+        lr_cycle=length.lr_cycle,
+        lr_floor=config.lr_floor,
+        frozen="|".join(models.GROUPS[name] for name in frozen_groups(config)),
     )
 
 
@@ -75,13 +86,14 @@ def make_learning_rates(
     config: TrainConfig, length: RunLength
 ) -> Callable[[int], Mapping[str, Any]]:
     """Learning rates applied at update ``step``, counted from 0, by name."""
-    schedule = linear_warmup_decay(1.0, length.total_steps, length.warmup_steps)
+    settings, total = optimizer_config(config, length), length.total_steps
+    weights = weight_schedule(settings, config.learning_rate, total)
+    scores = linear_warmup_decay(settings.score_learning_rate, total, length.warmup_steps)
 
     def learning_rates(step: int) -> dict[str, Any]:
-        rate = schedule(step)
-        rates = {"learning_rate": rate * config.learning_rate}
+        rates = {"learning_rate": weights(step)}
         if config.score_learning_rate:
-            rates["score_learning_rate"] = rate * config.score_learning_rate
+            rates["score_learning_rate"] = scores(step)
         return rates
 
     return learning_rates

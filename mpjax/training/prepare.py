@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from mpjax import models, tasks
+from mpjax.config.freeze import HEAD, frozen_groups
 from mpjax.config.length import run_length, shortened
 from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError
@@ -87,6 +88,7 @@ def read_inputs(config: TrainConfig) -> Inputs:
         check_fits(model, part)
     teacher = _read_teacher(config, task, rows, encoded, tokenizer) if config.teacher else None
     check_trainable(model)
+    check_head(model, config)
     pruning = make_pruning(config, model.config.head_size)
     scores = starting_scores(model, config, pruning)
     return Inputs(task, model, batches, dev, mesh, held, teacher, scores)
@@ -194,6 +196,16 @@ def check_trainable(model: Model) -> None:
         raise InputError(
             f"{model.folder} has layers without heads or FFN units and cannot be trained further; "
             "train the model that it was shrunk from, or the dense one that mpjax export makes"
+        )
+
+
+def check_head(model: Model, config: TrainConfig) -> None:
+    """Raises `InputError` for a new head, which is random, that `--freeze` would not train."""
+    if model.fresh and HEAD in frozen_groups(config):
+        raise InputError(
+            f"--freeze {config.freeze}: {model.folder} has no trained head for {config.task} "
+            f"(missing: {', '.join(model.fresh)}), and a random one would stay so; fine-tune it "
+            "first with --method dense, and give the folder model of that run as --model"
         )
 
 

@@ -23,10 +23,18 @@ GOOD = [
     {"method": "movement", "final_threshold": 0.03},
     {"method": "soft_movement", "final_lambda": 100.0},
     {"method": "soft_movement", "density": 0.03},
+    {"method": "soft_movement", "final_lambda": 100.0, "prune_every": 0.1},
+    {"method": "magnitude", "density": 0.1, "prune_every": 50},
     {"method": "l0", "density": 0.1},
     {"method": "l0", "final_lambda": 100.0},
     {"method": "l0", "density": 0.1, "final_lambda": 100.0},
+    {"method": "movement", "density": 0.1, "scope": "type"},
     {"method": "dense"},
+    {"method": "dense", "freeze": "weights"},
+    {"method": "dense", "freeze": "weights,head", "train_embeddings": True},
+    {"method": "magnitude", "density": 0.1, "freeze": "weights"},
+    {"method": "movement", "density": 0.1, "freeze": "weights,head"},
+    {"method": "movement", "density": 0.1, "freeze": "head", "score_optimizer": "sensitivity"},
 ]
 
 
@@ -102,6 +110,34 @@ def test_what_is_not_said_is_what_the_rule_says():
         ({"final_lambda": 1.0, "warmup": -1.0}, ["--warmup"]),
         ({"final_lambda": 1.0, "warmup": 10.5}, ["--warmup", "10.5"]),
         ({"final_lambda": 1.0, "initial_warmup": -1.0}, ["--initial-warmup"]),
+        ({"final_lambda": 1.0, "lr_cycle": 2.5}, ["--lr-cycle", "2.5", "whole steps"]),
+        ({"final_lambda": 1.0, "lr_cycle": 0.0}, ["--lr-cycle is 0.0"]),
+        ({"final_lambda": 1.0, "lr_cycle": float("inf")}, ["--lr-cycle is inf"]),
+        ({"final_lambda": 1.0, "prune_every": 2.5}, ["--prune-every", "2.5", "whole steps"]),
+        ({"final_lambda": 1.0, "prune_every": -0.5}, ["--prune-every is -0.5"]),
+        ({"method": "dense", "prune_every": 5}, ["--prune-every", "dense"]),
+        ({"method": "l0", "density": 0.1, "prune_every": 5}, ["--prune-every", "l0", "gates"]),
+        ({"final_lambda": 1.0, "lr_floor": -1e-5}, ["--lr-floor is -1e-05"]),
+        ({"final_lambda": 1.0, "lr_floor": 3e-5}, ["--lr-floor 3e-05", "--learning-rate 3e-05"]),
+        ({"final_lambda": 1.0, "scope": "type"}, ["--scope type", "soft_movement"]),
+        ({"method": "magnitude", "density": 0.1, "scope": "type"}, ["--scope type", "magnitude"]),
+        (
+            {"method": "movement", "density": 0.1, "scope": "type", "published_cut": True},
+            ["--published-cut", "--scope global"],
+        ),
+        (
+            {"method": "movement", "density": 0.1, "lambda_ramp": "rising"},
+            ["--lambda-ramp", "movement", "penalty"],
+        ),
+        ({"method": "dense", "lambda_ramp": "rising"}, ["--lambda-ramp", "dense"]),
+        ({"final_lambda": 1.0, "lambda_ramp": "down"}, ["--lambda-ramp", "'down'", "rising"]),
+        ({"final_lambda": 1.0, "freeze": "body"}, ["--freeze body", "weights,head"]),
+        ({"final_lambda": 1.0, "freeze": ""}, ["--freeze", "weights,head"]),
+        ({"method": "dense", "freeze": "weights,head"}, ["--freeze", "nothing to train", "dense"]),
+        (
+            {"method": "magnitude", "density": 0.1, "freeze": "head, weights"},
+            ["--freeze", "nothing to train", "magnitude"],
+        ),
         ({"final_lambda": 1.0, "seed": -1}, ["--seed"]),
         ({"final_lambda": 1.0, "dtype": "float16"}, ["--dtype", "bfloat16"]),
         ({"final_lambda": 1.0, "data": "/not/here"}, ["--data", "/not/here"]),
@@ -185,6 +221,31 @@ def test_warmup_below_one_is_a_fraction_and_epochs_count_steps():
     assert run_length(TrainConfig(method="dense", epochs=1.5, warmup=0.25), 10).total_steps == 15
     assert run_length(TrainConfig(method="dense", epochs=1.5, warmup=0.25), 10).warmup_steps == 3
     assert run_length(TrainConfig(method="dense", steps=7, epochs=9, warmup=2), 10).total_steps == 7
+
+
+@pytest.mark.parametrize(("given", "steps"), [(None, None), (7, 7), (0.126, 13), (1e-9, 1)])
+def test_a_cycle_below_one_is_a_fraction_of_the_run(given, steps):
+    config = TrainConfig(method="dense", steps=100, lr_cycle=given)
+    assert run_length(config, 1).lr_cycle == steps
+
+
+@pytest.mark.parametrize("total", [40, 97, 240, 1001])
+@pytest.mark.parametrize("share", [0.5, 0.2, 0.07])
+@pytest.mark.parametrize("warmups", [(1.0, 2.0), (3.5, 0.5), (0.0, 1.5)])
+def test_a_fraction_gives_cuts_from_the_start_of_the_ramp_to_its_end(total, share, warmups):
+    config = TrainConfig(
+        method="movement", steps=total, warmup=0.1, prune_every=share, lr_cycle=share,
+        initial_warmup=warmups[0], final_warmup=warmups[1],
+    )  # fmt: skip
+    length = run_length(config, 1)
+    start, end = (warmups[0] * length.warmup_steps, total - warmups[1] * length.warmup_steps)
+    assert length.first_cut is not None and 0 <= length.first_cut - start < 1
+    intervals = round((end - length.first_cut) / (share * total)) or 1
+    last = length.first_cut + intervals * length.prune_every
+    assert end <= last < end + intervals
+    assert length.lr_cycle == length.prune_every
+    whole = run_length(dataclasses.replace(config, prune_every=3, lr_cycle=0.5), 1)
+    assert (whole.prune_every, whole.first_cut, whole.lr_cycle) == (3, None, round(total / 2))
 
 
 def test_differences_name_options_that_matter_and_no_others():

@@ -3,6 +3,8 @@
 import dataclasses
 import json
 
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from mpjax import cli
@@ -14,7 +16,7 @@ from mpjax.config.scores import IMPORTANCES
 from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError
 from mpjax.optim import schedules, score_optimizers
-from mpjax.training.build import optimizer_config
+from mpjax.training.build import make_learning_rates, optimizer_config
 
 BASE = ["train", "--model", "m", "--task", "sst2", "--output", "o", "--density", "0.1"]
 
@@ -49,6 +51,8 @@ def test_recipes_are_listed(capsys):
     assert set(found) == set(recipes.names())
     for name, recipe in found.items():
         assert name in table and recipe["summary"] in table
+    assert "with --teacher: --alpha-ce 0 --alpha-distil 1 --temperature 2" in table
+    assert "--prune-every 0.133333" in table and found["gmp"]["options"]["prune_every"] == 4 / 30
 
 
 @pytest.mark.parametrize(
@@ -82,9 +86,52 @@ def test_options_without_effect_are_refused(options, parts):
         assert part in str(error.value)
 
 
+def test_a_teacher_brings_its_options_and_options_given_override_them():
+    alone = config("--recipe", "gmp")
+    assert (alone.alpha_ce, alone.alpha_distil, alone.temperature) == (None, None, None)
+    made = resolve(config("--recipe", "gmp", "--teacher", "t", "--temperature", "5.5"))
+    assert (made.alpha_ce, made.alpha_distil, made.temperature) == (0.0, 1.0, 5.5)
+    made = resolve(config("--recipe", "smp", "--teacher", "t"))
+    assert (made.alpha_ce, made.alpha_distil, made.temperature) == (0.5, 0.5, 2.0)
+
+
+@pytest.mark.parametrize("steps", [120, 179, 300, 1009, 30 * 2105])
+@pytest.mark.parametrize("final", [0.03, 0.1])
+def test_gmp_cuts_seven_times_by_the_cubic_law_and_restarts_the_rate_at_each(steps, final, x64):
+    base = {"model": "m", "task": "sst2", "output": "o", "density": final}
+    made = resolve(recipes.recipe_config("gmp", **base, steps=steps))
+    length, rule = run_length(made, 1), config_rule(made)
+    assert rule is not None
+    threshold, _ = schedules(optimizer_config(made, length), rule, steps)
+    kept = np.asarray(threshold(jnp.arange(steps + 1)))
+    cuts = np.flatnonzero(np.diff(kept)) + 1
+    assert len(cuts) == 7
+    np.testing.assert_allclose(cuts / steps, np.arange(2, 27, 4) / 30, atol=12 / steps)
+    law = (1 - final) + (0.7 - (1 - final)) * (1 - np.arange(7) / 6) ** 3
+    np.testing.assert_allclose(1 - kept[cuts], law, atol=0.02)
+    assert kept[0] == 1 and kept[cuts[-1]] == kept[-1] == final
+    assert kept[cuts[0]] == pytest.approx(0.3, abs=1e-15)
+    rates = make_learning_rates(made, length)(jnp.arange(steps + 1))["learning_rate"]
+    assert [t for t in range(2, steps) if rates[t] > rates[t - 1] and t > made.warmup * steps] == [
+        *cuts
+    ]
+    np.testing.assert_allclose(rates[cuts], 8e-5)
+    np.testing.assert_allclose(rates[cuts - 1], 8e-6, atol=7.2e-5 / (cuts[0] / 2))
+    assert float(rates[steps]) == pytest.approx(8e-6)
+
+
+def test_gmp_refuses_runs_too_short_for_its_cuts():
+    base = {"model": "m", "task": "sst2", "output": "o", "density": 0.1, "steps": 50}
+    with pytest.raises(InputError, match=r"--prune-every 0.133333 does not fit"):
+        run_length(resolve(recipes.recipe_config("gmp", **base)), 1)
+
+
 def test_an_unknown_recipe_names_the_known_ones(capsys):
     assert cli.main([*BASE, "--recipe", "magic"]) == 2
-    assert "--recipe is 'magic'; choose from platon" in capsys.readouterr().err
+    assert (
+        "--recipe is 'magic'; choose from gmp, platon, published, sensitivity, smp"
+        in capsys.readouterr().err
+    )
 
 
 def test_a_recipe_in_python_is_that_of_the_command_line():

@@ -16,7 +16,8 @@ from mpjax.optim.transforms import (
     pruning_state,
     sparsity_schedule,
 )
-from mpjax.pruning import Pruning, cubic_schedule, linear_warmup_decay, make_rule
+from mpjax.pruning import Pruning, cubic_schedule, linear_cycles, linear_warmup_decay, make_rule
+from mpjax.pruning.schedules import held
 
 
 def cubic(t, initial, final, total, warmup, i, f):
@@ -47,6 +48,54 @@ def test_schedules_are_float64_under_x64(x64):
     assert linear_warmup_decay(3e-5, 26, 4)(jnp.int32(7)).dtype == jnp.float64
     assert float(linear_warmup_decay(3e-5, 30, 4)(jnp.int32(7))) == 3e-5 * (23 / 26)
     assert cubic_schedule(1, 0.1, 30, 4)(jnp.int32(7)).dtype == jnp.float64
+
+
+def cycles(peak, floor, total, warmup, cycle, start):
+    """NumPy oracle of `linear_cycles`: stretch by stretch."""
+    ends = [0, *([start] if start else [])]
+    for _ in range(max(1, int((total - start) / cycle + 0.5)) - 1):
+        ends.append(ends[-1] + cycle)
+    rates = []
+    for begin, end in zip(ends, [*ends[1:], total], strict=True):
+        first = min(max(begin, warmup), end)
+        rates += [peak * t / warmup for t in range(begin, first)]
+        rates += list(np.linspace(peak, floor, end - first + 1)[:-1])
+    return np.array([*rates, floor])
+
+
+@pytest.mark.parametrize(
+    ("total", "warmup", "cycle", "start"),
+    [(30, 0, 4, 2), (30, 2, 4, 2), (31, 1, 4, 3), (29, 3, 4, 7), (30, 5, 4, 2), (30, 2, 9, 0),
+     (10, 0, 40, 2), (10, 2, 1, 2), (30, 3, 30, 0)],
+)  # fmt: skip
+def test_cycles_equal_the_oracle(total, warmup, cycle, start, x64):
+    rate = linear_cycles(3e-4, 1e-5, total, warmup, cycle, start)
+    expected = cycles(3e-4, 1e-5, total, warmup, cycle, start)
+    found = [float(rate(jnp.int32(t))) for t in range(total + 1)]
+    np.testing.assert_allclose(found, expected, rtol=1e-13)
+    assert float(rate(total + 5)) == 1e-5
+
+
+def test_one_stretch_to_zero_is_the_usual_decay(x64):
+    rate, usual = linear_cycles(3e-5, 0.0, 26, 4), linear_warmup_decay(3e-5, 26, 4)
+    for t in range(30):
+        assert float(rate(jnp.int32(t))) == pytest.approx(float(usual(jnp.int32(t))), rel=1e-14)
+    assert rate(jnp.int32(7)).dtype == jnp.float64
+    with pytest.raises(ValueError, match="a cycle has 0 steps"):
+        linear_cycles(1.0, 0.0, 26, 4, 0)
+
+
+@pytest.mark.parametrize(("first_step", "start"), [(0, None), (1, None), (0, 3), (1, 3)])
+def test_a_held_schedule_is_sampled_at_its_cuts(first_step, start):
+    every, total = 4, 18
+    x = held(lambda t: t, every, total, first_step, start)
+    sample, expected = first_step, []
+    for t in range(first_step, first_step + total):
+        if (t - (first_step if start is None else start)) % every == 0 and t >= (start or 0):
+            sample = t
+        expected.append(sample)
+    end = first_step + total
+    assert [int(x(t)) for t in range(first_step, end + 1)] == [*expected, end]
 
 
 def test_clip_has_the_factor_of_pytorch(x64):
@@ -195,6 +244,17 @@ def test_lambda_follows_the_threshold(name):
         if name == "l0":
             expected = 3.0
         assert float(lam(t)) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["movement", "soft_movement"])
+def test_a_rising_lambda_is_that_of_a_rising_threshold(name, x64):
+    """400·τ(t)/0.1 with τ from 0 to 0.1, whatever the rule's own threshold does."""
+    rule = make_rule(name, regularization="l1")
+    config = OptimizerConfig(warmup_steps=5, final_lambda=400.0, lambda_ramp="rising")
+    _, lam = schedules(config, rule, 100)
+    for t in range(101):
+        expected = 400 * cubic(t, 0.0, 0.1, 100, 5, 1, 2) / 0.1
+        assert float(lam(t)) == pytest.approx(expected, rel=1e-12, abs=1e-12)
 
 
 OTHERS = {"batch_stats": {"norm": {"mean": jnp.full(3, 7.0)}}}

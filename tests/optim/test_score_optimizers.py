@@ -68,8 +68,8 @@ def test_an_importance_needs_the_scores(make):
 def test_a_first_cut_jumps_to_its_density():
     config = OptimizerConfig(warmup_steps=2, first_density=0.5)
     threshold, _ = schedules(config, make_rule("movement", final=0.1), 20)
-    values = [float(threshold(t)) for t in (0, 2, 3, 17, 20)]
-    assert values[0] == values[1] == 1 and 0.4 < values[2] < 0.5
+    values = [float(threshold(t)) for t in (1, 2, 3, 17, 20)]
+    assert values[:2] == [1, 0.5] and 0.4 < values[2] < 0.5
     assert values[3:] == [pytest.approx(0.1)] * 2
 
 

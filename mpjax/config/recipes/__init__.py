@@ -37,4 +37,8 @@ def recipe_config(name: str | None, **given: Any) -> TrainConfig:
     >>> recipe_config("platon", density=0.1, prune_every=5).prune_every
     5
     """
-    return TrainConfig(**({} if name is None else {**get(name).options}) | given)
+    if name is None:
+        return TrainConfig(**given)
+    recipe = get(name)
+    distilled = recipe.with_teacher if given.get("teacher") else {}
+    return TrainConfig(**{**recipe.options, **distilled, **given})

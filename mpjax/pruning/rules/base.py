@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from mpjax.pruning.allocation import counts_by_type
 from mpjax.pruning.estimators import straight_through
 from mpjax.pruning.granularities import ByWeight, NofM
 from mpjax.pruning.penalties import PENALTIES
@@ -234,7 +235,8 @@ def top_v(
 ) -> dict[str, Any]:
     """Masks of the ``int(density · n)`` largest entries: Top_v of Sanh et al. 2020, eq. 1.
 
-    Ranked per matrix, over all matrices, or within runs, as the scope of the rule says.
+    Ranked per matrix, over all matrices, or within runs, as the scope of the rule says; by "type",
+    per matrix with the counts of :func:`counts_by_type`.
 
     Args:
       importance: nested dict of float arrays.
@@ -265,6 +267,11 @@ def top_v(
     if rule.scope == "local":
         counts = [rule.num_kept(density, leaf.size) for leaf in leaves]
         return rebuild(top_k_masks(leaves, counts))
+    if rule.scope == "type":
+        flat = flatten(jax.lax.stop_gradient(importance))
+        by_path = counts_by_type(flat, lambda size: rule.num_kept(density, size))
+        masks = top_k_masks(list(flat.values()), [by_path[path] for path in flat])
+        return unflatten(dict(zip(flat, masks, strict=True)))
     count = rule.num_kept(density, total)
     if not published_cut:
         return rebuild(top_k_masks(leaves, [count], joint=True))

@@ -15,6 +15,8 @@ class Movement(Rule):
     while it moves towards zero; S accumulates that movement over training (eq. 3).
 
     Attributes:
+      scope: besides "local" and "global", "type": one cut per matrix, with more entries for
+        matrices whose mean σ(S) is above that of the same matrix in other layers.
       published_cut: global scope only, the cut of the published code: ``int(v·n) + 1`` kept,
         nothing pruned at v = 1, all ties at the cut pruned, at least 0.5% of every matrix kept.
 
@@ -26,6 +28,7 @@ class Movement(Rule):
     """
 
     name: ClassVar[str] = "movement"
+    scopes: ClassVar[tuple[str, ...]] = ("local", "global", "type")
 
     published_cut: bool = False
 

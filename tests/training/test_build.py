@@ -1,0 +1,73 @@
+"""Parts of a run made from its config."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mpjax.config.length import run_length
+from mpjax.config.resolve import resolve
+from mpjax.config.train import TrainConfig
+from mpjax.pruning import Pruning, linear_warmup_decay, make_rule
+from mpjax.training.build import make_learning_rates, make_optimizers
+
+BASE = {
+    "model": "m", "task": "sst2", "output": "o", "method": "movement", "density": 0.5,
+    "learning_rate": 1e-3, "steps": 20, "warmup": 2, "clip": 0.0,
+}  # fmt: skip
+RATES = [
+    {},
+    {"lr_floor": 1e-4},
+    {"lr_cycle": 5},
+    {"lr_cycle": 0.2, "lr_floor": 1e-4, "initial_warmup": 2.0},
+    {"lr_cycle": 4, "first_step": 1},
+]
+
+
+@pytest.mark.parametrize("options", RATES, ids=str)
+def test_the_rates_logged_are_those_applied(options, x64):
+    """With a constant gradient a step of Adam is the learning rate."""
+    config = resolve(TrainConfig(**(BASE | options)))
+    length, pruning = run_length(config, 1), Pruning(make_rule("movement"))
+    tx = make_optimizers(config, pruning, length)(None)
+    params = {"d": {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}}
+    variables = {"params": params, "scores": pruning.init_scores(params)}
+    state, update = tx.init(variables), jax.jit(tx.update)
+    logged = make_learning_rates(config, length)
+    for step in range(length.total_steps):
+        updates, state = update(jax.tree.map(jnp.ones_like, variables), state, variables)
+        rates = logged(step)
+        for leaf in updates["params"]["d"].values():
+            np.testing.assert_allclose(-leaf, rates["learning_rate"], rtol=1e-7)
+        np.testing.assert_allclose(
+            -updates["scores"]["d"]["kernel"], rates["score_learning_rate"], rtol=1e-7
+        )
+
+
+@pytest.mark.parametrize("first_step", [0, 1])
+def test_cycles_start_with_the_first_pruning_and_end_at_the_floor(first_step):
+    changes = {"lr_cycle": 5, "lr_floor": 1e-4, "initial_warmup": 3.0, "final_warmup": 1.0}
+    config = resolve(TrainConfig(**(BASE | changes), first_step=first_step))
+    rate = make_learning_rates(config, run_length(config, 1))
+    values = [float(rate(t)["learning_rate"]) for t in range(21)]
+    rises = [t for t in range(1, 20) if values[t] > values[t - 1]]
+    start = 3 * 2 - first_step  # the update whose masks are the first of the ramp
+    assert rises == [1, 2, start, start + 5, start + 10]
+    assert values[start] == pytest.approx(1e-3) and values[20] == pytest.approx(1e-4)
+    assert values[start + 4] == pytest.approx(1e-4 + 9e-4 / 5)
+
+
+def test_cycles_start_with_the_first_cut_of_whole_steps():
+    changes = {"lr_cycle": 4, "prune_every": 4, "initial_warmup": 3.0}
+    config = resolve(TrainConfig(**(BASE | changes)))
+    rate = make_learning_rates(config, run_length(config, 1))
+    values = [float(rate(t)["learning_rate"]) for t in range(20)]
+    rises = [t for t in range(1, 20) if values[t] > values[t - 1]]
+    assert rises == [1, 2, 8, 12, 16]  # the ramp starts at 6, and masks change at multiples of 4
+
+
+def test_without_cycle_and_floor_the_rate_is_bit_for_bit_the_published_one():
+    config = resolve(TrainConfig(**BASE))
+    length = run_length(config, 1)
+    rate, usual = make_learning_rates(config, length), linear_warmup_decay(1e-3, 20, 2)
+    assert all(rate(t)["learning_rate"] == usual(t) for t in range(21))
