@@ -37,12 +37,11 @@ def check_scores(config: TrainConfig, rule: type[Rule] | None, penalty: bool) ->
             )
     if config.prune_every != 1 and rule is None:
         raise InputError(f"--prune-every does not apply to {config.method}: it prunes nothing")
-    if config.lambda_ramp != TrainConfig.lambda_ramp and (
-        not penalty or config.final_lambda is None
-    ):
-        raise InputError(
-            f"--lambda-ramp is that of --final-lambda; {config.method} has none here, so leave it out"
-        )
+    steers = rule is not None and rule.can_be_steered and config.density is not None
+    steered = steers and config.final_lambda is None
+    if config.lambda_ramp != TrainConfig.lambda_ramp and (not penalty or steered):
+        why = "its penalty is steered" if penalty else "it has no score penalty"
+        raise InputError(f"--lambda-ramp does not apply to {config.method}: {why}")
     first, final = config.first_density, config.density or config.final_threshold
     if first is not None and (rule is None or not rule.is_density):
         raise InputError(f"--first-density does not apply to {config.method}: it has no density")

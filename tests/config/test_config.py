@@ -116,7 +116,10 @@ def test_what_is_not_said_is_what_the_rule_says():
         ({"final_lambda": 1.0, "prune_every": 2.5}, ["--prune-every", "2.5", "whole steps"]),
         ({"final_lambda": 1.0, "prune_every": -0.5}, ["--prune-every is -0.5"]),
         ({"method": "dense", "prune_every": 5}, ["--prune-every", "dense"]),
-        ({"method": "l0", "density": 0.1, "prune_every": 5}, ["--prune-every", "l0", "gates"]),
+        (
+            {"method": "l0", "density": 0.1, "lambda_ramp": "rising"},
+            ["--lambda-ramp", "l0", "steered"],
+        ),
         ({"final_lambda": 1.0, "lr_floor": -1e-5}, ["--lr-floor is -1e-05"]),
         ({"final_lambda": 1.0, "lr_floor": 3e-5}, ["--lr-floor 3e-05", "--learning-rate 3e-05"]),
         ({"final_lambda": 1.0, "scope": "type"}, ["--scope type", "soft_movement"]),

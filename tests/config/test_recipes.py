@@ -120,10 +120,12 @@ def test_gmp_cuts_seven_times_by_the_cubic_law_and_restarts_the_rate_at_each(ste
     assert float(rates[steps]) == pytest.approx(8e-6)
 
 
-def test_gmp_refuses_runs_too_short_for_its_cuts():
-    base = {"model": "m", "task": "sst2", "output": "o", "density": 0.1, "steps": 50}
-    with pytest.raises(InputError, match=r"--prune-every 0.133333 does not fit"):
-        run_length(resolve(recipes.recipe_config("gmp", **base)), 1)
+@pytest.mark.parametrize("steps", range(8, 130))
+def test_gmp_trains_with_its_final_masks_in_short_runs_too(steps):
+    base = {"model": "m", "task": "sst2", "output": "o", "density": 0.1, "steps": steps}
+    length = run_length(resolve(recipes.recipe_config("gmp", **base)), 1)
+    cuts = range(length.first_cut or 0, steps, length.prune_every)
+    assert cuts[-1] >= steps - 8 * length.warmup_steps or length.prune_every == 1
 
 
 def test_an_unknown_recipe_names_the_known_ones(capsys):
