@@ -60,7 +60,9 @@ def identify(config: Mapping[str, Any]) -> Recipe:
     ]
     name = max(equal, key=lambda name: len(found[name]), default=None)
     density, penalty = _asked(config)
-    given = {"density": density, "final_lambda": penalty, "teacher": config["teacher"]}
+    given = {"density": density, "teacher": config["teacher"]}
+    if penalty is not None:  # else that of the recipe
+        given["final_lambda"] = penalty
     plain = as_dict(
         resolve(recipes.recipe_config(name, model="-", output="-", **_kind(config), **given))
     )
