@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from mpjax.config.checks import DENSE
+from mpjax.config.recipes import RECOMMENDED, recipe_config
 from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError
 from mpjax.files import read_object, write_json
@@ -27,7 +29,7 @@ everything works and how the methods differ on this toy; they say nothing about 
 NEXT = """\
 With real data (GLUE and SQuAD from the hub, or files in --data):
   mpjax train --model google-bert/bert-base-uncased --task sst2 \\
-      --recipe sensitivity --density 0.10 --output runs/sst2-10
+      --density 0.10 --output runs/sst2-10
 Densities of a run of this quickstart, by layer:
   mpjax inspect {run}"""
 
@@ -41,9 +43,10 @@ class Scale:
     most_steps: int | None = None  # longest run
     limit_train: int | None = None
     limit_eval: int | None = None
-    # (target density, final λ with which soft movement comes close to it)
-    densities: tuple[tuple[float, float], ...] = ((0.10, 250.0), (0.03, 550.0))
+    densities: tuple[float, ...] = (0.10, 0.05)
 
+
+PRUNED_BY = ("magnitude", "soft_movement", RECOMMENDED)
 
 # Settings of each task; max_length is the length of its longest row. The first task is also pruned,
 # with equal settings.
@@ -59,6 +62,7 @@ def quickstart(
     output: str | Path = "quickstart",
     *,
     cache: str | None = None,
+    seed: int = 0,
     show: Callable[[str], Any] = print,
     scale: Scale = Scale(),
 ) -> list[dict[str, Any]]:
@@ -66,12 +70,12 @@ def quickstart(
 
     Args:
       output: folder of the model and the runs; finished runs in it are not repeated.
-      cache: as in `TrainConfig`.
+      cache, seed: as in `TrainConfig`.
       show: receives each text for the user.
       scale: sizes of model and runs.
 
     Returns:
-      One dict per row of the table: ``run``, ``task``, ``method``, ``target`` (density or None),
+      One dict per row of the table: ``run``, ``task``, ``method`` (or recipe), ``target`` (or None),
       ``density``, ``score`` (in percent), ``metric``, ``seconds``.
 
     Raises:
@@ -82,10 +86,10 @@ def quickstart(
     from mpjax.training.train import train  # after the check: it imports jax
 
     show(f"{NOTICE}\n")
-    runs = plan_runs(folder, scale, cache)
+    runs = plan_runs(folder, scale, cache, seed)
     _start_model(folder, scale)
-    rows = []
-    for number, (name, target, config) in enumerate(runs, 1):
+    rows: list[dict[str, Any]] = []
+    for number, (name, label, config) in enumerate(runs, 1):
         show(f"[{number}/{len(runs)}] {name}")
         result = train(config)
         ((metric, score),) = list(result["score"].items())[:1]
@@ -93,8 +97,8 @@ def quickstart(
             {
                 "run": config.output,
                 "task": config.task,
-                "method": config.method,
-                "target": target,
+                "method": label,
+                "target": config.density,
                 "density": result["linear_density"],
                 "score": score,
                 "metric": metric,
@@ -106,49 +110,43 @@ def quickstart(
 
 
 def plan_runs(
-    folder: Path, scale: Scale, cache: str | None = None
-) -> list[tuple[str, float | None, TrainConfig]]:
-    """Name, target density and config of the runs, in order."""
-    common = TrainConfig(
-        model=str(folder / "pretrain" / "model"),
-        method="dense",
-        warmup=0.05,
-        final_warmup=6,  # 6 x 5%: the kept weights need a third of so short a run to settle
-        limit_train=scale.limit_train,
-        limit_eval=scale.limit_eval,
-        devices=1,  # too small to shard, and equal sums on every machine
-        cache=cache,
-    )
-    pretraining = dataclasses.replace(
-        common, model=str(folder / "start"), task="demo_mlm", train_embeddings=True, warmup=0.1,
-        **PRETRAINING,
-    )  # fmt: skip
-    runs: list[tuple[str, float | None, TrainConfig]] = [("pretrain", None, pretraining)]
+    folder: Path, scale: Scale, cache: str | None = None, seed: int = 0
+) -> list[tuple[str, str, TrainConfig]]:
+    """Name, method or recipe, and config of the runs, in order."""
+    common: dict[str, Any] = {
+        "model": str(folder / "pretrain" / "model"),
+        "warmup": 0.05,
+        "final_warmup": 6,  # 6 x 5%: the kept weights need a third of so short a run to settle
+        "limit_train": scale.limit_train,
+        "limit_eval": scale.limit_eval,
+        "devices": 1,  # too small to shard, and equal sums on every machine
+        "cache": cache,
+        "seed": seed,
+    }
+    runs: list[tuple[str, str, TrainConfig]] = []
+
+    def add(name: str, label: str, recipe: str | None, **options: Any) -> None:
+        steps = min(options.pop("steps"), scale.most_steps or 10**9)
+        given = {**common, **options, "steps": steps, "output": str(folder / name)}
+        runs.append((name, label, recipe_config(recipe, **given)))
+
+    start = {"model": str(folder / "start"), "train_embeddings": True, "warmup": 0.1}
+    add("pretrain", DENSE, None, task="demo_mlm", method=DENSE, **start, **PRETRAINING)
     for task, settings in TASKS.items():
-        config = dataclasses.replace(common, task=task, single_length=True, **settings)
-        runs.append((f"{_short(task)}-dense", None, config))
-    dense = runs[1][2]
-    for density, final_lambda in scale.densities:
-        for method in ("magnitude", "movement", "soft_movement"):
-            config = dataclasses.replace(dense, method=method, density=density)
-            if method == "soft_movement":  # few steps need faster scores to reach the threshold
-                config = dataclasses.replace(
-                    config, density=None, final_lambda=final_lambda, score_learning_rate=0.03
-                )
-            name = f"{_short(dense.task)}-{method}-{round(100 * density)}"
-            runs.append((name, density, config))
-    return [
-        (
-            name,
-            target,
-            dataclasses.replace(
-                config,
-                output=str(folder / name),
-                steps=min(config.steps or 1, scale.most_steps or 10**9),
-            ),
-        )
-        for name, target, config in runs
-    ]
+        same = {"task": task, "single_length": True, **settings}
+        add(f"{_short(task)}-dense", DENSE, None, method=DENSE, **same)
+    task, settings = next(iter(TASKS.items()))
+    for density in scale.densities:
+        for label in PRUNED_BY:
+            same = {"task": task, "single_length": True, "density": density, **settings}
+            name = f"{_short(task)}-{label}-{round(100 * density)}"
+            if label == RECOMMENDED:
+                add(name, label, RECOMMENDED, **same)
+                continue
+            # Few steps need faster scores to reach the threshold.
+            faster = {"score_learning_rate": 0.03} if label == "soft_movement" else {}
+            add(name, label, None, method=label, **same, **faster)
+    return runs
 
 
 def _short(task: str) -> str:
@@ -158,7 +156,7 @@ def _short(task: str) -> str:
 def format_results(rows: list[dict[str, Any]]) -> str:
     """Table of the results as text."""
     return render(
-        ["task", "method", "target density", "density", "score", "", "seconds"],
+        ["task", "method or recipe", "target density", "density", "score", "", "seconds"],
         [
             [
                 row["task"],

@@ -9,7 +9,7 @@ from collections.abc import Collection
 from typing import Any
 
 from mpjax.config.checks import methods, option
-from mpjax.config.recipes import recipe_config
+from mpjax.config.recipes import RECOMMENDED, default_recipe, recipe_config
 from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError
 from mpjax.runs.cache import cache_folder, use_compiled_programs
@@ -26,7 +26,9 @@ def add_field(parser: argparse.ArgumentParser, field: dataclasses.Field[Any]) ->
         return
     kind = next((part for part in typing.get_args(kind) if part is not type(None)), kind)
     choices = methods() if field.name == "method" else field.metadata.get("choices")
-    if field.default not in (None, ""):
+    if field.name == "method":
+        text += f" (default: with --density that of --recipe {RECOMMENDED}, else {field.default})"
+    elif field.default not in (None, ""):
         text += (
             f" (default: {field.default:g})" if kind is float else f" (default: {field.default})"
         )
@@ -40,8 +42,9 @@ def add_field(parser: argparse.ArgumentParser, field: dataclasses.Field[Any]) ->
 
 def train_config(args: argparse.Namespace, names: Collection[str] = FIELDS.keys()) -> TrainConfig:
     """Config of the fields ``names``: options given, then those of the recipe, then defaults."""
-    given = {name: getattr(args, name) for name in names if name in args.given}
-    return recipe_config(args.recipe, **given)
+    given = {name: getattr(args, name) for name in FIELDS if name in args.given}
+    recipe = args.recipe or default_recipe(given)
+    return recipe_config(recipe, **{name: given[name] for name in names if name in given})
 
 
 def add_recipe(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +52,8 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--recipe",
         metavar="NAME",
-        help="named set of options, which the options given override; see mpjax recipes",
+        help="named set of options, which the options given override; see mpjax recipes "
+        f"(default: {RECOMMENDED}, with --density and no --method)",
     )
 
 

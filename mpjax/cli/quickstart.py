@@ -13,6 +13,7 @@ EXAMPLE = "mpjax quickstart"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of quickstart."""
     add_field(parser, FIELDS["cache"])
+    add_field(parser, FIELDS["seed"])
     parser.add_argument(
         "--output", default="quickstart", help="folder for the runs (default: %(default)s)"
     )
@@ -23,4 +24,9 @@ def run(args: argparse.Namespace) -> None:
     from mpjax.quickstart import quickstart
 
     use_cache(args.cache)
-    quickstart(args.output, cache=args.cache, show=lambda text: print(text, flush=True))
+    quickstart(
+        args.output,
+        cache=args.cache,
+        seed=args.seed,
+        show=lambda text: print(text, flush=True),
+    )

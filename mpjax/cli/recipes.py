@@ -29,7 +29,8 @@ def run(args: argparse.Namespace) -> None:
 
     print(render(["recipe", "summary"], [[n, r.summary] for n, r in found.items()], left=2))
     for name, recipe in found.items():
-        print(f"\n{name}: {_words(recipe.options) or 'the defaults'}")
+        mark = " (default with --density)" if name == recipes.RECOMMENDED else ""
+        print(f"\n{name}{mark}: {_words(recipe.options) or 'the defaults'}")
         if recipe.with_teacher:
             print(f"  with --teacher: {_words(recipe.with_teacher)}")
         print(f"  {recipe.source}")

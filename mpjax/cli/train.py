@@ -11,7 +11,7 @@ from mpjax.config.resolve import resolve
 HELP = "fine-prune (or fine-tune) a pretrained model; the same command again continues"
 EXAMPLE = (
     "mpjax train --model google-bert/bert-base-uncased --task sst2 --data glue/SST-2 \\\n"
-    "    --recipe sensitivity --density 0.10 --output runs/sst2-10"
+    "    --density 0.10 --output runs/sst2-10"
 )
 
 

@@ -67,8 +67,8 @@ class TrainConfig:
     lambda_ffn: float = _option(1.0, "factor of --final-lambda for feed-forward scores")
     scope: str = _option(
         "local",
-        "rank scores within each matrix (local) or over all matrices (global); a score counts as "
-        "one, however many weights it covers; type (movement only): within each matrix, with the "
+        "rank scores within each matrix (local) or over all matrices (global), by weights "
+        "where scores cover several; type (movement only): within each matrix, with the "
         "density divided among the layers by mean sigmoid(score)",
         choices=("local", "global", "type"),
     )

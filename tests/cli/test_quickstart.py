@@ -12,7 +12,7 @@ from mpjax.tasks.demo.task import tokenizer
 from mpjax.training import train as training
 
 SMALL = quickstart.Scale(
-    hidden=16, layers=1, most_steps=4, limit_train=96, limit_eval=8, densities=((0.1, 5.0),)
+    hidden=16, layers=1, most_steps=4, limit_train=96, limit_eval=8, densities=(0.1,)
 )
 
 
@@ -28,7 +28,7 @@ def made(tmp_path_factory):
 def test_every_run_is_there_and_in_the_table(made):
     folder, rows, text = made
     methods = [row["method"] for row in rows]
-    assert methods == ["dense"] * 4 + ["magnitude", "movement", "soft_movement"]
+    assert methods == ["dense"] * 4 + ["magnitude", "soft_movement", "sensitivity"]
     assert len({row["task"] for row in rows}) == 4
     for row in rows:
         result = RunDir(folder / row["run"]).read_result()
@@ -61,9 +61,9 @@ def test_a_folder_of_something_else_is_left_alone(made, tmp_path):
 def test_the_real_scale_is_what_the_words_say(tmp_path):
     runs = quickstart.plan_runs(tmp_path, quickstart.Scale())
     assert len({name for name, _, _ in runs}) == len(runs) == 10
-    asked = [(config.method, density) for _, density, config in runs if density]
+    asked = [(label, config.density) for _, label, config in runs if config.density]
     assert sorted(asked) == sorted(
-        (m, d) for m in ("magnitude", "movement", "soft_movement") for d in (0.1, 0.03)
+        (m, d) for m in ("magnitude", "soft_movement", "sensitivity") for d in (0.1, 0.05)
     )
     for _, _, config in runs:
         assert resolve(config) and config.task.startswith("demo_")
@@ -80,11 +80,13 @@ def test_no_row_of_the_demo_tasks_is_cut(tmp_path):
 def test_the_command_passes_its_options_on(tmp_path, monkeypatch, capsys):
     seen = {}
 
-    def fake(output, *, cache, show):
-        seen.update(output=output, cache=cache)
+    def fake(output, *, cache, seed, show):
+        seen.update(output=output, cache=cache, seed=seed)
         show("the table")
 
     monkeypatch.setattr(quickstart, "quickstart", fake)
-    assert cli.main(["quickstart", "--output", str(tmp_path), "--cache", "none"]) == 0
-    assert seen == {"output": str(tmp_path), "cache": "none"}
+    assert (
+        cli.main(["quickstart", "--output", str(tmp_path), "--cache", "none", "--seed", "2"]) == 0
+    )
+    assert seen == {"output": str(tmp_path), "cache": "none", "seed": 2}
     assert capsys.readouterr().out == "the table\n"
