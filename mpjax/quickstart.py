@@ -75,7 +75,7 @@ def quickstart(
       scale: sizes of model and runs.
 
     Returns:
-      One dict per row of the table: ``run``, ``task``, ``method`` (or recipe), ``target`` (or None),
+      One dict per row of the table: ``run``, ``task``, ``method`` or recipe, ``target`` (or None),
       ``density``, ``score`` (in percent), ``metric``, ``seconds``.
 
     Raises:

@@ -20,7 +20,7 @@ BATCH_SIZE = 32
 # MNLI at hand has 8,999.
 TASKS: dict[str, dict[str, Any]] = {
     "sst2": {"limit_train": 10_000, "max_length": 64, "epochs": 3},
-    "mnli": {"limit_train": None, "max_length": 128, "epochs": 3},
+    "mnli": {"limit_train": None, "limit_eval": 2_000, "max_length": 64, "epochs": 3},
     "squad": {"limit_train": 4_000, "max_length": 192, "epochs": 2},
     "qqp": {"limit_train": 10_000, "max_length": 64, "epochs": 3},
     "rte": {"limit_train": 500, "max_length": 128, "epochs": 3},

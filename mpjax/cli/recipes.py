@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> None:
         print(f"\n{name}{mark}: {_words(recipe.options) or 'the defaults'}")
         if recipe.with_teacher:
             print(f"  with --teacher: {_words(recipe.with_teacher)}")
-        print(f"  {recipe.source}")
+        print(f"  {recipe.source}\n  {recipe.measured}")
 
 
 def _words(options: Mapping[str, Any]) -> str:

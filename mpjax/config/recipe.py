@@ -15,10 +15,12 @@ class Recipe:
       summary: one line for `mpjax recipes`.
       source: paper or measurement that it follows.
       options: values by field of `TrainConfig`.
+      measured: what it gave, from receipts in `experiments/results`; else a note that there is none.
       with_teacher: further values for runs with a ``teacher``.
     """
 
     summary: str
     source: str
     options: Mapping[str, Any]
+    measured: str = "not measured here"
     with_teacher: Mapping[str, Any] = field(default_factory=dict)

@@ -147,6 +147,8 @@ def remedies(pruning: Pruning | None) -> list[str]:
     found = ["lower --learning-rate"]
     if pruning is None:
         return found
-    found += ["give a higher --density"] if pruning.rule.is_density else []
-    found += ["lower --final-lambda"] if pruning.rule.has_penalty else []
-    return [*found, "leave out --method for the recommended recipe"]
+    rule = pruning.rule
+    found += ["give a higher --density"] if rule.final_density is not None else []
+    found += ["lower --final-lambda"] if rule.has_penalty and not rule.is_steered else []
+    recommended = ["leave out --method for the recommended recipe"]
+    return found if pruning.dense_gradient else found + recommended
