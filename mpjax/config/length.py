@@ -65,7 +65,7 @@ def run_length(config: TrainConfig, steps_per_epoch: int) -> RunLength:
     start, end = config.initial_warmup * warmup, total - config.final_warmup * warmup
     every, first_cut = _cuts(config, total, start, end)
     # One cycle for each cut: the two fractions are rounded alike.
-    alike = config.lr_cycle == config.prune_every < 1 and config.method != DENSE
+    alike = config.lr_cycle == config.prune_every < 1 and config.method != DENSE and every > 1
     cycle = every if alike else _steps(config.lr_cycle, total)
     return RunLength(total, warmup, every, first_cut, cycle)
 
@@ -82,11 +82,18 @@ def shortened(config: TrainConfig, length: RunLength) -> list[str]:
     asked = _warmup(config, total)
     if asked != length.warmup_steps:
         lowered.append(
-            f"--warmup {config.warmup:g} ({asked} steps) is lowered to {length.warmup_steps} steps"
+            f"--warmup {config.warmup:g} ({asked} steps) is lowered to {length.warmup_steps} "
+            f"steps, to fit a run of {total} steps"
         )
-    if config.prune_every >= 1 and config.prune_every != length.prune_every:
-        lowered.append(f"--prune-every {config.prune_every:g} is lowered to {length.prune_every}")
-    return [f"{note}, to fit a run of {total} steps" for note in lowered]
+    asked = config.prune_every if config.prune_every >= 1 else round(config.prune_every * total)
+    rounded = config.prune_every < 1 < length.prune_every  # not lowered
+    if config.method != DENSE and length.prune_every < asked and not rounded:
+        flat = config.final_warmup * length.warmup_steps >= 1
+        lowered.append(
+            f"--prune-every {config.prune_every:g} is lowered to {length.prune_every}, to fit a "
+            f"run of {total} steps" + ("" if flat else " whose ramp goes on to its end")
+        )
+    return lowered
 
 
 def _warmup(config: TrainConfig, total: int) -> int:
@@ -114,6 +121,8 @@ def _cuts(config: TrainConfig, total: int, start: float, end: float) -> tuple[in
         return 1, None
     if config.prune_every < 1:
         first = math.ceil(start)
+        if end > total - 1:  # masks held to the end of the run would not be the final ones
+            return 1, first
         intervals = max(1, round((end - first) / (config.prune_every * total)))
         every = max(1, math.ceil((end - first) / intervals))
         while every > 1 and range(first, total, every)[-1] < end:  # a ramp of few steps

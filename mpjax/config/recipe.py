@@ -15,7 +15,7 @@ class Recipe:
       summary: one line for `mpjax recipes`.
       source: paper or measurement that it follows.
       options: values by field of `TrainConfig`.
-      measured: what it gave, from receipts in `experiments/results`; else a note that there is none.
+      measured: what it gave, by receipts in `experiments/results`, or that there is none.
       with_teacher: further values for runs with a ``teacher``.
     """
 

@@ -38,8 +38,31 @@ def differences(now: dict[str, Any], then: dict[str, Any]) -> list[str]:
     defaults = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
     then = {**defaults, **then}  # runs recorded before an option existed had its default
     names = [name for name in then if name not in OPERATIONAL and name in now]
-    return [
+    found = [
         f"{option(name)} was {then.get(name)}, now {now.get(name)}"
         for name in names
         if then.get(name) != now.get(name)
     ]
+    if then["final_lambda"] == 0 and now.get("final_lambda", 0) is None:
+        found.append("--density is now reached by steering λ; give --final-lambda 0 to continue")
+    return found
+
+
+def changed_meaning(then: dict[str, Any]) -> list[str]:
+    """Options of an earlier version's run that mean something else now, so that it cannot go on.
+
+    >>> changed_meaning({"scope": "global", "structure": "heads"})
+    ['the density of --scope global with --structure heads counted scores, and counts weights now']
+    """
+    if "lr_cycle" in then:
+        return []  # of this version or a later one
+    found: list[str] = []
+    structure = then.get("structure", "element")
+    if then.get("scope") == "global" and structure != "element":
+        found.append(
+            f"the density of --scope global with --structure {structure} counted scores, and "
+            "counts weights now"
+        )
+    if (then.get("prune_every") or 1) > 1:
+        found.append("masks of --prune-every are kept in checkpoints now, and were not")
+    return found

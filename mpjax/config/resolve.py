@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import re
 from typing import TYPE_CHECKING, Any
 
 from mpjax.config.checks import (
@@ -18,7 +17,7 @@ from mpjax.config.checks import (
 from mpjax.config.freeze import check_freeze
 from mpjax.config.mesh import check_mesh
 from mpjax.config.scores import IMPORTANCES, check_scores
-from mpjax.config.structure import check_fill, check_structure
+from mpjax.config.structure import check_fill, check_structure, is_n_of_m
 from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError
 
@@ -107,7 +106,7 @@ def is_steered(config: TrainConfig) -> bool:
         and config.density is not None
         and config.final_lambda is None
         and config.regularization in (None, rule.regularization)
-        and re.fullmatch(r"\d+:\d+", config.structure) is None
+        and not is_n_of_m(config.structure)
     )
 
 
@@ -129,15 +128,12 @@ def _method_values(config: TrainConfig) -> dict[str, Any]:
             "--scope global and one of the two, or leave it out"
         )
     steered = is_steered(config)
-    if not rule.is_density and density is not None and not steered:
-        raise InputError(
-            f"--density and --final-lambda do not go together with {method}: λ follows from the "
-            "density, or the density from λ; give one of them"
-        )
+    _check_steering(config, rule, regularization, steered)
     if not rule.has_scores:
         _refuse(config, "it trains no scores; use --density", *_SCORES)
     if not penalty:
-        _refuse(config, "it has no score penalty; use --density", "final_lambda")
+        why = "it has no score penalty; leave it out, or use --method soft_movement"
+        _refuse(config, why, "final_lambda")
     if config.scope not in rule.scopes:
         raise InputError(
             f"--scope {config.scope} does not apply to {method}; use {' or '.join(rule.scopes)}"
@@ -171,6 +167,25 @@ def _method_values(config: TrainConfig) -> dict[str, Any]:
         )
     config_rule(dataclasses.replace(config, **values))
     return values
+
+
+def _check_steering(
+    config: TrainConfig, rule: type[Rule], regularization: str, steered: bool
+) -> None:
+    """Raises `InputError` for a density that neither the rule nor its λ can reach."""
+    if config.density is None or steered:
+        return
+    by_density = rule.can_be_steered and config.final_lambda is None
+    if by_density and regularization != rule.regularization:
+        raise InputError(
+            f"--regularization {regularization} does not apply to {config.method} with --density, "
+            "which is reached by its own penalty; leave it out, or give --final-lambda"
+        )
+    if not rule.is_density:
+        raise InputError(
+            f"--density and --final-lambda do not go together with {config.method}: λ follows from "
+            "the density, or the density from λ; give one of them"
+        )
 
 
 def _has_published_cut(rule: type[Rule]) -> bool:

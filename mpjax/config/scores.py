@@ -27,8 +27,12 @@ def check_scores(config: TrainConfig, rule: type[Rule] | None, penalty: bool) ->
         if penalty or not rule.is_density:
             raise InputError(
                 f"--score-optimizer {optimizer} ranks weights by an importance, which needs a cut "
-                f"by density and no penalty; use --method movement, not {config.method}"
-                + (" with a penalty" if penalty and rule.is_density else "")
+                f"by density and no penalty; "
+                + (
+                    "leave out --regularization"
+                    if penalty and rule.is_density and rule.regularization == "none"
+                    else f"use --method movement, not {config.method}"
+                )
             )
         if config.score_learning_rate is not None:
             raise InputError(
@@ -44,7 +48,8 @@ def check_scores(config: TrainConfig, rule: type[Rule] | None, penalty: bool) ->
         raise InputError(f"--lambda-ramp does not apply to {config.method}: {why}")
     first, final = config.first_density, config.density or config.final_threshold
     if first is not None and (rule is None or not rule.is_density):
-        raise InputError(f"--first-density does not apply to {config.method}: it has no density")
+        why = "its density is steered" if steered else "it has no density"
+        raise InputError(f"--first-density does not apply to {config.method}: {why}")
     if first is not None and final is not None and first < final:
         raise InputError(
             f"--first-density {first:g} is below the final density {final:g}; the ramp goes down, "

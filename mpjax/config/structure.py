@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from mpjax.config.checks import DENSE
@@ -13,6 +14,16 @@ if TYPE_CHECKING:
     from mpjax.pruning.rules import Rule
 
 ELEMENT = "element"
+_N_OF_M = re.compile(r"(\w+=)?\d+:\d+(,(\w+=)?\d+:\d+)*")
+
+
+def is_n_of_m(structure: str) -> bool:
+    """Whether a structure keeps a fixed number of every run of weights, in all matrices.
+
+    >>> is_n_of_m("2:4"), is_n_of_m("attention=2:4,ffn=1:4"), is_n_of_m("attention=2:4,ffn=units")
+    (True, True, False)
+    """
+    return _N_OF_M.fullmatch(structure) is not None
 
 
 def check_structure(config: TrainConfig, rule: type[Rule] | None, penalty: bool) -> dict[str, Any]:

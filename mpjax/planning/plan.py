@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ from jax.sharding import Mesh
 
 from mpjax.config.checks import DENSE
 from mpjax.config.resolve import resolve
+from mpjax.config.structure import is_n_of_m
 from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError
 from mpjax.models import EncoderConfig
@@ -93,7 +93,7 @@ def plan_config(options: dict[str, Any]) -> TrainConfig:
     if rule is not None and config.density is None and config.final_lambda is None:
         if not rule.is_density:
             config = dataclasses.replace(config, final_lambda=1.0)
-        elif not re.fullmatch(r"\d+:\d+", config.structure):  # N:M is a density itself
+        elif not is_n_of_m(config.structure):  # N:M is a density itself
             config = dataclasses.replace(config, density=0.1)
     return resolve(config)
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mpjax.config.recorded import CONFIG, DERIVED, as_dict, differences, is_run
+from mpjax.config.recorded import CONFIG, DERIVED, as_dict, changed_meaning, differences, is_run
 from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError
 from mpjax.files import read_object, write_json, write_text
@@ -89,6 +89,7 @@ def check(config: TrainConfig) -> RunDir:
     then = read_object(run.config)
     del then[DERIVED]
     changed = differences(as_dict(config), then)
+    changed += [] if run.result.is_file() else changed_meaning(then)
     if changed:
         raise InputError(
             f"--output {run.path} belongs to a different run: {'; '.join(changed)}. "

@@ -150,5 +150,5 @@ def remedies(pruning: Pruning | None) -> list[str]:
     rule = pruning.rule
     found += ["give a higher --density"] if rule.final_density is not None else []
     found += ["lower --final-lambda"] if rule.has_penalty and not rule.is_steered else []
-    recommended = ["leave out --method for the recommended recipe"]
+    recommended = ["give --density without --method, the recommended recipe"]
     return found if pruning.dense_gradient else found + recommended

@@ -12,7 +12,9 @@ from mpjax.config.recorded import as_dict, differences
 from mpjax.config.resolve import config_rule, resolve
 from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError
+from mpjax.files import write_json
 from mpjax.pruning import RULES, cubic_schedule
+from mpjax.runs import folder
 from mpjax.runs.cache import cache_folder
 
 BASE = {"model": "some/name", "task": "sst2", "output": "run"}
@@ -116,6 +118,14 @@ def test_what_is_not_said_is_what_the_rule_says():
         ({"final_lambda": 1.0, "prune_every": 2.5}, ["--prune-every", "2.5", "whole steps"]),
         ({"final_lambda": 1.0, "prune_every": -0.5}, ["--prune-every is -0.5"]),
         ({"method": "dense", "prune_every": 5}, ["--prune-every", "dense"]),
+        (
+            {"density": 0.1, "regularization": "l0"},
+            ["--regularization l0", "soft_movement", "--density"],
+        ),
+        (
+            {"method": "soft_movement", "density": 0.1, "first_density": 0.5},
+            ["--first-density", "steered"],
+        ),
         (
             {"method": "l0", "density": 0.1, "lambda_ramp": "rising"},
             ["--lambda-ramp", "l0", "steered"],
@@ -314,3 +324,23 @@ def test_tensorboard_without_its_package(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"pip install 'mpjax\[tensorboard\]'"):
         resolve(TrainConfig(**BASE, final_lambda=1.0, tensorboard=True))
+
+
+def test_options_that_mean_something_else_now_end_an_unfinished_run(tmp_path):
+    now = resolve(TrainConfig(**BASE, method="movement", density=0.1, scope="global"))
+    now = dataclasses.replace(now, structure="heads", prune_every=4, output=str(tmp_path / "run"))
+    then = {k: v for k, v in as_dict(now).items() if k != "lr_cycle"}
+    (tmp_path / "run").mkdir()
+    write_json(tmp_path / "run" / "config.json", {**then, "derived": {}})
+    with pytest.raises(InputError, match="counted scores, and counts weights now; masks of"):
+        folder.check(now)
+    write_json(tmp_path / "run" / "result.json", {})
+    assert folder.check(now).read_result() == {}
+    write_json(tmp_path / "run" / "config.json", {**as_dict(now), "derived": {}})
+    assert folder.check(now)
+
+
+def test_an_old_l0_run_says_how_it_goes_on():
+    now = resolve(TrainConfig(**BASE, method="l0", density=0.1))
+    found = differences(as_dict(now), {**as_dict(now), "final_lambda": 0.0})
+    assert any("--final-lambda 0 to continue" in line for line in found)

@@ -64,7 +64,7 @@ def test_recipes_are_listed(capsys):
         ({"score_optimizer": "platon", "method": "l0", "final_lambda": 1.0}, ["not l0"]),
         (
             {"score_optimizer": "platon", "regularization": "l1", "final_lambda": 1.0},
-            ["not movement with a penalty"],
+            ["leave out --regularization"],
         ),
         ({"score_optimizer": "platon", "score_learning_rate": 0.1}, ["--score-learning-rate"]),
         ({"method": "dense", "density": None, "prune_every": 5}, ["--prune-every does not apply"]),
@@ -165,6 +165,7 @@ def test_cuts_are_as_rare_as_asked_or_as_the_run_allows(steps, warmup):
         assert held[-1] == float(threshold(steps))
     notes = shortened(made, length)
     expected = f"--prune-every 10 is lowered to {length.prune_every}, to fit a run of {steps} steps"
+    expected += "" if length.warmup_steps else " whose ramp goes on to its end"
     assert notes == ([expected] if length.prune_every < 10 else [])
 
 
@@ -173,6 +174,44 @@ def test_an_interval_that_fits_stays_as_it_is():
     made = recipes.recipe_config("sensitivity", **base, steps=1000, prune_every=87)
     assert run_length(resolve(made), 1).prune_every == 87
     assert run_length(resolve(dataclasses.replace(made, prune_every=88)), 1).prune_every == 87
+
+
+def test_masks_are_not_held_where_the_ramp_ends_with_the_run():
+    base = {"model": "m", "task": "sst2", "output": "o", "density": 0.1, "steps": 600}
+    made = resolve(recipes.recipe_config("gmp", **base, warmup=0))
+    length = run_length(made, 1)
+    assert (length.prune_every, length.lr_cycle) == (1, 80)
+    (note,) = shortened(made, length)
+    assert note.startswith("--prune-every 0.133333 is lowered to 1") and "to its end" in note
+    whole = resolve(recipes.recipe_config("gmp", **base))
+    assert shortened(whole, run_length(whole, 1)) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "method", "scope"),
+    [
+        ({"density": 0.1}, "movement", "global"),
+        ({"structure": "2:4"}, "movement", "local"),
+        ({"structure": "attention=2:4,ffn=2:4"}, "movement", "local"),
+        ({"density": 0.1, "method": "soft_movement"}, "soft_movement", "local"),
+        ({"final_lambda": 100.0}, "soft_movement", "local"),
+        ({"density": 0.1, "method": "dense"}, "dense", "local"),
+    ],
+)
+def test_a_density_without_a_method_is_the_recommended_recipe(options, method, scope):
+    argv = [
+        item
+        for key, value in options.items()
+        for item in (f"--{key.replace('_', '-')}", str(value))
+    ]
+    parsed = train_config(cli.parse(["train", "--model", "m", "--task", "sst2", *argv]))
+    made = recipes.recipe_config(None, model="m", task="sst2", **options)
+    assert parsed == made and (made.method, made.scope) == (method, scope)
+
+
+def test_a_recipe_is_one_of_its_method():
+    with pytest.raises(InputError, match="--recipe smp is one of --method movement"):
+        recipes.recipe_config("smp", method="l0", density=0.1)
 
 
 def test_names_are_those_of_the_optimizers():

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from mpjax.config.recipe import Recipe
+from mpjax.config.structure import ELEMENT, is_n_of_m
 from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError
 
@@ -58,6 +58,11 @@ def recipe_config(name: str | None, **given: Any) -> TrainConfig:
     if name is None:
         return TrainConfig(**given)
     recipe = get(name)
+    own, method = recipe.options.get("method"), given.get("method")
+    if own is not None and method not in (None, own):
+        raise InputError(
+            f"--recipe {name} is one of --method {own}, and --method is {method}; give one of them"
+        )
     distilled = recipe.with_teacher if given.get("teacher") else {}
     options = {**recipe.options, **distilled}
     if _is_n_of_m(given):
@@ -66,4 +71,4 @@ def recipe_config(name: str | None, **given: Any) -> TrainConfig:
 
 
 def _is_n_of_m(given: Mapping[str, Any]) -> bool:
-    return re.fullmatch(r"\d+:\d+", str(given.get("structure"))) is not None
+    return is_n_of_m(given.get("structure") or ELEMENT)
