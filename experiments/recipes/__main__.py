@@ -72,8 +72,8 @@ def _command(commands: Any, name: str, text: str, run: Any) -> argparse.Argument
 
 def _add_results(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--results", default=RESULTS, metavar="DIR",
-        help="folder with run folders or receipts (default: %(default)s)",
+        "--results", nargs="+", type=Path, default=[Path(RESULTS)], metavar="PATH",
+        help=f"folders with run folders or receipts, or single receipts (default: {RESULTS})",
     )  # fmt: skip
 
 
@@ -86,7 +86,7 @@ def _add_forms(parser: argparse.ArgumentParser, markdown: str) -> None:
 def _table(args: argparse.Namespace) -> None:
     from experiments.recipes import groups, runs, table
 
-    found = groups.group(runs.read(Path(args.results)))
+    found = groups.group(runs.read(*args.results))
     if args.json:
         print(json.dumps(table.as_json(found), indent=2))
     else:
@@ -96,7 +96,7 @@ def _table(args: argparse.Namespace) -> None:
 def _search(args: argparse.Namespace) -> None:
     from experiments.recipes import groups, runs, table
 
-    found = groups.group(runs.read(Path(args.results)), apart=True)
+    found = groups.group(runs.read(*args.results), apart=True)
     found.sort(key=lambda one: -one.mean)
     if args.json:
         print(json.dumps(table.as_json(found), indent=2))
@@ -107,7 +107,7 @@ def _search(args: argparse.Namespace) -> None:
 def _plot(args: argparse.Namespace) -> None:
     from experiments.recipes import groups, plot, runs
 
-    print(plot.draw(groups.group(runs.read(Path(args.results))), Path(args.output)))
+    print(plot.draw(groups.group(runs.read(*args.results)), Path(args.output)))
 
 
 def _run(args: argparse.Namespace) -> int:

@@ -74,13 +74,19 @@ class Run:
         return self.options["method"] == DENSE
 
 
-def read(folder: Path) -> list[Run]:
-    """Runs and receipts below a folder.
+def read(*places: Path) -> list[Run]:
+    """Runs and receipts below folders, and single receipts.
 
     Raises:
       InputError: nothing finished there, or a file that is no run of `mpjax train`.
     """
-    return [_run(record) for record in records(folder)]
+    found: list[Record] = []
+    for place in places:
+        if place.is_file():
+            found += [one for one in records(place.parent) if one.path == place]
+        else:
+            found += records(place)
+    return [_run(record) for record in found]
 
 
 def titles(settings: Iterable[Settings]) -> dict[Settings, str]:

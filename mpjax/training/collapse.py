@@ -70,8 +70,8 @@ def verdict(lines: list[Line]) -> Literal["better", "guessing"] | None:
 class CollapseWatch:
     """Takes the logged losses of a run in order and finds at most once that it only guesses.
 
-    Found are a loss that is back at that of guessing, and at the last step a loss that never was
-    below. Nothing is found in a run of fewer than `LAST_LINES` lines or `STEPS` steps.
+    Found are a loss that is back at that of guessing, and in the last quarter of the run a loss that
+    never was below. Nothing is found in a run of fewer than `LAST_LINES` lines or `STEPS` steps.
     """
 
     def __init__(self, total_steps: int) -> None:
@@ -91,7 +91,8 @@ class CollapseWatch:
             return None
         found = verdict(list(window))
         self._was_better |= found == "better"
-        if found != "guessing" or not (self._was_better or last):
+        late = line.step >= 0.75 * self._total
+        if found != "guessing" or not (self._was_better or late):
             return None
         self._found = True
         loss, guess = (float(np.mean([line[i] for line in window])) for i in (1, 2))

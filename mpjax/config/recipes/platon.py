@@ -11,6 +11,7 @@ RECIPE = Recipe(
         "score_optimizer": "platon",
         "prune_every": 10,
         "dense_gradient": True,
-        "learning_rate": 3e-4,
+        "learning_rate": 1.5e-4,
     },
+    measured="MiniLM, with --learning-rate 3e-4: SST-2 83.8 at 10% (dense 85.7)",
 )

@@ -11,6 +11,7 @@ RECIPE = Recipe(
         "score_optimizer": "sensitivity",
         "prune_every": 10,
         "dense_gradient": True,
-        "learning_rate": 3e-4,
+        "learning_rate": 1.5e-4,
     },
+    measured="MiniLM: SST-2 79.9 at 3% (dense 85.7), MNLI 61.4 at 10% (65.9)",
 )
