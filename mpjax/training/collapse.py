@@ -70,8 +70,9 @@ def verdict(lines: list[Line]) -> Literal["better", "guessing"] | None:
 class CollapseWatch:
     """Takes the logged losses of a run in order and finds at most once that it only guesses.
 
-    Found are a loss that is back at that of guessing, and in the last quarter of the run a loss that
-    never was below. Nothing is found in a run of fewer than `LAST_LINES` lines or `STEPS` steps.
+    Found are a loss that is back at that of guessing, and in the last quarter of the run a loss
+    that never was below. Nothing is found in a run of fewer than `LAST_LINES` lines or `STEPS`
+    steps.
     """
 
     def __init__(self, total_steps: int) -> None:
