@@ -28,12 +28,13 @@ RULES = {
 }
 
 
-def run(name, every=EVERY, rates=(0.05, 0.5)):
-    """Marks and variables before every step, and the final parameters."""
+def run(name, first_cut=None):
+    """Masks of every step, fresh cuts at every step, and the final parameters."""
     optimizer, rule = RULES[name]
     config = OptimizerConfig(
-        *rates, warmup_steps=1, score_optimizer=optimizer, prune_every=every, frozen=""
-    )
+        0.05, 0.5, warmup_steps=1, score_optimizer=optimizer,
+        prune_every=EVERY, first_cut=first_cut, frozen="",
+    )  # fmt: skip
     pruning = Pruning(rule, dense_gradient=True)
     tx, rng = make_optimizer(config, pruning, TOTAL), np.random.default_rng(0)
     params = {"a": {"kernel": jnp.asarray(rng.normal(size=(8, 6)), jnp.float32)}}
@@ -73,6 +74,15 @@ def test_masks_change_when_due_and_equal_a_fresh_cut(name):
         np.testing.assert_array_equal(masks[t], fresh[t])
     np.testing.assert_array_equal(np.asarray(final["a"]["kernel"]) != 0, masks[-1])
     assert masks[-1].sum() == int(0.25 * 48)
+
+
+@pytest.mark.slow
+def test_cuts_are_counted_from_the_first():
+    masks, fresh, _ = run("magnitude", first_cut=2)
+    changed = [t for t in range(1, TOTAL) if not np.array_equal(masks[t], masks[t - 1])]
+    assert changed == [2, 5, 8]
+    for t in changed:
+        np.testing.assert_array_equal(masks[t], fresh[t])
 
 
 @pytest.mark.slow

@@ -6,9 +6,9 @@ import numpy as np
 import optax
 import pytest
 
-from mpjax.optim import OptimizerConfig, schedules
+from mpjax.optim import OptimizerConfig, make_optimizer, schedules
 from mpjax.optim.score_optimizers import platon, sensitivity
-from mpjax.pruning import make_rule
+from mpjax.pruning import Block, Part, Pruning, Structure, make_rule
 
 STEPS, SHAPE = 7, (3, 4)
 
@@ -76,3 +76,17 @@ def test_a_first_cut_jumps_to_its_density():
 def test_an_unknown_optimizer_is_refused():
     with pytest.raises(ValueError, match="score_optimizer is 'momentum'; it must be one of adam"):
         OptimizerConfig(score_optimizer="momentum")
+
+
+def test_an_importance_of_a_structure_is_per_weight():
+    rows = Structure((Part("kernel", Block(1, None)),))
+    pruning = Pruning(make_rule("movement", scope="global"), "kernel", rows)
+    config = OptimizerConfig(score_optimizer="sensitivity", max_grad_norm=np.inf)
+    tx = make_optimizer(config, pruning, 10)
+    params = {"kernel": jnp.ones((2, 4))}
+    variables = {"params": params, "scores": pruning.init_scores(params)}
+    grads = {"params": {"kernel": jnp.zeros((2, 4))}, "scores": {"kernel": jnp.full((2, 1), -8.0)}}
+    updates, _ = tx.update(grads, tx.init(variables), variables)
+    np.testing.assert_allclose(
+        updates["scores"]["kernel"], np.full((2, 1), 0.15 * 8 / 4), rtol=1e-6
+    )
