@@ -18,6 +18,23 @@ def _as_float(step: int | jax.Array) -> jax.Array:
     return jnp.asarray(step, dtype=jnp.result_type(float))
 
 
+def _ramp(
+    total_steps: int, warmup_steps: int, initial_warmup: float, final_warmup: float
+) -> tuple[float, float, float]:
+    """Start, end and length of a ramp in steps; errors as in :func:`cubic_schedule`."""
+    flat = (initial_warmup + final_warmup) * warmup_steps
+    if min(warmup_steps, initial_warmup, final_warmup) < 0:
+        raise ValueError("warmup_steps, initial_warmup and final_warmup must not be negative")
+    if flat >= total_steps:
+        raise ValueError(
+            f"(initial_warmup + final_warmup) * warmup_steps = ({initial_warmup} + {final_warmup})"
+            f" * {warmup_steps} = {flat} leaves no room for the ramp in {total_steps} steps:"
+            " lower one of the three or train longer"
+        )
+    start, end = initial_warmup * warmup_steps, total_steps - final_warmup * warmup_steps
+    return start, end, total_steps - flat
+
+
 def cubic_schedule(
     initial: float,
     final: float,
@@ -46,21 +63,7 @@ def cubic_schedule(
     >>> [round(float(x(t)), 4) for t in (0, 10, 45, 81, 100)]
     [1.0, 1.0, 0.2125, 0.1, 0.1]
     """
-    flat = (initial_warmup + final_warmup) * warmup_steps
-    if min(warmup_steps, initial_warmup, final_warmup) < 0:
-        raise ValueError("warmup_steps, initial_warmup and final_warmup must not be negative")
-    if flat >= total_steps:
-        raise ValueError(
-            f"(initial_warmup + final_warmup) * warmup_steps = ({initial_warmup} + {final_warmup})"
-            f" * {warmup_steps} = {flat} leaves no room for the ramp in {total_steps} steps:"
-            " lower one of the three or train longer"
-        )
-    start, end, ramp = (
-        initial_warmup * warmup_steps,
-        total_steps - final_warmup * warmup_steps,
-        total_steps - flat,
-    )
-
+    start, end, ramp = _ramp(total_steps, warmup_steps, initial_warmup, final_warmup)
     top = initial if first is None else first
 
     def schedule(step: int | jax.Array) -> jax.Array:
@@ -81,16 +84,16 @@ def linear_schedule(
     initial_warmup: float = 1,
     final_warmup: float = 2,
 ) -> Schedule:
-    """Linear ramp with flat ends; arguments as in :func:`cubic_schedule`.
+    """Linear ramp with flat ends; arguments and errors as in :func:`cubic_schedule`.
 
     >>> x = linear_schedule(1.0, 0.2, total_steps=100, warmup_steps=10)
     >>> [round(float(x(t)), 2) for t in (0, 10, 45, 80, 100)]
     [1.0, 1.0, 0.6, 0.2, 0.2]
     """
-    start, end = initial_warmup * warmup_steps, total_steps - final_warmup * warmup_steps
+    start, _, ramp = _ramp(total_steps, warmup_steps, initial_warmup, final_warmup)
 
     def schedule(step: int | jax.Array) -> jax.Array:
-        progress = jnp.clip((_as_float(step) - start) / (end - start), 0, 1)
+        progress = jnp.clip((_as_float(step) - start) / ramp, 0, 1)
         x = final + (initial - final) * (1 - progress)
         return jnp.where(progress >= 1, final, x).astype(progress.dtype)
 
