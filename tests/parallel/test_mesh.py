@@ -108,7 +108,9 @@ def run(module, rule, where, structure=ELEMENT, **options):
     state, shardings, step = build(module, rule, mesh, structure, **options)
     losses, measure = [], make_measure(pruning_by(rule, structure))
     for t in range(STEPS):
-        measures = measure(state)
+        # One program at a time: two with collectives, on more devices than cores, can keep each
+        # other waiting until XLA gives up and aborts the process.
+        measures = jax.block_until_ready(measure(state))
         state, metrics = step(state, place_batch(make_batch(t), mesh))
         losses.append(float(total_loss(metrics | measures)))
     assert jax.tree.all(jax.tree.map(lambda x, s: x.sharding == s, state, shardings))
