@@ -12,6 +12,7 @@ PACKAGE = ROOT / "mpjax"
 # From the bottom up: a room imports from its own and from lower levels, never from higher ones.
 LEVELS = (
     ("errors", "log", "hostmemory"),
+    ("disk",),
     ("files",),
     ("pruning",),
     ("optim",),
