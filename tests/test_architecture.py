@@ -13,7 +13,7 @@ PACKAGE = ROOT / "mpjax"
 LEVELS = (
     ("errors", "log", "hostmemory"),
     ("disk",),
-    ("files",),
+    ("files", "locks"),
     ("pruning",),
     ("optim",),
     ("linen",),
