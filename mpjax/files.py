@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from mpjax.disk import writing
 from mpjax.errors import InputError
+from mpjax.temporary import beside, put, sync
 
 
 def write_atomically(
-    path: Path, write: Callable[[BinaryIO], object], needs: int | None = None
+    path: Path,
+    write: Callable[[BinaryIO], object],
+    needs: int | None = None,
+    *,
+    overwrite: bool = True,
 ) -> None:
     """Replaces `path` by what `write` puts into a file; it holds the old content or all of the new.
 
@@ -23,23 +27,21 @@ def write_atomically(
 
     Args:
       needs: bytes that will be written, for the message about a full disk.
+      overwrite: replace a file that exists.
 
     Raises:
-      InputError: the disk is full, or refuses for another reason.
+      InputError: the disk is full or refuses for another reason, or the file exists and is to stay.
     """
     with writing(path, needs):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
+        with beside(path) as temporary:
+            with temporary.open("wb") as file:
                 write(file)
                 file.flush()
                 os.fsync(file.fileno())  # a network disk may report only here that it is full
-            os.chmod(temporary, 0o644)  # mkstemp makes files for the owner alone
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+            temporary.chmod(0o644)  # made for the owner alone
+            put(temporary, path, overwrite=overwrite)
+        sync(path.parent)
 
 
 def write_text(path: Path, text: str) -> None:
