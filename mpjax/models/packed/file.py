@@ -105,7 +105,7 @@ def small_files(folder: Path, names: Iterable[str]) -> dict[str, bytes]:
     return {name: (folder / name).read_bytes() for name in names if (folder / name).is_file()}
 
 
-def write_packed(path: Path, packed: PackedModel) -> int:
+def write_packed(path: Path, packed: PackedModel, *, overwrite: bool = True) -> int:
     """Writes a packed model atomically; returns its size in bytes."""
     header, streams = _describe(packed)
     text = zlib.compress(json.dumps(header, separators=(",", ":")).encode(), 9)
@@ -113,7 +113,9 @@ def write_packed(path: Path, packed: PackedModel) -> int:
     checksum = _SUM()
     for part in parts:
         checksum.update(part)
-    write_atomically(path, lambda file: file.writelines([*parts, checksum.digest()]))
+    parts.append(checksum.digest())
+    needs = sum(map(len, parts))
+    write_atomically(path, lambda file: file.writelines(parts), needs, overwrite=overwrite)
     return path.stat().st_size
 
 
