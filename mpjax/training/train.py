@@ -22,6 +22,7 @@ from mpjax.models.hf.tensors import read_tensors
 from mpjax.parallel import sharding
 from mpjax.parallel.consensus import Agreement, check_same, check_visible, first, from_first
 from mpjax.runs import folder, journal, provenance
+from mpjax.runs.alone import alone
 from mpjax.runs.board import Board
 from mpjax.runs.checkpoints import Checkpoints
 from mpjax.runs.folder import RunDir
@@ -54,9 +55,14 @@ def train(config: TrainConfig) -> dict[str, Any]:
 def train_resolved(config: TrainConfig) -> dict[str, Any]:
     """`train` of a config that `resolve` has checked and completed."""
     run = folder.check(config)
-    result = run.read_result()
-    check_same({**as_dict(config), "cache": None, "finished": result is not None})
-    if result is not None:
+    check_same({**as_dict(config), "cache": None, "finished": run.result.is_file()})
+    with alone(run.path):
+        return _train_alone(config, run)
+
+
+def _train_alone(config: TrainConfig, run: RunDir) -> dict[str, Any]:
+    """`train_resolved` in a folder that no other process writes."""
+    if (result := run.read_result()) is not None:
         log.warning("%s is finished; nothing to train", run.path)
         return result
     job = prepare(config)
