@@ -284,16 +284,19 @@ class Journals:
 
     def see(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Notes the members that diverge at a step."""
-        for i, journal in enumerate(self._journals):
-            if i in self.diverged:
-                continue
-            try:
-                self._see(step, {name: array[i] for name, array in metrics.items()})
-            except Diverged as error:
-                log.warning("%s: %s", self.folders[i].name, error)
-                self.diverged[i] = step
-                self._deferred.flush()  # lines of steps before
-                journal.diverged(step, str(error))
+        found: dict[int, str] = {}
+        for i in range(len(self._journals)):
+            if i not in self.diverged:
+                try:
+                    self._see(step, {name: array[i] for name, array in metrics.items()})
+                except Diverged as error:
+                    log.warning("%s: %s", self.folders[i].name, error)
+                    found[i] = str(error)
+        if found:
+            self.diverged |= dict.fromkeys(found, step)
+            self._deferred.flush()  # lines of steps before
+        for i, reason in found.items():
+            self._journals[i].diverged(step, reason)
 
     def evaluation(self, step: int, score: Sequence[Mapping[str, float]]) -> None:
         self._deferred.flush()

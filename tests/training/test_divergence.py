@@ -39,8 +39,8 @@ def nan_at(monkeypatch):
     def poison(*steps):
         give, make = Batches.batch, prepare.make_loss
 
-        def batch(self, step, part=None, **more):
-            found = dict(give(self, step, part, **more))
+        def batch(self, step, *more, **named):
+            found = dict(give(self, step, *more, **named))
             found["poison"] = np.full(len(found["labels"]), step + 1 in steps)
             return found
 
