@@ -23,7 +23,8 @@ class ScorePenaltyState(NamedTuple):
 
 
 class ClipState(NamedTuple):
-    norm: jax.Array  # shape=(), float: gradient norm of the last step, before clipping
+    norm: jax.Array  # shape=(), float: gradient norm of the last step, before clipping; else 0
+    finite: jax.Array  # shape=(), bool: whether that norm was finite
 
 
 class SparsityState(NamedTuple):
@@ -71,6 +72,8 @@ def add_score_penalty(
 def clip_grad_norm(max_norm: float, eps: float = 1e-6) -> optax.GradientTransformation:
     """Scales all gradients by min(1, max_norm / (norm + eps)), PyTorch's form of the clip.
 
+    Where the norm is not finite, all become zero: see `skip_not_finite`.
+
     The norm is over all updates, gradients of scores and penalty included; the state keeps it for
     the log. `optax.clip_by_global_norm` has no eps, which costs 1e-6 of agreement per clipped step.
 
@@ -83,13 +86,18 @@ def clip_grad_norm(max_norm: float, eps: float = 1e-6) -> optax.GradientTransfor
 
     def init_fn(params):
         del params
-        return ClipState(norm=jnp.zeros((), jnp.result_type(float)))
+        return ClipState(jnp.zeros((), jnp.result_type(float)), jnp.ones((), bool))
 
     def update_fn(updates, state, params=None):
         del state, params
         norm = optax.tree.norm(updates).astype(jnp.result_type(float))
         factor = jnp.minimum(1.0, max_norm / (norm + eps))
-        return jax.tree.map(lambda g: g * factor.astype(g.dtype), updates), ClipState(norm)
+        finite = jnp.isfinite(norm)
+
+        def clip(g: jax.Array) -> jax.Array:
+            return jnp.where(finite, g * factor.astype(g.dtype), jnp.zeros_like(g))
+
+        return jax.tree.map(clip, updates), ClipState(jnp.where(finite, norm, 0), finite)
 
     return optax.GradientTransformation(init_fn, update_fn)
 
