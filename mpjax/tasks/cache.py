@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mpjax.files import write_atomically
+from mpjax.arrays import SUFFIX, damaged, keep, kept
 from mpjax.tasks.base import Encoded, Row, Task
 
 if TYPE_CHECKING:
     from mpjax.tasks.base import Tokenizer
 
-FORMAT = 1  # increase when the encoding changes, to invalidate old files
+FORMAT = 2  # increase when the encoding changes, to invalidate old files
 
 
 def encode(
@@ -30,12 +29,13 @@ def encode(
     """Encodes rows by ``task.encode``, or reads the result of an earlier call.
 
     Args:
-      folder: of the cache, None for no cache. An unreadable file in it is replaced.
+      folder: of the cache, None for no cache. A damaged file in it is said and replaced; a folder
+        that cannot be written is said once and not used.
     """
     if folder is None:
         return task.encode(rows, tokenizer, max_length)
-    path = folder / f"{task.name}-{key(task, rows, tokenizer, max_length)}.npz"
-    found = _load(path)
+    path = folder / f"{task.name}-{key(task, rows, tokenizer, max_length)}{SUFFIX}"
+    found = _load(path, task, max_length)
     if found is None:
         found = task.encode(rows, tokenizer, max_length)
         _save(path, found)
@@ -65,23 +65,32 @@ def tokenizer_text(tokenizer: Tokenizer) -> str:
     return json.dumps(described, sort_keys=True)
 
 
-def _load(path: Path) -> Encoded | None:
-    if not path.is_file():
+def _load(path: Path, task: Task, max_length: int) -> Encoded | None:
+    content = kept(path)
+    if content is None:
         return None
-    try:
-        with path.open("rb") as file, np.load(file) as stored:
-            content = {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+    lengths = content.pop("lengths", np.zeros(0))
+    parts = {kind: {n[2:]: content[n] for n in content if n[:2] == kind} for kind in ("a/", "x/")}
+    found = Encoded(parts["a/"], lengths, parts["x/"])
+    why = _unfit(found, max_length)
+    if why is not None:
+        damaged(path, f"{why} do not belong to {task.name}")
         return None
-    return Encoded(
-        arrays={n[2:]: content[n] for n in content if n.startswith("a/")},
-        lengths=content["lengths"],
-        extra={n[2:]: content[n] for n in content if n.startswith("x/")},
-    )
+    return found
+
+
+def _unfit(found: Encoded, max_length: int) -> str | None:
+    """Arrays that no encoding has; None if all fit one another."""
+    ids = found.arrays.get("input_ids")
+    if ids is None or ids.ndim != 2 or ids.dtype != np.int32 or ids.shape[1] > max_length:
+        return "input_ids"
+    if found.lengths.shape != ids.shape[:1]:
+        return "lengths"
+    everything = {**found.arrays, **found.extra}
+    return next((n for n, a in everything.items() if a.shape[:1] != ids.shape[:1]), None)
 
 
 def _save(path: Path, encoded: Encoded) -> None:
     content = {f"a/{name}": array for name, array in encoded.arrays.items()}
     content |= {f"x/{name}": array for name, array in encoded.extra.items()}
-    arrays: dict[str, Any] = {"lengths": encoded.lengths, **content}
-    write_atomically(path, lambda file: np.savez(file, **arrays))  # two runs may write it at once
+    keep(path, {"lengths": encoded.lengths, **content})

@@ -7,7 +7,8 @@ not change, so they are computed before the first step and cached, an array like
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,11 +17,12 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from mpjax.arrays import SUFFIX, damaged, keep, kept
 from mpjax.errors import InputError
-from mpjax.files import write_atomically
-from mpjax.log import log
+from mpjax.locks import held
+from mpjax.log import log, without_cache
 from mpjax.models import Model
-from mpjax.parallel.consensus import everywhere
+from mpjax.parallel.consensus import everywhere, first
 from mpjax.parallel.sharding import fetch, make_mesh, own_rows, place, place_batch
 from mpjax.runs.progress import bar
 from mpjax.tasks import cache as data_cache
@@ -30,6 +32,8 @@ from mpjax.training.predict import INPUTS, make_predict
 
 if TYPE_CHECKING:
     from mpjax.tasks.base import Tokenizer
+
+LOGITS = "teacher_logits"
 
 
 @dataclass(frozen=True)
@@ -85,17 +89,38 @@ def teacher_logits(
       mesh: devices to compute on, which must split `batch_size`; None = the default device.
       cache: folder for them, under a name derived from the teacher's weights and the data.
     """
-    path = None
-    if cache is not None:
-        path = cache / f"teacher-{_weights(teacher.model)}-{teacher.key}.npy"
-    known = None if path is None else _load(path)
+    if cache is None:
+        return _predict(teacher, batch_size, mesh)
+    path = cache / f"teacher-{_weights(teacher.model)}-{teacher.key}{SUFFIX}"
+    seen, known = _stamp(path), _load(path, teacher)
     if everywhere(known is not None):  # all processes compute if one must
         assert known is not None
         return known
-    logits = _predict(teacher, batch_size, mesh)
-    if path is not None:
-        _save(path, logits)
+    with _alone(path):
+        if jax.process_count() == 1 and _stamp(path) != seen:  # written meanwhile by another
+            known = _load(path, teacher)
+            if known is not None:
+                return known
+        logits = _predict(teacher, batch_size, mesh)
+        if first():
+            keep(path, {LOGITS: logits})
     return logits
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Waits for another process that computes the same entry.
+
+    Processes that train together do not wait for others, since all of them must go on at once.
+    """
+    with ExitStack() as stack:
+        if jax.process_count() == 1:
+            try:
+                what = f"the teacher logits {path.name}"
+                stack.enter_context(held(path.with_suffix(".lock"), what, wait=True))
+            except InputError as error:  # of the disk: then they are not kept either
+                without_cache(error)
+        yield
 
 
 def with_teacher_logits(
@@ -103,7 +128,7 @@ def with_teacher_logits(
 ) -> Batches:
     """Batches with ``teacher_logits`` among their arrays; arguments as of `teacher_logits`."""
     logits = teacher_logits(teacher, batch_size, cache and cache / "teacher", mesh)
-    return batches.with_array("teacher_logits", logits)
+    return batches.with_array(LOGITS, logits)
 
 
 def _predict(teacher: Teacher, batch_size: int, mesh: Mesh | None) -> np.ndarray:
@@ -136,12 +161,27 @@ def _weights(model: Model) -> str:
     return digest.hexdigest()[:32]
 
 
-def _load(path: Path) -> np.ndarray | None:
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """Identity of a file's content; None for no file."""
     try:
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):  # missing or incomplete: computed again
+        found = path.stat()
+    except OSError:
         return None
+    return found.st_ino, found.st_mtime_ns
 
 
-def _save(path: Path, logits: np.ndarray) -> None:
-    write_atomically(path, lambda file: np.save(file, logits))
+def _load(path: Path, teacher: Teacher) -> np.ndarray | None:
+    """Logits of a file, if they are those of this teacher and data."""
+    found = kept(path)
+    if found is None:
+        return None
+    logits, encoded = found.get(LOGITS, np.zeros(0)), teacher.encoded
+    rows, config = len(encoded), teacher.model.config
+    expected = (rows, encoded.width, 2) if teacher.model.head == "qa" else (rows, config.num_labels)
+    if logits.shape != expected or logits.dtype != np.float32:
+        damaged(path, f"{logits.dtype} {logits.shape} where float32 {expected} are expected")
+        return None
+    if not np.isfinite(logits).all():
+        damaged(path, "some logits are not finite")
+        return None
+    return logits

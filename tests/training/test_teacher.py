@@ -1,9 +1,15 @@
 """Distillation: answers made once are the answers of every step, and mistakes are named."""
 
+import subprocess
+import sys
+import threading
+
 import numpy as np
 import pytest
 import tiny
+from disks import fill, make_read_only, small_disk
 
+from mpjax.arrays import keep
 from mpjax.config.resolve import resolve
 from mpjax.errors import InputError
 from mpjax.runs.folder import RunDir
@@ -11,7 +17,7 @@ from mpjax.tasks.base import Encoded
 from mpjax.tasks.batches import Batches
 from mpjax.training.predict import INPUTS, make_predict
 from mpjax.training.prepare import prepare
-from mpjax.training.teacher import teacher_logits
+from mpjax.training.teacher import LOGITS, teacher_logits
 from mpjax.training.train import train
 
 pytestmark = pytest.mark.usefixtures("programs")
@@ -90,18 +96,83 @@ def test_a_teacher_of_no_weight_changes_nothing(root, teachers):
     assert lines[0] != lines[2]
 
 
-def test_answers_are_kept_and_a_broken_file_is_made_anew(root, teachers, tmp_path):
-    job = prepare(resolve(student(root, teachers, "classification")))
-    assert job.inputs.teacher is not None
-    first = teacher_logits(job.inputs.teacher, 8, tmp_path)
+@pytest.fixture
+def teacher(root, teachers):
+    found = prepare(resolve(student(root, teachers, "classification"))).inputs.teacher
+    assert found is not None
+    return found
+
+
+def test_answers_are_kept_and_belong_to_the_data(root, teachers, teacher, tmp_path):
+    first = teacher_logits(teacher, 8, tmp_path)
     [file] = tmp_path.iterdir()
-    np.save(file, first + 1)  # what the cache holds is what is used
-    np.testing.assert_array_equal(teacher_logits(job.inputs.teacher, 8, tmp_path), first + 1)
-    file.write_bytes(b"not an array")
-    np.testing.assert_array_equal(teacher_logits(job.inputs.teacher, 8, tmp_path), first)
+    keep(file, {LOGITS: first + 1})  # what the cache holds is what is used
+    np.testing.assert_array_equal(teacher_logits(teacher, 8, tmp_path), first + 1)
     other = prepare(resolve(student(root, teachers, "classification", limit_train=30))).inputs
     assert other.teacher is not None
     assert len(teacher_logits(other.teacher, 8, tmp_path)) == 30
+
+
+DAMAGES = {
+    "no file": lambda file, logits: file.write_bytes(b"not an array"),
+    "cut": lambda file, logits: file.write_bytes(file.read_bytes()[:-9]),
+    "flipped": lambda file, logits: file.write_bytes(
+        file.read_bytes()[:-9] + bytes([file.read_bytes()[-9] ^ 64]) + file.read_bytes()[-8:]
+    ),
+    "rows": lambda file, logits: keep(file, {LOGITS: logits[:-1]}),
+    "turned": lambda file, logits: keep(file, {LOGITS: logits.T}),
+    "type": lambda file, logits: keep(file, {LOGITS: logits.astype(np.float64)}),
+    "not finite": lambda file, logits: keep(file, {LOGITS: np.where(logits > 0, np.nan, logits)}),
+    "name": lambda file, logits: keep(file, {"other": logits}),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_answers_are_said_and_made_anew(damage, teacher, tmp_path, caplog):
+    first = teacher_logits(teacher, 8, tmp_path)
+    [file] = tmp_path.iterdir()
+    whole = file.read_bytes()
+    DAMAGES[damage](file, first)
+    assert file.read_bytes() != whole
+    np.testing.assert_array_equal(teacher_logits(teacher, 8, tmp_path), first)
+    assert caplog.text.count(f"{file} is damaged and is made again: ") == 1
+    assert file.read_bytes() == whole and list(tmp_path.iterdir()) == [file]
+
+
+def test_a_second_process_waits_for_the_answers_of_the_first(
+    teacher, tmp_path, caplog, monkeypatch
+):
+    first = teacher_logits(teacher, 8, tmp_path)
+    [file] = tmp_path.iterdir()
+    file.rename(tmp_path / "kept")
+    code = (
+        "import sys; from pathlib import Path; from mpjax.locks import held\n"
+        "file = Path(sys.argv[1])\n"
+        "with held(file.with_suffix('.lock'), 'x'):\n"
+        "    print('held', flush=True); sys.stdin.readline()\n"
+        "    file.with_name('kept').rename(file)\n"
+    )
+    command = [sys.executable, "-c", code, str(file)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stdout.readline() == "held\n"
+    threading.Timer(0.5, process.communicate, ["end\n"]).start()
+    monkeypatch.setattr("mpjax.training.teacher._predict", lambda *_: 1 / 0)  # not a second time
+    np.testing.assert_array_equal(teacher_logits(teacher, 8, tmp_path), first)
+    assert f"waiting for the teacher logits {file.name}, which is being written" in caplog.text
+    process.wait()
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_full_or_read_only_cache_is_not_needed(teacher, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("mpjax.log._said", set())
+    first = teacher_logits(teacher, 8, None)
+    with small_disk(tmp_path / "disk", "64k") as disk:
+        fill(disk)
+        np.testing.assert_array_equal(teacher_logits(teacher, 8, disk), first)
+        make_read_only(disk)
+        np.testing.assert_array_equal(teacher_logits(teacher, 8, disk), first)
+        assert list(disk.iterdir()) == [disk / "filling"]
+    assert caplog.text.count("going on without the cache: ") == 1
 
 
 def test_a_teacher_without_a_head_is_refused(root, teachers):
