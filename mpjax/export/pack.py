@@ -89,7 +89,7 @@ def unpack_model(file: str | Path, output: str | Path) -> Path:
     if unknown:
         raise InputError(f"{file} holds the file {min(unknown)!r}, which no model folder has")
     files = {name: packed.read_file(name) for name in packed.files}
-    return write_folder(output, files, packed.restore())
+    return write_folder(output, files, read_tensors(Path(file))[1])
 
 
 def _first_of_equals(tensors: dict[str, np.ndarray]) -> dict[str, str]:
