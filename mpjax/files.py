@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any, BinaryIO
 
 from mpjax.disk import writing
 from mpjax.errors import InputError
+from mpjax.temporary import beside, put, sync
 
 MOST_DEPTH = 100  # lists and objects inside each other: json's own writer recurses too
 _MOST_DIGITS = 300  # of a whole number: float() takes no more
@@ -24,7 +24,11 @@ _LONE_HALF = re.compile(
 
 
 def write_atomically(
-    path: Path, write: Callable[[BinaryIO], object], needs: int | None = None
+    path: Path,
+    write: Callable[[BinaryIO], object],
+    needs: int | None = None,
+    *,
+    overwrite: bool = True,
 ) -> None:
     """Replaces `path` by what `write` puts into a file; it holds the old content or all of the new.
 
@@ -33,23 +37,21 @@ def write_atomically(
 
     Args:
       needs: bytes that will be written, for the message about a full disk.
+      overwrite: replace a file that exists.
 
     Raises:
-      InputError: the disk is full, or refuses for another reason.
+      InputError: the disk is full or refuses for another reason, or the file exists and is to stay.
     """
     with writing(path, needs):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
+        with beside(path) as temporary:
+            with temporary.open("wb") as file:
                 write(file)
                 file.flush()
                 os.fsync(file.fileno())  # a network disk may report only here that it is full
-            os.chmod(temporary, 0o644)  # mkstemp makes files for the owner alone
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+            temporary.chmod(0o644)  # made for the owner alone
+            put(temporary, path, overwrite=overwrite)
+        sync(path.parent)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -172,7 +172,7 @@ def small_files(folder: Path, names: Iterable[str]) -> dict[str, bytes]:
     return found
 
 
-def write_packed(path: Path, packed: PackedModel) -> int:
+def write_packed(path: Path, packed: PackedModel, *, overwrite: bool = True) -> int:
     """Writes a packed model atomically; returns its size in bytes."""
     header, streams = describe(packed.files, packed.tensors)
     text = zlib.compress(json.dumps(header, separators=(",", ":")).encode(), 9)
@@ -180,5 +180,7 @@ def write_packed(path: Path, packed: PackedModel) -> int:
     checksum = _SUM()
     for part in parts:
         checksum.update(part)
-    write_atomically(path, lambda file: file.writelines([*parts, checksum.digest()]))
+    parts.append(checksum.digest())
+    needs = sum(map(len, parts))
+    write_atomically(path, lambda file: file.writelines(parts), needs, overwrite=overwrite)
     return path.stat().st_size

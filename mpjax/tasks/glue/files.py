@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mpjax.errors import InputError
-from mpjax.files import shown
+from mpjax.files import shown, write_text
 from mpjax.tasks.reading import read_json_lines, read_tsv
 
 INDEX, PREDICTION = "index", "prediction"
@@ -47,8 +47,7 @@ def write_predictions(path: Path, predictions: Mapping[int, Any]) -> None:
         lines = [json.dumps({INDEX: i, PREDICTION: value}) for i, value in predictions.items()]
     else:
         lines = [f"{INDEX}\t{PREDICTION}", *(f"{i}\t{value}" for i, value in predictions.items())]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_text(path, "\n".join(lines) + "\n")
 
 
 def _index(value: Any, where: str) -> int:

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from mpjax.errors import InputError
-from mpjax.files import read_json, shown
+from mpjax.files import read_json, shown, write_text
 from mpjax.tasks.base import Row
+
+NBEST, NULL_ODDS = "nbest_", "null_odds_"  # prefixes of the files beside predictions
 
 
 def read_questions(path: Path, may_be_empty: bool) -> list[Row]:
@@ -75,14 +77,11 @@ def write_predictions(
     nbest: Mapping[str, Sequence[Mapping[str, Any]]],
     null_odds: Mapping[str, float] | None = None,
 ) -> None:
-    """Writes `path`, and beside it ``nbest_<name>`` and, for v2, ``null_odds_<name>``."""
-    contents: dict[str, Any] = {path.name: predictions, f"nbest_{path.name}": nbest}
-    if null_odds is not None:
-        contents[f"null_odds_{path.name}"] = null_odds
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for name, content in contents.items():
+    """Writes beside `path` ``nbest_<name>`` and, for v2, ``null_odds_<name>``, and `path` last."""
+    contents: dict[str, Any] = {} if null_odds is None else {NULL_ODDS: null_odds}
+    for prefix, content in {**contents, NBEST: nbest, "": predictions}.items():
         text = json.dumps(content, indent=2, ensure_ascii=False)
-        path.with_name(name).write_text(text + "\n", encoding="utf-8")
+        write_text(path.with_name(prefix + path.name), text + "\n")
 
 
 def read_predictions(path: Path) -> dict[str, str]:
