@@ -7,8 +7,9 @@ import contextlib
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import experiments.reliability as package
 from experiments.commandline import Parser, run
@@ -30,8 +31,8 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True, parser_class=Parser)
-    for name, function in {"fuzz": _fuzz, "replay": _replay}.items():
-        command = commands.add_parser(name)
+    for name, (function, text) in PARTS.items():
+        command = commands.add_parser(name, help=text)
         command.set_defaults(run=function)
         add = command.add_argument
         add("--work", type=Path, help="folder to work in and to keep failing inputs (temporary)")
@@ -39,11 +40,11 @@ def build_parser() -> argparse.ArgumentParser:
             add("file", type=Path)
             continue
         add("--seed", type=int, default=0)
-        add("--output", type=Path, help="also write the numbers to this JSON file")
-        if name in ("fuzz", "all"):
-            add("--inputs", type=_count, default=40_000, help="(default: %(default)s)")
-            add("--only", type=_words, default=[], help="targets, with commas (default: all)")
-            add("--workers", type=_count, default=os.cpu_count() or 1, help="processes")
+        add("--output", type=Path, default=DEFAULT if name == "all" else None,
+            help="JSON file of the numbers (default: %(default)s)")  # fmt: skip
+        for option, (value, kind, meaning, parts) in OPTIONS.items():
+            if name in (*parts, "all"):
+                add(option, type=kind, default=value, help=meaning)
     return parser
 
 
@@ -68,18 +69,53 @@ def _folder(args: argparse.Namespace) -> Iterator[Path]:
         yield Path(made)
 
 
-# Each imports its part when called: some of them start jax.
+# Each imports its part when called: some of them start jax. A part prints its table and returns
+# its numbers, with ``failures`` among them.
 
 
-def _fuzz(args: argparse.Namespace) -> int:
+def _fuzz(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     from experiments.reliability import fuzz
 
+    found = fuzz.fuzz(folder, args.inputs, args.seed, args.only, args.workers)
+    print(report.of_inputs(found))
+    if found["failures"] and args.work is not None:
+        print(f"replay them: python -m experiments.reliability replay {folder / 'failures'}/…")
+    return found
+
+
+def _kills(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    from experiments.reliability import kills
+
+    return kills.kills(folder, args.kills, args.seed, args.variants)
+
+
+def _flips(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    from experiments.reliability import flips
+
+    return report.printed(flips.flips(folder, args.flips, args.seed))
+
+
+def _soak(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    from experiments.reliability import soak
+
+    return report.printed(soak.soak(folder, args.steps))
+
+
+def _save(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    from experiments.reliability import disk
+
+    return report.printed(disk.save_cost(folder))
+
+
+def _part(args: argparse.Namespace) -> int:
+    """Runs one part, or all of them."""
+    names = MEASURES if args.command == "all" else {args.command: MEASURES[args.command]}
     with _folder(args) as folder:
-        found = fuzz.fuzz(folder, args.inputs, args.seed, args.only, args.workers)
-        print(report.of_inputs(found))
-        if found["failures"] and args.work is not None:
-            print(f"replay them: python -m experiments.reliability replay {folder / 'failures'}/…")
-    return report.finish({"inputs": found}, args.output)
+        parts: dict[str, Any] = {}
+        for name, measure in names.items():
+            (own := folder / name).mkdir(parents=True, exist_ok=True)
+            parts[name] = measure(args, own)
+    return report.finish(parts, args.output)
 
 
 def _replay(args: argparse.Namespace) -> int:
@@ -90,6 +126,33 @@ def _replay(args: argparse.Namespace) -> int:
     print(f"{outcome.kind}: {outcome.message}")
     return int(outcome.kind not in ("ok", "refused"))
 
+
+MEASURES: dict[str, Callable[[argparse.Namespace, Path], dict[str, Any]]] = {
+    "fuzz": _fuzz,
+    "kills": _kills,
+    "flips": _flips,
+    "soak": _soak,
+    "save": _save,
+}
+PARTS = {
+    "fuzz": (_part, "damaged files and command lines"),
+    "kills": (_part, "SIGKILL at random moments and at new files"),
+    "flips": (_part, "flipped bits in checkpoints"),
+    "soak": (_part, "memory of a long run"),
+    "save": (_part, "cost of checkpoints"),
+    "all": (_part, "all of these, to a JSON file"),
+    "replay": (_replay, "reads a failing input of fuzz again"),
+}
+# Option: default, type, meaning, parts that have it.
+OPTIONS: dict[str, tuple[Any, Any, str, tuple[str, ...]]] = {
+    "--inputs": (40_000, _count, "(default: %(default)s)", ("fuzz",)),
+    "--only": ([], _words, "targets, with commas (default: all)", ("fuzz",)),
+    "--workers": (os.cpu_count() or 1, _count, "processes (default: %(default)s)", ("fuzz",)),
+    "--kills": (12, _count, "of each variant (default: %(default)s)", ("kills",)),
+    "--variants": ([], _words, "with commas (default: all)", ("kills",)),
+    "--flips": (200, _count, "(default: %(default)s)", ("flips",)),
+    "--steps": (1_000, _count, "(default: %(default)s)", ("soak",)),
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,6 +29,12 @@ def of_inputs(found: Mapping[str, Any]) -> str:
     ]
     seconds = f"{found['inputs']} inputs in {found['seconds']:.0f} s, seed {found['seed']}"
     return "\n".join([table, "", *ways, seconds])
+
+
+def printed(found: dict[str, Any]) -> dict[str, Any]:
+    """Prints the numbers of a part as JSON, and returns them."""
+    print(json.dumps(found, indent=1))
+    return found
 
 
 def finish(parts: Mapping[str, Mapping[str, Any]], output: Path | None) -> int:
