@@ -20,6 +20,6 @@ cost. The exit code is 1 if a promise was broken.
 
 Files: `targets` is the table of readers, made of `originals` (sound files), damage (`mutations`,
 `containers`, `words`) and `readers`; `target` runs one input and classifies it, `worker` does so in
-a process of its own, `fuzz` counts; `variants` is the table of commands that `kills` kills; `flips`,
-`soak` and `disk` are the other parts; `report` prints and writes.
+a process of its own, `fuzz` counts; `variants` is the table of commands for `kills`; `flips`,
+`soak` and `disk` are the other parts.
 """

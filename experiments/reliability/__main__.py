@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import experiments.reliability as package
 from experiments.commandline import Parser, run
-from experiments.reliability import report
+from mpjax.files import write_json
 
 DEFAULT = Path("experiments/results/reliability.json")
 
@@ -77,7 +78,7 @@ def _fuzz(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     from experiments.reliability import fuzz
 
     found = fuzz.fuzz(folder, args.inputs, args.seed, args.only, args.workers)
-    print(report.of_inputs(found))
+    print(fuzz.as_table(found))
     if found["failures"] and args.work is not None:
         print(f"replay them: python -m experiments.reliability replay {folder / 'failures'}/…")
     return found
@@ -92,19 +93,19 @@ def _kills(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
 def _flips(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     from experiments.reliability import flips
 
-    return report.printed(flips.flips(folder, args.flips, args.seed))
+    return _printed(flips.flips(folder, args.flips, args.seed))
 
 
 def _soak(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     from experiments.reliability import soak
 
-    return report.printed(soak.soak(folder, args.steps))
+    return _printed(soak.soak(folder, args.steps))
 
 
 def _save(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     from experiments.reliability import disk
 
-    return report.printed(disk.save_cost(folder))
+    return _printed(disk.save_cost(folder))
 
 
 def _part(args: argparse.Namespace) -> int:
@@ -115,7 +116,7 @@ def _part(args: argparse.Namespace) -> int:
         for name, measure in names.items():
             (own := folder / name).mkdir(parents=True, exist_ok=True)
             parts[name] = measure(args, own)
-    return report.finish(parts, args.output)
+    return _finish(parts, args.output)
 
 
 def _replay(args: argparse.Namespace) -> int:
@@ -125,6 +126,27 @@ def _replay(args: argparse.Namespace) -> int:
         outcome = fuzz.replay(args.file, folder)
     print(f"{outcome.kind}: {outcome.message}")
     return int(outcome.kind not in ("ok", "refused"))
+
+
+def _printed(found: dict[str, Any]) -> dict[str, Any]:
+    """Prints the numbers of a part as JSON, and returns them."""
+    print(json.dumps(found, indent=1))
+    return found
+
+
+def _finish(parts: Mapping[str, Mapping[str, Any]], output: Path | None) -> int:
+    """Writes the parts with what they were measured on; returns 1 if any found a failure."""
+    failed = any(part.get("failures") for part in parts.values())
+    if output is not None:
+        from experiments.paper.receipt import without_paths
+        from mpjax.runs.provenance import provenance
+
+        about = provenance()
+        del about["from_step"]
+        about["command"] = sys.argv
+        output.parent.mkdir(parents=True, exist_ok=True)
+        write_json(output, without_paths({"provenance": about, **parts}))
+    return int(failed)
 
 
 MEASURES: dict[str, Callable[[argparse.Namespace, Path], dict[str, Any]]] = {

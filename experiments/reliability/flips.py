@@ -30,10 +30,7 @@ def flips(root: Path, count: int, seed: int) -> dict[str, Any]:
             assert outcome is not None
             kind = outcome.kind
             if kind == "ok":
-                lines = outcome.message.splitlines()
-                named = any("checkpoint" in one and "damaged" in one or "other content" in one
-                            or "cannot be read" in one for one in lines)  # fmt: skip
-                kind = "named" if named else "unused"
+                kind = "named" if _named(outcome.message) else "unused"
             outcomes[kind] += 1
             examples.setdefault(kind, f"{outcome.file}: {outcome.message.strip()[:400]}")
     finally:
@@ -43,3 +40,11 @@ def flips(root: Path, count: int, seed: int) -> dict[str, Any]:
         "flips": count, "outcomes": dict(outcomes), "examples": examples, "failures": bad,
         "seed": seed, "seconds": round(time.perf_counter() - start, 1),
     }  # fmt: skip
+
+
+def _named(notes: str) -> bool:
+    """Whether notes of a command say that a checkpoint is not as it was written."""
+    words = ("damaged", "other content", "cannot be read", "is missing")
+    return any(
+        "checkpoint" in line and any(w in line for w in words) for line in notes.splitlines()
+    )

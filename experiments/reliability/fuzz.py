@@ -21,6 +21,7 @@ from experiments.reliability.target import OUTCOMES, Bench, Outcome, Target
 from experiments.reliability.worker import table
 from mpjax.errors import InputError
 from mpjax.files import read_object, write_json
+from mpjax.report.table import render
 
 TABLE = "experiments.reliability.targets:TARGETS"
 _START = 300.0  # seconds for imports, sound files and the first read of a target
@@ -212,6 +213,24 @@ def replay(path: Path, root: Path, place: str = TABLE) -> Outcome:
         raise InputError(f"{path} is no failing input of this table of targets")
     bench = Bench(kept["target"], targets[kept["target"]], root.absolute())
     return bench.outcome(kept["file"], base64.b64decode(kept["content"]))
+
+
+def as_table(found: Mapping[str, Any]) -> str:
+    """Outcomes by target, and the ways to fail."""
+    kinds = [kind for kind in OUTCOMES if found["outcomes"][kind]]
+    total = {"all": {**found["outcomes"]}}
+    rows = [
+        [name, *(str(counts.get(kind, 0)) for kind in kinds),
+         str(counts.get("slowest_seconds", "")), str(counts.get("most_memory_mb", ""))]
+        for name, counts in (dict(found["targets"]) | total).items()
+    ]  # fmt: skip
+    table = render(["target", *kinds, "slowest s", "most MB"], rows, left=1)
+    ways = [
+        f"{way['count']:>6}  {way['target']}  {way['kind']}: {ascii(way['way'])[1:-1]}"
+        for way in sorted(found["failures"], key=lambda way: -way["count"])
+    ]
+    seconds = f"{found['inputs']} inputs in {found['seconds']:.0f} s, seed {found['seed']}"
+    return "\n".join([table, "", *ways, seconds])
 
 
 def _counts(targets: Mapping[str, Target], inputs: int) -> dict[str, int]:

@@ -142,10 +142,23 @@ def finished_run(folder: Path, root: Path) -> None:
 
 
 def stopped_run(folder: Path, root: Path) -> None:
-    """A run with its last two checkpoints, that has yet to write its model and result."""
-    finished_run(folder, root)
-    shutil.rmtree(folder / "run" / "model")
-    (folder / "run" / "result.json").unlink()
+    """A run that was interrupted in the middle, after its second checkpoint."""
+    from mpjax.runs.checkpoints import Checkpoints
+
+    save = Checkpoints.save
+
+    def save_and_stop(self: Checkpoints, state: Any, step: int, *more: Any) -> None:
+        save(self, state, step, *more)
+        if step == 4:
+            self.wait()
+            raise KeyboardInterrupt
+
+    Checkpoints.save = save_and_stop
+    try:
+        if (status := cli.main(train_words(root, folder / "run"))) != 130:
+            raise InputError(f"the run in {folder} ended with status {status}, not interrupted")
+    finally:
+        Checkpoints.save = save
 
 
 def recorded_case(folder: Path, root: Path | None = None, steps: int = 2) -> Path:

@@ -77,7 +77,9 @@ class Bench:
         rng = random.Random(f"{seed} {self.name} {number}")
         pattern, spoiler = rng.choice(sorted(self.target.spoil.items()))
         files = sorted(path for path in self.sound.glob(pattern) if path.is_file())
-        path = rng.choice(files)
+        # Every file has its turn, and every byte: the largest files hold what matters most.
+        sizes = [path.stat().st_size for path in files]
+        path = rng.choice(files) if rng.random() < 0.5 else rng.choices(files, sizes)[0]
         before = path.read_bytes()
         for _ in range(20):  # damage that changes nothing is none
             if (after := spoiler(rng, before)) != before:

@@ -9,6 +9,10 @@ from pathlib import Path
 
 from experiments.reliability import originals
 
+_COMMON = (
+    "--steps 12 --warmup 1 --batch-size 8 --eval-batch-size 8 --max-length 16 --log-every 1 "
+    "--learning-rate 1e-2 --checkpoint-every 3 --eval-every 4"
+)
 _EIGHT = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
 _QUICKSTART = (
     "import sys; from mpjax.quickstart import Scale, quickstart; "
@@ -45,8 +49,7 @@ def _mpjax(name: str, root: Path, output: Path, words: str, model: str = "model"
     return [
         "-m", "mpjax", name, "--model", str(made / model), "--task", "sst2",
         "--data", str(made / "data"), "--output", str(output), "--cache", str(made / "cache"),
-        *"--steps 12 --warmup 1 --batch-size 8 --eval-batch-size 8 --max-length 16 --log-every 1 "
-        "--learning-rate 1e-2 --checkpoint-every 3 --eval-every 4".split(),
+        *_COMMON.split(),
         *words.format(base=made).split(),
     ]  # fmt: skip
 
