@@ -9,34 +9,47 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from mpjax.disk import writing
 from mpjax.errors import InputError
 
 
-def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
+def write_atomically(
+    path: Path, write: Callable[[BinaryIO], object], needs: int | None = None
+) -> None:
     """Replaces `path` by what `write` puts into a file; it holds the old content or all of the new.
 
-    The content goes to a temporary file in the same folder, which is made if missing, and is then
-    renamed. A failure leaves the old file and removes the temporary one.
+    The content goes to a temporary file in the same folder, which is made if missing, reaches the
+    disk, and is then renamed. A failure leaves the old file and removes the temporary one.
+
+    Args:
+      needs: bytes that will be written, for the message about a full disk.
+
+    Raises:
+      InputError: the disk is full, or refuses for another reason.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-        os.chmod(temporary, 0o644)  # mkstemp makes files for the owner alone
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    with writing(path, needs):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())  # a network disk may report only here that it is full
+            os.chmod(temporary, 0o644)  # mkstemp makes files for the owner alone
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a UTF-8 text file atomically."""
-    write_atomically(path, lambda file: file.write(text.encode()))
+    """Writes a UTF-8 text file; atomic, with the errors of `write_atomically`."""
+    content = text.encode()
+    write_atomically(path, lambda file: file.write(content), len(content))
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Writes a JSON object atomically."""
+    """Writes a JSON object; atomic, with the errors of `write_atomically`."""
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 

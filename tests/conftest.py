@@ -9,6 +9,10 @@ os.environ["XLA_FLAGS"] = (
     # Tiny models: most of a test is compilation, so compile fast rather than well.
     + " --xla_backend_optimization_level=0"
 )
+# Each fake device waits for the others in a thread of XLA's pool. A pool of one thread a device
+# leaves none for the work of a device that all wait for, or for a second program in flight: the
+# rendezvous never ends and XLA aborts the process.
+os.environ["NPROC"] = os.environ["PJRT_NPROC"] = "32"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import jax

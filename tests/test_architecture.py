@@ -12,7 +12,8 @@ PACKAGE = ROOT / "mpjax"
 # From the bottom up: a room imports from its own and from lower levels, never from higher ones.
 LEVELS = (
     ("errors", "log", "hostmemory"),
-    ("files",),
+    ("disk",),
+    ("files", "locks"),
     ("pruning",),
     ("optim",),
     ("linen",),

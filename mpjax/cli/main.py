@@ -27,6 +27,7 @@ from mpjax.cli import (
     train,
     unpack,
 )
+from mpjax.disk import refused
 from mpjax.errors import InputError
 from mpjax.hostmemory import keep_freed_memory
 
@@ -129,7 +130,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader has gone; Python would complain once more when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
+    except OSError as error:  # a full disk, a read-only folder: wherever it was met
+        print(f"mpjax: error: {_about(error)}", file=sys.stderr)
+        return 2
     finally:
         log.removeHandler(notes)
         log.propagate = True
     return 0
+
+
+def _about(error: OSError) -> str:
+    """One sentence about an error that no command has caught, with its file."""
+    if error.filename is None:  # printed results, most likely
+        return f"output cannot be written: {error.strerror or error}"
+    return refused(os.fsdecode(error.filename), error)

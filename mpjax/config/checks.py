@@ -41,7 +41,7 @@ def option(field: str) -> str:
 _LEAST = {
     "batch_size": 1, "eval_batch_size": 1, "max_length": 4, "log_every": 1, "checkpoint_every": 1,
     "steps": 1, "limit_train": 1, "limit_eval": 1, "eval_every": 1, "devices": 1, "seed": 0,
-    "accumulate": 1, "warmup": 0, "first_step": 0, "alpha_ce": 0,
+    "accumulate": 1, "keep": 1, "max_skipped": 1, "warmup": 0, "first_step": 0, "alpha_ce": 0,
     "alpha_distil": 0, "lambda_attention": 0, "lambda_ffn": 0,
     "initial_warmup": 0, "final_warmup": 0, "clip": 0, "weight_decay": 0, "final_lambda": 0,
     "initial_threshold": 0, "final_threshold": 0, "learning_rate": 0, "score_learning_rate": 0,

@@ -6,6 +6,7 @@ import dataclasses
 import os
 from typing import TYPE_CHECKING, Any
 
+from mpjax.config.changes import with_changes
 from mpjax.config.checks import (
     DENSE,
     check_choices,
@@ -37,7 +38,7 @@ def resolve(config: TrainConfig) -> TrainConfig:
     Raises:
       InputError: an option that is missing, out of range, or has no effect with the method.
     """
-    config = dataclasses.replace(config, **check_fill(config))
+    config = with_changes(dataclasses.replace(config, **check_fill(config)))
     for name in ("model", "task", "output"):
         if not getattr(config, name):
             raise InputError(f"{option(name)} is missing (see --help)")

@@ -176,6 +176,21 @@ class TrainConfig:
     tensorboard: bool = _option(False, "also write the metrics as TensorBoard events")
     log_every: int = _option(10, "write a line of metrics.jsonl every N steps")
     checkpoint_every: int = _option(500, "save a checkpoint every N steps")
+    keep: int = _option(2, "newest checkpoints to keep; the one with the best dev score stays too")
+    strict: bool = _option(
+        False, "refuse a damaged checkpoint instead of continuing from the one before"
+    )
+    on_nan: str = _option(
+        "stop",
+        "at a loss or gradients that are not finite: stop, or skip that update",
+        choices=("stop", "skip"),
+    )
+    max_skipped: int = _option(10, "updates that --on-nan skip may skip in a run")
+    continue_with: str | None = _option(
+        None,
+        "go on from the last checkpoint with other values, as learning-rate=1e-5,clip=0.5; give "
+        "the other options as before",
+    )
     cache: str | None = _option(
         None,
         "folder for compiled programs and tokenised data; none = no cache "

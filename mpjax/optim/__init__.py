@@ -3,6 +3,7 @@
 from mpjax.optim.held_masks import HeldMasks, held_marks, hold_masks
 from mpjax.optim.hyperparameters import Hyperparameters
 from mpjax.optim.make import OptimizerConfig, make_optimizer, schedules, weight_schedule
+from mpjax.optim.skipping import SkipState, skip_not_finite
 from mpjax.optim.steering import Funnel, SteeringState, steer_density
 from mpjax.optim.transforms import (
     ClipState,
@@ -24,6 +25,7 @@ __all__ = [
     "Hyperparameters",
     "OptimizerConfig",
     "ScorePenaltyState",
+    "SkipState",
     "SparsityState",
     "SteeringState",
     "add_score_penalty",
@@ -36,6 +38,7 @@ __all__ = [
     "make_optimizer",
     "pruning_state",
     "schedules",
+    "skip_not_finite",
     "sparsity_schedule",
     "steer_density",
     "weight_schedule",

@@ -13,6 +13,7 @@ import optax
 from mpjax.optim.held_masks import hold_masks
 from mpjax.optim.hyperparameters import Hyperparameters
 from mpjax.optim.score_optimizers import IMPORTANCES, SCORE_OPTIMIZERS, platon, sensitivity
+from mpjax.optim.skipping import skip_not_finite
 from mpjax.optim.steering import Funnel, steer_density
 from mpjax.optim.transforms import (
     add_score_penalty,
@@ -222,13 +223,14 @@ def make_optimizer(
     partition = optax.partition(groups, lambda variables: labels(variables, frozen))
     clip = clip_grad_norm(config.max_grad_norm)
     if pruning is None:
-        return optax.chain(freeze_params(frozen), clip, partition)
+        return optax.chain(freeze_params(frozen), skip_not_finite(optax.chain(clip, partition)))
     if pruning.structure.parts and config.score_optimizer in IMPORTANCES:
         clip = optax.chain(clip, per_weight(pruning))
+    descent = skip_not_finite(optax.chain(clip, partition))
     freeze, rule, first = freeze_params(frozen), pruning.rule, config.first_step
     if rule.is_steered:
         funnel = make_funnel(config, rule, total_steps, values)
-        trained = optax.chain(freeze, clip, partition)
+        trained = optax.chain(freeze, descent)
         tx = steer_density(trained, pruning, funnel, total_steps, first_step=first)
     else:
         threshold, lam = schedules(config, rule, total_steps, values)
@@ -236,7 +238,7 @@ def make_optimizer(
             [add_score_penalty(pruning.penalty, lam, first_step=first)] if rule.has_penalty else []
         )
         schedule = sparsity_schedule(threshold, lam, first_step=first)
-        tx = optax.chain(freeze, *penalty, clip, partition, schedule)
+        tx = optax.chain(freeze, *penalty, descent, schedule)
     if config.prune_every == 1:
         return tx
     due = cut_is_due(config.prune_every, total_steps, first, config.first_cut)

@@ -106,5 +106,6 @@ def _average_ratio(state: SteeringState, gradient: Any, slope: Any, first_step: 
     """Running average of ‖∂L/∂S‖ / ‖∂R/∂S‖, the plain mean of the first 50 steps."""
     taken = (state.schedule.step - first_step).astype(state.unit.dtype)
     now = optax.tree.norm(gradient) / jnp.maximum(optax.tree.norm(slope), 1e-30)
+    now = jnp.where(jnp.isfinite(now), now, state.unit)  # of an update that will be skipped
     beta = jnp.minimum(_MEMORY, taken / (taken + 1))
     return beta * state.unit + (1 - beta) * now.astype(state.unit.dtype)

@@ -71,6 +71,8 @@ def add_score_penalty(
 def clip_grad_norm(max_norm: float, eps: float = 1e-6) -> optax.GradientTransformation:
     """Scales all gradients by min(1, max_norm / (norm + eps)), PyTorch's form of the clip.
 
+    Where the norm is not finite, all become zero: see `skip_not_finite`.
+
     The norm is over all updates, gradients of scores and penalty included; the state keeps it for
     the log. `optax.clip_by_global_norm` has no eps, which costs 1e-6 of agreement per clipped step.
 
@@ -89,7 +91,12 @@ def clip_grad_norm(max_norm: float, eps: float = 1e-6) -> optax.GradientTransfor
         del state, params
         norm = optax.tree.norm(updates).astype(jnp.result_type(float))
         factor = jnp.minimum(1.0, max_norm / (norm + eps))
-        return jax.tree.map(lambda g: g * factor.astype(g.dtype), updates), ClipState(norm)
+        finite = jnp.isfinite(norm)
+
+        def clip(g: jax.Array) -> jax.Array:
+            return jnp.where(finite, g * factor.astype(g.dtype), jnp.zeros_like(g))
+
+        return jax.tree.map(clip, updates), ClipState(norm)
 
     return optax.GradientTransformation(init_fn, update_fn)
 

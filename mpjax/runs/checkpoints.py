@@ -1,13 +1,12 @@
-"""Checkpoints of the train state with Orbax; the last two are kept.
-
-Orbax commits a checkpoint atomically, so a run that is killed while saving continues from the
-checkpoint before.
-"""
+"""Checkpoints of the train state: written by Orbax in the background, verified before use."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
+import shutil
+import threading
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -17,6 +16,10 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 from mpjax.errors import InputError
+from mpjax.files import write_atomically
+from mpjax.parallel.consensus import first, from_first
+from mpjax.runs import records
+from mpjax.runs.finite import not_finite
 
 KEPT = 2
 State = TypeVar("State")  # a dataclass of pytrees
@@ -26,63 +29,123 @@ class Checkpoints:
     """Checkpoint folder of a run; as a context it waits for the last save on leaving.
 
     ``with Checkpoints(folder) as checkpoints: state = checkpoints.restore(state)``
+
+    With several processes all must call the methods; process 0 writes the records.
+
+    Args:
+      folder: made by the first save.
+      files: growing files to copy into every checkpoint, by a relative name for the copy.
+      keep: number of checkpoints to keep.
+      rank: number of a score, higher is better; the best checkpoint is kept besides.
+      strict: refuse a damaged checkpoint instead of continuing from the one before.
     """
 
-    def __init__(self, folder: Path, create: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        files: Mapping[str, Path] | None = None,
+        keep: int = KEPT,
+        rank: Callable[[Any], float | None] = lambda score: None,
+        strict: bool = False,
+    ) -> None:
         logging.getLogger("absl").setLevel(logging.ERROR)  # its notes on stderr are ours to give
-        options = ocp.CheckpointManagerOptions(max_to_keep=KEPT, create=create)
-        # Told the handler, the manager can say what a checkpoint holds before it is read.
-        registry = ocp.handlers.DefaultCheckpointHandlerRegistry()
-        handler = ocp.StandardCheckpointHandler()
-        for kind in (ocp.args.StandardSave, ocp.args.StandardRestore):
-            registry.add("default", kind, handler)
-        self._manager = ocp.CheckpointManager(
-            folder.absolute(), options=options, handler_registry=registry
-        )
+        self.folder = folder.absolute()
+        self._files, self._keep, self._rank, self._strict = files or {}, keep, rank, strict
+        self._saver = ocp.AsyncCheckpointer(ocp.StandardCheckpointHandler())
+        self._writer: threading.Thread | None = None
+        self._failure: Exception | None = None
+        self._latest: int | None = None
 
-    def save(self, state: Any, step: int) -> None:
-        """Starts saving the state after `step` steps; the state may be donated at once."""
-        if step not in self._manager.all_steps():
-            tree = jax.tree.map(_one_replica, _fields(state))
-            self._manager.save(step, args=ocp.args.StandardSave(tree))
+    def save(self, state: Any, step: int, score: Any = None) -> None:
+        """Starts saving the state after `step` steps; the state may be donated at once.
+
+        Waits for the save before.
+
+        Args:
+          score: dev scores after this step, if they were computed.
+
+        Raises:
+          InputError: the state holds a number that is not finite, or the save before has failed.
+        """
+        self.wait()
+        if step in records.steps(self.folder):
+            return
+        fields = _fields(state)
+        if (path := not_finite(fields)) is not None:
+            raise InputError(
+                f"{path} is not finite after step {step}, so no checkpoint of it is written"
+            )
+        copies = {name: path.read_bytes() for name, path in self._files.items() if path.is_file()}
+        tree = jax.tree.map(_one_replica, fields)
+        if first():  # what a killed save has left
+            shutil.rmtree(self.folder / str(step), ignore_errors=True)
+        with self._telling(step):
+            self._saver.save(
+                self.folder / str(step) / records.STATE,
+                args=ocp.args.StandardSave(tree),
+                force=True,
+            )
+        self._writer = threading.Thread(
+            target=self._commit, args=(step, copies, self._rank(score)), name="checkpoint"
+        )
+        self._writer.start()
+
+    def wait(self) -> None:
+        """Waits until everything saved so far is committed; `InputError` if it could not be."""
+        if self._writer is not None:
+            self._writer.join()
+            self._writer = None
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
 
     def latest(self) -> int:
-        """Step of the last committed checkpoint, 0 without one."""
-        return self._manager.latest_step() or 0
+        """Step of the newest checkpoint that is as it was written; 0 without any checkpoint.
+
+        Damaged ones are named in a warning and put aside.
+
+        Raises:
+          InputError: all checkpoints are damaged; with `strict`, the newest one is.
+        """
+        self.wait()
+        if self._latest is None:
+            self._latest = from_first(lambda: records.newest_whole(self.folder, self._strict))
+        return self._latest or 0
 
     def restore(self, template: State) -> State:
-        """Last committed state, in the shardings of `template`; `template` without a checkpoint."""
-        step = self._manager.latest_step()
-        if step is None:
+        """Latest state, in the shardings of `template`; `template` itself without a checkpoint.
+
+        The growing files of the run are put back as they were at that step.
+        """
+        step = self.latest()
+        if step == 0:
             return template
-        abstract = jax.tree.map(_abstract, _fields(template))
-        try:
-            saved: Any = self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
-        except (ValueError, OSError) as error:
-            raise InputError(
-                f"checkpoint {step} in {self._manager.directory} cannot be read "
-                f"({str(error).splitlines()[0]}); remove its folder to continue from the one "
-                "before, or choose another --output"
-            ) from error
+        saved = self._read(step, jax.tree.map(_abstract, _fields(template)))
+        if first():
+            for name, path in self._files.items():
+                copy = self.folder / str(step) / records.FILES / name
+                if copy.is_file():
+                    content = copy.read_bytes()
+                    write_atomically(path, lambda file, content=content: file.write(content))
         fields: Any = {f.name: getattr(template, f.name) for f in dataclasses.fields(template)}  # pyright: ignore
         return dataclasses.replace(template, **jax.tree.map(_like, saved, fields))  # pyright: ignore
 
     def read(self) -> dict[str, Any]:
-        """Fields of the last committed state, on the first device."""
-        step = self._manager.latest_step()
-        if step is None:
-            raise InputError(f"{self._manager.directory} holds no checkpoint")
+        """Fields of the newest state, on the first device; `InputError` if it is damaged."""
+        steps = records.steps(self.folder)
+        if not steps:
+            raise InputError(f"{self.folder} holds no checkpoint")
+        if (reason := records.damage_of(self.folder / str(steps[-1]))) is not None:
+            raise InputError(f"checkpoint {steps[-1]} in {self.folder} is damaged: {reason}")
         device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        found: Any = self._saver.metadata(records.state_folder(self.folder / str(steps[-1])))
+        found = getattr(found, "item_metadata", found)
         described = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device),
-            dict(self._manager.item_metadata(step)),
+            dict(getattr(found, "tree", found)),
         )
-        saved: Any = self._manager.restore(step, args=ocp.args.StandardRestore(described))
-        return saved
-
-    def wait(self) -> None:
-        """Waits until everything saved so far is committed."""
-        self._manager.wait_until_finished()
+        return self._read(steps[-1], described)
 
     def __enter__(self) -> Checkpoints:
         return self
@@ -93,16 +156,79 @@ class Checkpoints:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._manager.close()
+        try:
+            self.wait()
+        except InputError:
+            if kind is None:  # else the first error is the one to tell
+                raise
+        finally:
+            self._saver.close()
+
+    def _commit(self, step: int, copies: Mapping[str, bytes], rank: float | None) -> None:
+        """Ends a save: waits for Orbax, writes the record, deletes what is no longer needed."""
+        folder = self.folder / str(step)
+        try:
+            with self._telling(step):
+                self._saver.wait_until_finished()
+                self._latest = step
+                if not first():
+                    return
+                for name, content in copies.items():
+                    target = folder / records.FILES / name
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    target.write_bytes(content)
+                records.write_record(folder, rank)
+                records.prune(self.folder, self._keep)
+        except Exception as error:  # told by `wait`, in the thread that trains
+            self._failure = error
+
+    def _read(self, step: int, described: Any) -> Any:
+        try:
+            return self._saver.restore(
+                records.state_folder(self.folder / str(step)),
+                args=ocp.args.StandardRestore(described),
+            )
+        except (ValueError, OSError, KeyError) as error:
+            raise InputError(
+                f"checkpoint {step} in {self.folder} cannot be read "
+                f"({str(error).splitlines()[0]}); it is of another version of mpjax or of other "
+                "options: choose another --output"
+            ) from error
+
+    def _telling(self, step: int) -> _Telling:
+        return _Telling(self.folder, step)
+
+
+class _Telling:
+    """Context that turns a failure to write a checkpoint into one sentence."""
+
+    def __init__(self, folder: Path, step: int) -> None:
+        self._folder, self._step = folder, step
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if error is None or not isinstance(error, Exception):
+            return
+        free = shutil.disk_usage(_existing(self._folder)).free
+        raise InputError(
+            f"checkpoint {self._step} cannot be written to {self._folder} "
+            f"({str(error).splitlines()[0]}); {free / 1e9:.1f} GB are free there. The checkpoint "
+            "before is intact: make room and give the same command again"
+        ) from error
 
 
 def read_latest(folder: Path) -> dict[str, Any]:
-    """Fields of the last committed state as arrays of one device, whatever mesh it was saved from.
+    """Fields of the newest state as arrays of one device, whatever mesh it was saved from.
 
-    Raises `InputError` for a folder without a checkpoint.
+    Raises `InputError` for a folder without a checkpoint, and for a damaged one.
     """
-    with Checkpoints(folder, create=False) as checkpoints:
+    with Checkpoints(folder) as checkpoints:
         return checkpoints.read()
+
+
+def _existing(path: Path) -> Path:
+    return next(p for p in (path, *path.parents) if p.exists())
 
 
 def _fields(state: Any) -> dict[str, Any]:

@@ -21,10 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mpjax.config.changes import changes
 from mpjax.config.recorded import CONFIG, DERIVED, as_dict, changed_meaning, differences, is_run
 from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError
-from mpjax.files import read_object, write_json, write_text
+from mpjax.files import parse_object, read_object, write_json, write_text
+from mpjax.log import log
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,15 @@ class RunDir:
         return self.path / "result.json"
 
     def read_result(self) -> dict[str, Any] | None:
-        """Content of `result.json`, or None while the run is not finished."""
-        return read_object(self.result) if self.result.is_file() else None
+        """Content of `result.json`, or None while the run is not finished.
+
+        A damaged one is said, and written again by the last steps of the run.
+        """
+        try:
+            return read_object(self.result) if self.result.is_file() else None
+        except InputError as error:
+            log.warning("%s; it is made again", error)
+            return None
 
 
 def check(config: TrainConfig) -> RunDir:
@@ -80,7 +89,12 @@ def check(config: TrainConfig) -> RunDir:
     run = RunDir(Path(config.output))
     if run.path.is_file():
         raise InputError(f"--output {run.path} is a file; give a folder for the run")
-    if not run.path.exists() or not any(run.path.iterdir()):
+    if not run.path.exists() or not any(_of_others(run.path)):
+        if config.continue_with:
+            raise InputError(
+                f"--continue-with is for a run that has begun, and {run.path} holds none; give the "
+                "values as ordinary options"
+            )
         return run
     if not is_run(run.path):
         raise InputError(
@@ -88,7 +102,9 @@ def check(config: TrainConfig) -> RunDir:
         )
     then = read_object(run.config)
     del then[DERIVED]
-    changed = differences(as_dict(config), then)
+    changed = differences(
+        {**as_dict(config), **{name: then.get(name) for name in changes(config)}}, then
+    )
     changed += [] if run.result.is_file() else changed_meaning(then)
     if changed:
         raise InputError(
@@ -98,15 +114,18 @@ def check(config: TrainConfig) -> RunDir:
     return run
 
 
-def create(run: RunDir, config: TrainConfig, derived: Mapping[str, Any]) -> None:
+def create(run: RunDir, config: TrainConfig, derived: Mapping[str, Any]) -> dict[str, Any]:
     """Writes `config.json` of a new run, or compares `derived` with the recorded one.
+
+    Returns the options that `--continue-with` changes, as [then, now] by name, {} without any.
 
     Args:
       derived: sizes derived from the data (rows, steps), which differ when the data do.
     """
     if run.config.is_file():
         # Runs recorded before cuts were fitted to the run had the interval of the option.
-        then = {"prune_every": config.prune_every, **read_object(run.config)[DERIVED]}
+        recorded = read_object(run.config)
+        then = {"prune_every": config.prune_every, **recorded[DERIVED]}
         changed = [
             f"{k} was {then.get(k)}, now {v}" for k, v in derived.items() if then.get(k) != v
         ]
@@ -115,24 +134,48 @@ def create(run: RunDir, config: TrainConfig, derived: Mapping[str, Any]) -> None
                 f"the data of the run in {run.path} have changed since it began: "
                 f"{'; '.join(changed)}. Choose another --output"
             )
-        return
+        now = {name: value for name, value in changes(config).items() if recorded[name] != value}
+        if now:
+            write_json(run.config, {**recorded, **now})
+        return {name: [recorded[name], value] for name, value in now.items()}
     run.path.mkdir(parents=True, exist_ok=True)
     write_json(run.config, {**as_dict(config), DERIVED: dict(derived)})
+    return {}
+
+
+def _of_others(folder: Path) -> list[Path]:
+    """Files of a folder but the lock and the temporary ones of a run that was killed at once."""
+    return [path for path in folder.iterdir() if not path.name.startswith((".lock", f".{CONFIG}."))]
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """Records of a .jsonl file of a run; drops an incomplete last line.
 
     The last line is incomplete if the machine stopped while writing it.
+
+    Raises:
+      InputError: another line is damaged.
     """
     if not path.is_file():
         return []
-    whole = path.read_text(encoding="utf-8").rpartition("\n")[0]
-    return [json.loads(line) for line in whole.splitlines()]
+    lines = path.read_bytes().rpartition(b"\n")[0].splitlines()
+    return [_record(path, number, line) for number, line in enumerate(lines, 1)]
 
 
 def keep_until(path: Path, step: int) -> None:
     """Drops the records after `step` from a .jsonl file, before a run continues there."""
-    if path.is_file():
-        kept = [record for record in read_lines(path) if record["step"] <= step]
-        write_text(path, "".join(json.dumps(record) + "\n" for record in kept))
+    if step == 0 or not path.is_file():
+        path.unlink(missing_ok=True)
+        return
+    kept = [record for record in read_lines(path) if record["step"] <= step]
+    write_text(path, "".join(json.dumps(record) + "\n" for record in kept))
+
+
+def _record(path: Path, number: int, line: bytes) -> dict[str, Any]:
+    try:
+        record = parse_object(path, line)
+    except InputError as error:
+        raise InputError(f"{path} line {number} is damaged") from error
+    if not isinstance(record.get("step"), int):
+        raise InputError(f"{path} line {number} is damaged: it has no step")
+    return record

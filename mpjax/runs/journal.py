@@ -11,7 +11,6 @@ from typing import Any
 
 import jax
 
-from mpjax.errors import InputError
 from mpjax.runs.board import Board
 from mpjax.runs.folder import RunDir, keep_until, read_lines
 
@@ -60,6 +59,7 @@ class Journal:
       learning_rates: learning rates by name, applied at update ``step``, counted from 0.
       writes: whether this process writes; with several, process 0 does.
       observe: receives the step and the values of every line of metrics.
+      see: receives the step and the metrics of every step, see `watch_finite`.
     """
 
     def __init__(
@@ -71,12 +71,13 @@ class Journal:
         learning_rates: Callable[[int], Mapping[str, Any]] = lambda step: {},
         writes: bool = True,
         observe: Callable[[int, Mapping[str, Any]], None] = lambda step, values: None,
+        see: Callable[[int, Mapping[str, Any]], None] = lambda step, values: None,
     ) -> None:
         self._files = (run.metrics, run.timings) if writes else ()
         for path in self._files:
             keep_until(path, start_step)
         self._batch_size, self._board, self._rates = batch_size, board, learning_rates
-        self._observe = observe
+        self._observe, self.see = observe, see
         self._step = start_step
         self._deferred = Deferred(self.write)
         self._clock = time.perf_counter()
@@ -94,6 +95,11 @@ class Journal:
         self._deferred.flush()
         self._write(step, {"eval": dict(score)})
 
+    def diverged(self, step: int, reason: str) -> None:
+        """Records that the run ends at a step whose update was not finite."""
+        for path in self._files[:1]:
+            _append(path, {"step": step, "diverged": reason})
+
     def sync(self) -> None:
         """Writes everything to disk; called before a checkpoint, so that it lacks no record."""
         self._deferred.flush()
@@ -102,20 +108,15 @@ class Journal:
                 os.fsync(file.fileno())
 
     def write(self, step: int, metrics: Mapping[str, Any]) -> None:
-        """Writes metrics that are on the host.
-
-        Raises:
-          InputError: the loss is not finite; going on would train nothing.
-        """
+        """Writes metrics that are on the host; numbers that are not finite become null."""
         values = {**metrics, "loss": total_loss(metrics)}
         values = {name: float(values[name]) for name in sorted(values)}
-        if not math.isfinite(values["loss"]):
-            raise InputError(
-                f"the loss is {values['loss']} at step {step}: training diverged. "
-                "Lower --learning-rate or --score-learning-rate, or clip gradients with --clip 1"
-            )
-        self._write(step, values)
-        self._observe(step, values)
+        if not values.get("skipped"):
+            values.pop("skipped", None)
+        finite = {name: value for name, value in values.items() if math.isfinite(value)}
+        self._write(step, {name: finite.get(name) for name in values})
+        if "loss" in finite:
+            self._observe(step, values)
 
     def _write(self, step: int, values: Mapping[str, Any]) -> None:
         now = time.perf_counter()
@@ -126,7 +127,8 @@ class Journal:
         for path, record in zip(self._files, ({"step": step, **values}, timing), strict=False):
             _append(path, record)
         scores = {f"eval/{name}": score for name, score in values.get("eval", {}).items()}
-        self._board.write(step, scores or {**values, **speed})
+        known = {name: value for name, value in values.items() if value is not None}
+        self._board.write(step, scores or {**known, **speed})
         self._clock, self._step = now, step
 
 

@@ -7,10 +7,13 @@ import importlib.metadata
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mpjax.errors import InputError
 from mpjax.files import read_object, write_json
+from mpjax.log import log
 from mpjax.runs.folder import RunDir
 
 PACKAGES = (
@@ -40,10 +43,30 @@ def provenance(start_step: int = 0) -> dict[str, Any]:
     }
 
 
-def record(run: RunDir, start_step: int) -> None:
-    """Appends this session to `provenance.json`."""
-    sessions = read_object(run.provenance)["sessions"] if run.provenance.is_file() else []
-    write_json(run.provenance, {"sessions": [*sessions, provenance(start_step)]})
+def record(run: RunDir, start_step: int, changes: Mapping[str, Any] | None = None) -> None:
+    """Appends this session to `provenance.json`; a damaged file is put aside, and said so.
+
+    Args:
+      changes: options that differ from the sessions before, by name: [then, now].
+    """
+    session = {**provenance(start_step), **({"changes": dict(changes)} if changes else {})}
+    write_json(run.provenance, {"sessions": [*_sessions(run.provenance), session]})
+
+
+def _sessions(path: Path) -> list[Any]:
+    """Sessions recorded so far."""
+    if not path.is_file():
+        return []
+    try:
+        found = read_object(path).get("sessions")
+    except InputError:
+        found = None
+    if isinstance(found, list):
+        return found
+    aside = path.with_suffix(".damaged.json")
+    log.warning("%s is damaged: moved to %s, the record starts anew", path, aside.name)
+    path.replace(aside)
+    return []
 
 
 def versions() -> dict[str, str]:

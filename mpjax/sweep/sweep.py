@@ -18,7 +18,6 @@ import dataclasses
 import functools
 import hashlib
 import itertools
-import math
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -40,7 +39,7 @@ from mpjax.runs import folder, provenance
 from mpjax.runs.board import Board
 from mpjax.runs.checkpoints import Checkpoints
 from mpjax.runs.folder import RunDir
-from mpjax.runs.journal import Deferred, Journal, total_loss
+from mpjax.runs.journal import Deferred, Journal
 from mpjax.runs.signals import StopRequests
 from mpjax.sweep.placement import place_members
 from mpjax.sweep.population import (
@@ -50,6 +49,7 @@ from mpjax.sweep.population import (
     stack,
 )
 from mpjax.training.collapse import watch_loss
+from mpjax.training.divergence import Diverged, watch_finite
 from mpjax.training.evaluate import score_dev
 from mpjax.training.job import Inputs, Job
 from mpjax.training.loop import Program, Span, run_steps
@@ -58,6 +58,7 @@ from mpjax.training.prepare import assemble, read_inputs
 from mpjax.training.state import TrainState
 from mpjax.training.train import finish, with_teacher
 
+CHECKPOINTS, GROUPS = "checkpoints", "groups.json"
 Axes = Mapping[str, Sequence[Any]]  # field of TrainConfig -> its values
 
 
@@ -84,31 +85,36 @@ def sweep(
     if base.output:
         base = dataclasses.replace(base, output=os.path.abspath(os.path.expanduser(base.output)))
     configs = member_configs(base, axes)
-    _check_output(Path(base.output))
+    output = Path(base.output)
+    _check_output(output)
     runs = {name: folder.check(config) for name, config in configs.items()}
     waiting = [name for name, run in runs.items() if run.read_result() is None]
     if waiting:
-        jobs = _prepare({name: configs[name] for name in waiting})
-        # An interrupted last group must have its old size to continue from its checkpoint.
-        together = len(waiting) if members_at_once is None else min(members_at_once, len(runs))
+        begun = _begun(output, waiting, configs)
+        new = [name for name in waiting if not any(name in names for names in begun)]
+        jobs = _prepare({name: configs[name] for name in [*itertools.chain(*begun), *new]})
+        # An interrupted group must have its old size to continue from its checkpoint.
+        size = len(begun[0]) if begun else len(new)
+        together = size if members_at_once is None else min(members_at_once, len(runs))
         chosen = place_members(jobs[waiting[0]], together, devices, memory)
         population = make_population(jobs[waiting[0]], chosen.devices)
-        for name in waiting:
+        groups = [*begun, *_chunks(new, chosen.members)]
+        for name in jobs:
             folder.create(runs[name], configs[name], jobs[name].derived)
+        write_json(output / CHECKPOINTS / GROUPS, {"groups": groups})
         log.info(
             "%d members x %d steps, %d at a time, on %d device(s)", len(waiting),
             jobs[waiting[0]].length.total_steps, chosen.members, len(chosen.devices),
         )  # fmt: skip
-        for some in _chunks(waiting, chosen.members):
-            group = _Group(Path(base.output), [(jobs[n], runs[n]) for n in some], chosen.members)
-            _train(population, group)
-        shutil.rmtree(Path(base.output) / "checkpoints")
+        for names in groups:
+            _train(population, _Group(output, [(jobs[n], runs[n]) for n in names], chosen.members))
+        shutil.rmtree(output / CHECKPOINTS)
     rows = [
         {"member": name, **{field: getattr(configs[name], field) for field in axes},
          **read_object(runs[name].result)}
         for name in configs
     ]  # fmt: skip
-    write_json(Path(base.output) / "result.json", {"axes": list(axes), "members": rows})
+    write_json(output / "result.json", {"axes": list(axes), "members": rows})
     return rows
 
 
@@ -150,7 +156,17 @@ class _Group:
     @property
     def checkpoints(self) -> Path:
         names = "\n".join([str(self.size), *(run.path.name for _, run in self.members)])
-        return self.output / "checkpoints" / hashlib.sha256(names.encode()).hexdigest()[:16]
+        return self.output / CHECKPOINTS / hashlib.sha256(names.encode()).hexdigest()[:16]
+
+    def open_checkpoints(self) -> Checkpoints:
+        """Checkpoints of the group, which hold the growing files of every member."""
+        files = {
+            f"{run.path.name}/{path.name}": path
+            for _, run in self.members
+            for path in (run.metrics, run.timings)
+        }
+        mishaps = self.jobs[0].mishaps
+        return Checkpoints(self.checkpoints, files=files, keep=mishaps.keep, strict=mishaps.strict)
 
 
 def _train(population: Population, group: _Group) -> None:
@@ -177,7 +193,7 @@ def _train(population: Population, group: _Group) -> None:
         score=score,
     )
     with ExitStack() as scope:
-        checkpoints = scope.enter_context(Checkpoints(group.checkpoints))
+        checkpoints = scope.enter_context(group.open_checkpoints())
         stop = scope.enter_context(StopRequests())
         state = checkpoints.restore(state)
         start = checkpoints.latest()
@@ -190,6 +206,8 @@ def _train(population: Population, group: _Group) -> None:
         )
     params = population.finalize(values, state)
     for i, (job, run) in enumerate(group.members):
+        if run.result.is_file():  # written before the sweep was interrupted
+            continue
         if i in journals.diverged:
             diverged = {"task": job.inputs.task.name, "diverged": journals.diverged[i]}
             write_json(run.result, diverged)
@@ -208,12 +226,13 @@ def _batch(jobs: Sequence[Job], step: int) -> Any:
 
 
 class Journals:
-    """One journal per member; a member stops writing when its loss is no longer finite."""
+    """One journal per member; a member stops writing when it diverges."""
 
     def __init__(self, group: _Group, start: int, scope: ExitStack) -> None:
         self.diverged: dict[int, int] = {}  # member -> step
         self.folders = [run.path for _, run in group.members]
         self._journals: list[Journal] = []
+        self._see = watch_finite(group.jobs[0].mishaps.most_skipped)
         for job, run in group.members:
             provenance.record(run, start)
             board = scope.enter_context(Board(None, start))
@@ -221,6 +240,10 @@ class Journals:
             watch = watch_loss(job, run, start)
             journal = Journal(run, start, batch_size, board, job.learning_rates, observe=watch)
             self._journals.append(journal)
+        for i, (_, run) in enumerate(group.members):
+            for line in folder.read_lines(run.metrics):
+                if "diverged" in line:
+                    self.diverged[i] = line["step"]
         self._deferred = Deferred(self._write)
 
     def train(self, step: int, metrics: Mapping[str, jax.Array]) -> None:
@@ -228,12 +251,22 @@ class Journals:
 
     def _write(self, step: int, metrics: Mapping[str, Any]) -> None:
         for i, journal in enumerate(self._journals):
-            values = {name: array[i] for name, array in metrics.items()}
-            if not math.isfinite(total_loss(values)):
-                self.diverged.setdefault(i, step)
-            if i not in self.diverged:
-                journal.train(step, values)
+            if step < self.diverged.get(i, step + 1):
+                journal.train(step, {name: array[i] for name, array in metrics.items()})
                 journal.flush()
+
+    def see(self, step: int, metrics: Mapping[str, Any]) -> None:
+        """Notes the members that diverge at a step."""
+        for i, journal in enumerate(self._journals):
+            if i in self.diverged:
+                continue
+            try:
+                self._see(step, {name: array[i] for name, array in metrics.items()})
+            except Diverged as error:
+                log.warning("%s: %s", self.folders[i].name, error)
+                self.diverged[i] = step
+                self._deferred.flush()  # lines of steps before
+                journal.diverged(step, str(error))
 
     def evaluation(self, step: int, score: Sequence[Mapping[str, float]]) -> None:
         self._deferred.flush()
@@ -265,8 +298,23 @@ def _check_output(output: Path) -> None:
         raise InputError(f"--output {output} is not empty and not a sweep; choose another folder")
 
 
-def _chunks(names: Sequence[str], size: int) -> list[Sequence[str]]:
-    return [names[i : i + size] for i in range(0, len(names), size)]
+def _begun(
+    output: Path, waiting: Sequence[str], configs: Mapping[str, TrainConfig]
+) -> list[list[str]]:
+    """Members of the groups that an interrupted sweep was training, finished ones among them.
+
+    A group goes on as a whole from its checkpoint, so that a sweep that is killed while it writes
+    its results trains nothing again.
+    """
+    path = output / CHECKPOINTS / GROUPS
+    groups = read_object(path).get("groups") if path.is_file() else []
+    if not isinstance(groups, list):
+        raise InputError(f"{path} is damaged; remove {path.parent} to train the unfinished anew")
+    return [g for g in groups if set(g) <= configs.keys() and not set(g).isdisjoint(waiting)]
+
+
+def _chunks(names: Sequence[str], size: int) -> list[list[str]]:
+    return [list(names[i : i + size]) for i in range(0, len(names), size)]
 
 
 @jax.jit

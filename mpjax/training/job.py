@@ -75,6 +75,21 @@ class Cadence:
 
 
 @dataclass(frozen=True)
+class Mishaps:
+    """Checkpoints to keep, and what happens at a damaged one or at numbers that are not finite.
+
+    Attributes:
+      keep: newest checkpoints to keep.
+      strict: refuse a damaged checkpoint instead of continuing from the one before.
+      most_skipped: updates that are not finite and may be skipped; 0 = stop at the first.
+    """
+
+    keep: int
+    strict: bool
+    most_skipped: int
+
+
+@dataclass(frozen=True)
 class Job:
     """Finished parts of a run; a loop over steps needs nothing else.
 
@@ -99,6 +114,7 @@ class Job:
     loss: Loss
     length: RunLength
     cadence: Cadence
+    mishaps: Mishaps
     seed: int
     score_init: ScoreInit
     accumulate: int

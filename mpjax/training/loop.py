@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from mpjax.errors import Interrupted
 from mpjax.runs.checkpoints import Checkpoints
 from mpjax.runs.progress import bar
+from mpjax.training.divergence import Late
 from mpjax.training.job import Cadence
 from mpjax.training.state import TrainState
 
@@ -32,11 +33,16 @@ class Program:
 
 
 class Recorder(Protocol):
-    """Where metrics and scores of a loop go; see `Journal`."""
+    """Where metrics and scores of a loop go; see `Journal`.
+
+    `see` receives the metrics of every step, a step late, and raises to end the loop.
+    """
 
     def train(self, step: int, metrics: Mapping[str, Any]) -> None: ...
     def evaluation(self, step: int, score: Any) -> None: ...
     def sync(self) -> None: ...
+    @property
+    def see(self) -> Callable[[int, Mapping[str, Any]], None]: ...
 
 
 @dataclass(frozen=True)
@@ -65,22 +71,28 @@ def run_steps(
 
     Raises:
       Interrupted: asked to stop; a checkpoint has been saved.
+      Diverged: a loss or gradients that are not finite.
     """
-    total = span.total
+    total, late = span.total, Late(recorder.see)
     for step in bar(range(span.start + 1, total + 1), total, span.start, span.label):
         last = step == total
         batch = program.batch(step - 1)
         logged = cadence.logs(step) or last
         measures = program.measure(state) if logged else {}
         state, metrics = program.step(state, batch)
+        late.put(step, metrics)
         if logged:
             recorder.train(step, {**metrics, **measures})
+        score = None
         if cadence.evaluates(step) or last:
-            recorder.evaluation(step, program.score(state))
+            late.flush()
+            score = program.score(state)
+            recorder.evaluation(step, score)
         signal = requested()
         if cadence.saves(step) or last or signal:
+            late.flush()
             recorder.sync()  # before the checkpoint, so that no record is missing behind it
-            checkpoints.save(state, step)
+            checkpoints.save(state, step, score)
         if signal and not last:
             checkpoints.wait()
             raise Interrupted(

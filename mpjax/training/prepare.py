@@ -39,7 +39,7 @@ from mpjax.training.build import (
     optimizer_config,
 )
 from mpjax.training.filling import fill
-from mpjax.training.job import Cadence, DevSet, Inputs, Job, Lengths
+from mpjax.training.job import Cadence, DevSet, Inputs, Job, Lengths, Mishaps
 from mpjax.training.state import ScoreInit
 from mpjax.training.teacher import Teacher, prepare_teacher
 
@@ -109,6 +109,9 @@ def assemble(config: TrainConfig, inputs: Inputs) -> Job:
         loss=make_loss(config, inputs.task.head),
         length=length,
         cadence=Cadence(config.log_every, config.eval_every, config.checkpoint_every),
+        mishaps=Mishaps(
+            config.keep, config.strict, config.max_skipped if config.on_nan == "skip" else 0
+        ),
         seed=config.seed,
         score_init=ScoreInit(config.mask_init, config.mask_scale),
         accumulate=config.accumulate,

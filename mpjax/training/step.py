@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 from mpjax.optim import (
     ClipState,
     Hyperparameters,
+    SkipState,
     SparsityState,
     find_state,
     held_marks,
@@ -55,8 +56,9 @@ def make_train_step(
       hyperparameters: those of ``tx``, where they are traced.
 
     Returns:
-      ``step(state, batch)`` to the next state and scalar metrics: ``task_loss`` (without penalty)
-      and ``grad_norm`` (of all that is trained, penalty included, before clipping). Metrics that
+      ``step(state, batch)`` to the next state and scalar metrics: ``task_loss`` (without penalty),
+      ``grad_norm`` (of all that is trained, penalty included, before clipping) and ``skipped``
+      (updates that were not finite and left out, so far; see `skip_not_finite`). Metrics that
       depend on the state alone come from :func:`make_measure`.
 
     Raises:
@@ -83,6 +85,8 @@ def make_train_step(
         metrics = {"task_loss": task_loss}
         if (clip := find_state(opt_state, ClipState)) is not None:
             metrics["grad_norm"] = clip.norm
+        if (skip := find_state(opt_state, SkipState)) is not None:
+            metrics["skipped"] = skip.skipped
         return new, metrics
 
     if shardings is None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
+from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
 
@@ -13,6 +15,7 @@ from mpjax import models, report
 from mpjax.config.recorded import as_dict
 from mpjax.config.resolve import resolve
 from mpjax.config.train import TrainConfig
+from mpjax.errors import InputError
 from mpjax.files import write_json
 from mpjax.log import log
 from mpjax.models.hf.tensors import read_tensors
@@ -25,6 +28,7 @@ from mpjax.runs.folder import RunDir
 from mpjax.runs.journal import Journal
 from mpjax.runs.signals import StopRequests
 from mpjax.training.collapse import watch_loss
+from mpjax.training.divergence import Diverged, watch_finite
 from mpjax.training.evaluate import score_dev
 from mpjax.training.job import Job
 from mpjax.training.loop import Program, Span, run_steps
@@ -57,10 +61,9 @@ def train_resolved(config: TrainConfig) -> dict[str, Any]:
         return result
     job = prepare(config)
     check_same(job.derived)
-    if first():
-        folder.create(run, config, job.derived)
+    changed = folder.create(run, config, job.derived) if first() else {}
     check_visible(run.config)
-    params = _train(with_teacher(job), run)
+    params = _train(with_teacher(job), run, changed)
     if jax.process_count() > 1:
         params = jax.tree.map(sharding.fetch, params)
     return from_first(lambda: finish(job, run, params))
@@ -103,8 +106,12 @@ def finish(job: Job, run: RunDir, params: Any) -> dict[str, Any]:
     return result
 
 
-def _train(job: Job, run: RunDir) -> Any:
-    """Finalized parameters after the last step."""
+def _train(job: Job, run: RunDir, changed: Mapping[str, Any]) -> Any:
+    """Finalized parameters after the last step.
+
+    Args:
+      changed: options that differ from the sessions before, for the provenance.
+    """
     inputs, mesh = job.inputs, job.inputs.mesh
     tx = job.optimizer(None)
     state, shardings = create_sharded_state(
@@ -117,7 +124,7 @@ def _train(job: Job, run: RunDir) -> Any:
     program = _program(job, tx, shardings, final)
     total = job.length.total_steps
     with ExitStack() as stack:
-        checkpoints = stack.enter_context(Checkpoints(run.checkpoints))
+        checkpoints = stack.enter_context(_checkpoints(job, run))
         stop = stack.enter_context(StopRequests())
         start = checkpoints.latest()
         check_same({"last checkpoint": start})  # where a file system is late, one may miss it
@@ -125,18 +132,53 @@ def _train(job: Job, run: RunDir) -> Any:
         if start:
             log.warning("continuing %s from step %d of %d", run.path, start, total)
         if first():
-            provenance.record(run, start)
+            provenance.record(run, start, changed)
         events = run.tensorboard if job.tensorboard and first() else None
         board = stack.enter_context(Board(events, start))
         batch_size = inputs.batches.batch_size
         watch = watch_loss(job, run, start)
-        notes = Journal(run, start, batch_size, board, job.learning_rates, first(), watch)
+        see = watch_finite(job.mishaps.most_skipped)
+        notes = Journal(run, start, batch_size, board, job.learning_rates, first(), watch, see)
         agreed = Agreement(mesh)
         span = Span(start, total, job.label, run.path)
-        state = run_steps(
-            program, state, span, job.cadence, notes, checkpoints, lambda: agreed(stop.signal or 0)
-        )
+        stopped = functools.partial(_stopped, agreed, stop)
+        try:
+            state = run_steps(program, state, span, job.cadence, notes, checkpoints, stopped)
+        except Diverged as error:
+            raise InputError(f"{error}. {_remedy(checkpoints, run)}") from error
     return final(state)
+
+
+def _checkpoints(job: Job, run: RunDir) -> Checkpoints:
+    """Checkpoints of a run, which hold its growing files and are ranked by dev score."""
+    metric = job.inputs.task.metric
+
+    def rank(score: Mapping[str, float] | None) -> float | None:
+        value = math.nan if score is None else score.get(metric, math.nan)
+        return value if math.isfinite(value) else None
+
+    return Checkpoints(
+        run.checkpoints,
+        files={path.name: path for path in (run.metrics, run.timings)},
+        keep=job.mishaps.keep,
+        rank=rank,
+        strict=job.mishaps.strict,
+    )
+
+
+def _stopped(agreed: Agreement, stop: StopRequests) -> int:
+    return agreed(stop.signal or 0)
+
+
+def _remedy(checkpoints: Checkpoints, run: RunDir) -> str:
+    """Advice for a run that has diverged."""
+    step = checkpoints.latest()
+    if step == 0:
+        return f"{run.path} holds no checkpoint yet: remove it, or choose another --output"
+    return (
+        f"The checkpoint of step {step} is good: the same command with --continue-with "
+        "learning-rate=X goes on from there, or with --on-nan skip"
+    )
 
 
 def _program(job: Job, tx: Any, shardings: TrainState, final: Any) -> Program:

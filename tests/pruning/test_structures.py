@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
+from test_budget import oracle as budget_oracle
 from test_rules import every_rule, expected_mask, id_of
 
 from mpjax.errors import InputError
@@ -104,7 +105,39 @@ def expected_masks(rule, name, kernels, scores, noise) -> dict[str, np.ndarray]:
                 zeros[i] = total / sum(c.sum() for c in covered.values())
         trees[0] = like
     nested = [{path: {"kernel": leaf} for path, leaf in tree.items()} for tree in trees]
-    return expected_mask(rule, nested[0], nested[1], rule.final, nested[2] if noise else None)
+    ranked = trees[1] if rule.has_scores else trees[0]
+    covers = weights_covered(name, ranked)
+    if rule.scope != "global" or len(set(covers)) == 1:
+        return expected_mask(rule, nested[0], nested[1], rule.final, nested[2] if noise else None)
+    kept = within_budget(ranked, covers, rule.final)
+    if rule.name != "l0":
+        return kept
+    every = dataclasses.replace(rule, final=1.0)  # gates without a cut
+    gates = expected_mask(every, nested[0], nested[1], 1.0, nested[2] if noise else None)
+    return {path: gate * kept[path] for path, gate in gates.items()}
+
+
+def within_budget(ranked, covers, density) -> dict[str, np.ndarray]:
+    """Largest scores of all arrays that cover a share of the weights."""
+    arrays = list(ranked.values())
+    total = sum(a.size * c for a, c in zip(arrays, covers, strict=True))
+    counts = budget_oracle(arrays, covers, int(density * total))
+    kept = {}
+    for (path, a), count in zip(ranked.items(), counts, strict=True):
+        kept[path] = np.zeros(a.size, bool)
+        kept[path][np.argsort(-a.ravel(), kind="stable")[:count]] = True
+        kept[path] = kept[path].reshape(a.shape)
+    return kept
+
+
+def weights_covered(name, arrays) -> list[int]:
+    """Weights under one score of each array."""
+    found = []
+    for path in arrays:
+        one = {q: np.zeros(a.shape) for q, a in arrays.items()}
+        one[path].flat[0] = 1
+        found.append(int(sum(spread(name, q, one).sum() for q in SHAPES)))
+    return found
 
 
 @pytest.mark.slow

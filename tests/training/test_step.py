@@ -62,7 +62,7 @@ def test_step_compiles_once_moves_what_it_should_and_reports(name):
     for t in range(TOTAL):
         measures = measure(state)
         state, metrics = step(state, make_batch(t))
-        assert set(metrics) == {"task_loss", "grad_norm"}
+        assert set(metrics) == {"task_loss", "grad_norm", "skipped"}
         assert all(np.isfinite(v) for v in (metrics | measures).values())
     assert step._cache_size() == measure._cache_size() == 1
     assert int(state.step) == TOTAL

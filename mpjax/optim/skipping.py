@@ -1,0 +1,53 @@
+"""Updates that are not finite are skipped, so that a train state holds no infinity and no NaN."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from mpjax.optim.transforms import ClipState, find_state
+
+
+class SkipState(NamedTuple):
+    skipped: jax.Array  # shape=(), dtype=int32: updates skipped so far
+    inner: Any
+
+
+def skip_not_finite(inner: optax.GradientTransformation) -> optax.GradientTransformation:
+    """Wraps an optimiser that clips: where the norm of the gradients is not finite, nothing moves.
+
+    `clip_grad_norm` makes such gradients zero, so that the moments after it decay and stay finite;
+    here the updates become zero, too, and are counted. A schedule in the chain goes on. Where the
+    norm is finite every bit is as without the wrapper.
+
+    `optax.apply_if_finite` also holds the counters inside, so that a schedule would end late.
+
+    Args:
+      inner: chain with `clip_grad_norm`.
+
+    >>> from mpjax.optim import clip_grad_norm
+    >>> tx = skip_not_finite(optax.chain(clip_grad_norm(1.0), optax.sgd(1.0, momentum=0.9)))
+    >>> state = tx.init({"w": jnp.zeros(2)})
+    >>> updates, state = tx.update({"w": jnp.array([1.0, jnp.nan])}, state)
+    >>> updates["w"].tolist(), int(state.skipped)
+    ([0.0, 0.0], 1)
+    """
+
+    def init_fn(params):
+        state = inner.init(params)
+        if find_state(state, ClipState) is None:
+            raise ValueError("skip_not_finite needs a chain with clip_grad_norm")
+        return SkipState(jnp.zeros((), jnp.int32), state)
+
+    def update_fn(updates, state, params=None):
+        updates, inner_state = inner.update(updates, state.inner, params)
+        clip = find_state(inner_state, ClipState)
+        assert clip is not None, "checked by init"
+        finite = jnp.isfinite(clip.norm)
+        updates = jax.tree.map(lambda u: jnp.where(finite, u, jnp.zeros_like(u)), updates)
+        return updates, SkipState(state.skipped + ~finite, inner_state)
+
+    return optax.GradientTransformation(init_fn, update_fn)
