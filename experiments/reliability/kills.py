@@ -66,8 +66,9 @@ def _one(variant: Variant, root: Path, count: int, rng: random.Random) -> dict[s
     while report["kills"] < count:
         shutil.rmtree(output, ignore_errors=True)
         status: int | None = None
-        for number in range(min(_PER_RUN, count - report["kills"]) + 3):
-            stop = _moment(rng, whole) if number < _PER_RUN else None
+        left = min(_PER_RUN, count - report["kills"])
+        for number in range(left + 1):
+            stop = _moment(rng, whole) if number < left else None
             session = run(command, output, env, stop)
             status = session.status
             if status is not None:

@@ -147,8 +147,8 @@ def stopped_run(folder: Path, root: Path) -> None:
 
     save = Checkpoints.save
 
-    def save_and_stop(self: Checkpoints, state: Any, step: int, *more: Any) -> None:
-        save(self, state, step, *more)
+    def save_and_stop(self: Any, state: Any, step: int, score: Any = None) -> None:
+        save(self, state, step, score)
         if step == 4:
             self.wait()
             raise KeyboardInterrupt
