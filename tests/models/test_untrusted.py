@@ -176,7 +176,7 @@ def test_bombs_do_not_go_off(packed, tmp_path):
     "name", ["../x", "a/b", "a\\b", "", ".", "..", "nul\0", "x" * 300], ids=lambda name: name[:9]
 )
 def test_names_that_leave_the_folder_are_refused(packed, tmp_path, name):
-    _, streams = header_of(packed)
+    _, _streams = header_of(packed)
     path = sealed(tmp_path / "m.mpz", {"files": {name: ["stored", 0]}, "tensors": {}}, b"")
     with pytest.raises(InputError, match="no name of a file"):
         read_packed(path)
