@@ -420,7 +420,7 @@ def test_code_of_a_folder_is_not_run(copy):
 
 def test_a_new_model_that_no_memory_holds_is_refused(monkeypatch):
     monkeypatch.setattr("mpjax.models.room.available", lambda: 10**6)
-    with pytest.raises(InputError, match="the new model needs 0.4 GB"):
+    with pytest.raises(InputError, match=r"the new model needs 0\.4 GB"):
         models.new_model(models.BertConfig(), "mlm")
 
 
