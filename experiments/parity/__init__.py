@@ -7,6 +7,7 @@ batches, first gradients, logits, masks, gate noise) in float64 with dropout 0. 
 model, rules and optax chain of a normal run. The exit code is 1 if any number is more than 1e-9
 away or one mask entry differs.
 
-Files: `case` reads a recorded run, `rules` finds the rule of a published method name, `replay` runs
-the case and compares it.
+Files: `case` reads a recorded run, with `settings` for the values of its JSON and `arrays` for the
+bytes of its npz, `rules` finds the rule of a published method name, `shapes` checks that arrays and
+settings belong together, `replay` runs the case and compares it.
 """

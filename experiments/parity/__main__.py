@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import experiments.parity as package
 from experiments.parity.case import case_files, load_case
 from experiments.parity.replay import COLUMNS, passes, replay
 from mpjax.errors import InputError
+from mpjax.files import write_json
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -37,12 +37,12 @@ def main(argv: list[str] | None = None) -> int:
             verdict = "" if passes(row) else "  FAIL"
             print(f"{file.stem:{width}}  {'  '.join(cells)}{verdict}", flush=True)
             rows[file.stem] = row
+        if args.json:
+            verdicts = {name: {**row, "passes": passes(row)} for name, row in rows.items()}
+            write_json(args.json, verdicts)
     except InputError as error:
         print(f"experiments.parity: error: {error}", file=sys.stderr)
         return 2
-    if args.json:
-        verdicts = {name: {**row, "passes": passes(row)} for name, row in rows.items()}
-        args.json.write_text(json.dumps(verdicts, indent=1) + "\n")
     return 0 if all(passes(row) for row in rows.values()) else 1
 
 

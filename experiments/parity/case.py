@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,18 +11,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.parity.arrays import read_arrays
+from experiments.parity.settings import HEADS, check_settings
 from mpjax.errors import InputError
+from mpjax.files import read_object
 from mpjax.models import BertConfig, from_torch_names, torch_names
 from mpjax.pruning import unflatten
-
-HEADS = {"cls": "classification", "qa": "qa"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
     """One recorded run: settings and log from the JSON, arrays from the npz."""
 
-    name: str
+    path: Path  # of the JSON
     settings: Mapping[str, Any]
     arrays: Mapping[str, np.ndarray]
 
@@ -90,12 +90,9 @@ def load_case(path: Path) -> Case:
     for file in (path, arrays):
         if not file.is_file():
             raise InputError(f"{file}: no such file; a case is NAME.json with NAME.npz beside it")
-    settings = json.loads(path.read_text())
-    missing = {"head", "method", "steps", "log", "learning_rate"} - settings.keys()
-    if missing:
-        raise InputError(f"{path}: no key {', '.join(sorted(missing))}; not a recorded run")
-    with np.load(arrays) as data:
-        return Case(settings.get("name", path.stem), settings, dict(data))
+    settings = read_object(path)
+    check_settings(path, settings)
+    return Case(path, settings, read_arrays(arrays))
 
 
 def case_files(path: Path) -> list[Path]:

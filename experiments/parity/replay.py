@@ -12,6 +12,8 @@ import optax
 
 from experiments.parity.case import Case
 from experiments.parity.rules import ValueCut, case_rule, published_cut
+from experiments.parity.shapes import check_arrays
+from mpjax.errors import InputError
 from mpjax.models import PRUNABLE, encoder, to_torch_names
 from mpjax.optim import (
     OptimizerConfig,
@@ -70,8 +72,7 @@ class Gaps:
 
 def replay(case: Case) -> dict[str, float]:
     """Runs the case in float64; the largest absolute difference by column, and differing masks."""
-    pruning = Pruning(case_rule(case.settings), PRUNABLE)
-    optimizer = case_optimizer(case.settings)
+    pruning, optimizer = prepared(case)
     gaps, variables = Gaps(), None
     for index, step in enumerate(_steps(case, pruning, optimizer)):
         _compare_step(case, index, step, gaps)
@@ -80,6 +81,24 @@ def replay(case: Case) -> dict[str, float]:
         variables = step.after
     _compare_final(case, variables, gaps)
     return gaps.worst
+
+
+def prepared(case: Case) -> tuple[Pruning, OptimizerConfig]:
+    """Pruning and hyperparameters of a case whose settings and arrays fit each other.
+
+    Raises:
+      InputError: they do not, or the schedule has no room in the steps of the case.
+    """
+    try:
+        pruning = Pruning(case_rule(case.settings), PRUNABLE)
+        optimizer = case_optimizer(case.settings)
+        check_arrays(case, pruning.rule.has_scores)
+        make_optimizer(optimizer, pruning, case.settings["steps"])
+    except InputError:
+        raise
+    except ValueError as error:  # of the library's constructors, one sentence each
+        raise InputError(f"{case.path}: {error}") from error
+    return pruning, optimizer
 
 
 def passes(row: Mapping[str, float]) -> bool:

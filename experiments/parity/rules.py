@@ -52,14 +52,15 @@ def case_rule(settings: Mapping[str, Any]) -> Rule:
         "regularization": settings["regularization"] or "none",
     }
     every, method = settings.get("global_topk_frequency"), settings["method"]
+    if method not in RULE_NAMES:
+        raise InputError(f"method is {method!r}; it must be one of {', '.join(RULE_NAMES)}")
     if method == "threshold" and every != 1:
+        make_rule(RULE_NAMES[method], **options)  # checks the densities
         return ValueCut(**options)
     if every is not None:
         options |= {"scope": "global", "published_cut": True}
     if method == "l0":
         options |= {"cut": False}
-    if method not in RULE_NAMES:
-        raise InputError(f"method is {method!r}; it must be one of {', '.join(RULE_NAMES)}")
     return make_rule(RULE_NAMES[method], **options)
 
 

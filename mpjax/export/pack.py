@@ -101,7 +101,7 @@ def unpack_model(file: str | Path, output: str | Path, *, overwrite: bool = Fals
     if unknown:
         raise InputError(f"{file} holds the file {min(unknown)!r}, which no model folder has")
     files = {name: packed.read_file(name) for name in packed.files}
-    return write_folder(target, files, packed.restore(), exist_ok=overwrite)
+    return write_folder(target, files, read_tensors(Path(file))[1], exist_ok=overwrite)
 
 
 def _first_of_equals(tensors: dict[str, np.ndarray]) -> dict[str, str]:

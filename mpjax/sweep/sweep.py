@@ -41,7 +41,7 @@ from mpjax.runs.alone import alone
 from mpjax.runs.board import Board
 from mpjax.runs.checkpoints import Checkpoints
 from mpjax.runs.folder import RunDir
-from mpjax.runs.journal import Deferred, Journal
+from mpjax.runs.journal import Deferred, Journal, Watch
 from mpjax.runs.signals import StopRequests
 from mpjax.sweep.placement import place_members
 from mpjax.sweep.population import (
@@ -264,8 +264,8 @@ class Journals:
             provenance.record(run, start)
             board = scope.enter_context(Board(None, start))
             batch_size = job.inputs.batches.batch_size
-            watch = watch_loss(job, run, start)
-            journal = Journal(run, start, batch_size, board, job.learning_rates, observe=watch)
+            watch = Watch(watch_loss(job, run, start))
+            journal = Journal(run, start, batch_size, board, job.learning_rates, watch=watch)
             self._journals.append(journal)
         for i, (_, run) in enumerate(group.members):
             for line in folder.read_lines(run.metrics):

@@ -26,7 +26,7 @@ from mpjax.tasks.scoring import check_destination, predicting
 from mpjax.tasks.squad.files import NBEST, NULL_ODDS
 from mpjax.training.job import DevSet
 from mpjax.training.predict import make_predict
-from mpjax.training.prepare import check_fits, encode
+from mpjax.training.prepare import check_fits, check_length, encode
 
 Predict = Callable[[Mapping[str, Any], Mapping[str, Any]], jax.Array]
 
@@ -62,8 +62,9 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
             file = predictions.with_name(prefix + predictions.name)
             new_file(file, overwrite=config.overwrite, named="--predictions")
     folder = model_folder(config.model)
-    rows = task.read(config.data, "dev")[: config.limit]
     width = config.max_length or TrainConfig.max_length
+    check_length(folder, width)
+    rows = task.read(config.data, "dev")[: config.limit]
     encoded = encode(task, rows, models.load_tokenizer(folder), width, config.cache)
     loaded = load_for_task(folder, task, config.dtype, seed=0, threshold=config.threshold)
     if loaded.fresh:
@@ -96,13 +97,17 @@ def _completed(config: EvaluateConfig) -> EvaluateConfig:
     """Config with task, data and length taken from a run, where they are not given."""
     if not is_run(config.model):
         return config
-    recorded = read_object(RunDir(Path(config.model)).config)
+    path = RunDir(Path(config.model)).config
+    recorded = read_object(path)
+    length = recorded.get("max_length")
+    if not isinstance(recorded.get("task"), str) or not isinstance(length, int):
+        raise InputError(f"{path} does not say the task and --max-length of the run; it is damaged")
     no_data = config.task is None and config.data is None
     return replace(
         config,
         task=config.task or recorded["task"],
-        data=recorded["data"] if no_data else config.data,
-        max_length=config.max_length or recorded["max_length"],
+        data=recorded.get("data") if no_data else config.data,
+        max_length=config.max_length or length,
     )
 
 

@@ -26,7 +26,7 @@ from mpjax.runs.alone import alone
 from mpjax.runs.board import Board
 from mpjax.runs.checkpoints import Checkpoints
 from mpjax.runs.folder import RunDir
-from mpjax.runs.journal import Journal
+from mpjax.runs.journal import Journal, Watch
 from mpjax.runs.signals import StopRequests
 from mpjax.training.collapse import watch_loss
 from mpjax.training.divergence import Diverged, watch_finite
@@ -142,9 +142,8 @@ def _train(job: Job, run: RunDir, changed: Mapping[str, Any]) -> Any:
         events = run.tensorboard if job.tensorboard and first() else None
         board = stack.enter_context(Board(events, start))
         batch_size = inputs.batches.batch_size
-        watch = watch_loss(job, run, start)
-        see = watch_finite(job.mishaps.most_skipped)
-        notes = Journal(run, start, batch_size, board, job.learning_rates, first(), watch, see)
+        watch = Watch(watch_loss(job, run, start), watch_finite(job.mishaps.most_skipped))
+        notes = Journal(run, start, batch_size, board, job.learning_rates, first(), watch)
         agreed = Agreement(mesh)
         span = Span(start, total, job.label, run.path)
         stopped = functools.partial(_stopped, agreed, stop)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mpjax.errors import InputError
-from mpjax.files import write_text
+from mpjax.files import shown, write_text
 from mpjax.tasks.reading import read_json_lines, read_tsv
 
 INDEX, PREDICTION = "index", "prediction"
@@ -29,7 +29,7 @@ def read_predictions(path: Path) -> Iterator[tuple[int, dict[str, Any], str]]:
         for name in (INDEX, PREDICTION):
             if name not in record:
                 raise InputError(
-                    f"{where}: no {name}, found {', '.join(record) or 'nothing'}; "
+                    f"{where}: no {name}, found {shown(', '.join(record) or 'nothing')}; "
                     + ("every object needs" if json_lines else "the first line must name")
                     + f" {INDEX} and {PREDICTION}"
                     + ("" if json_lines else ", separated by a tab")
@@ -52,6 +52,6 @@ def write_predictions(path: Path, predictions: Mapping[int, Any]) -> None:
 
 def _index(value: Any, where: str) -> int:
     text = str(value).strip()
-    if isinstance(value, bool) or not (text.isascii() and text.isdigit()):
-        raise InputError(f"{where}: index must be a row number from 0, found {value!r}")
+    if isinstance(value, bool) or not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise InputError(f"{where}: index must be a row number from 0, found {shown(repr(value))}")
     return int(text)
