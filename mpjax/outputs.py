@@ -16,7 +16,6 @@ def new_folder(
     *,
     marks: Iterable[str] = (),
     overwrite: bool = False,
-    apart_from: Path | None = None,
     named: str = "--output",
 ) -> Path:
     """Absolute path of an output folder.
@@ -24,18 +23,15 @@ def new_folder(
     Args:
       marks: files of which a folder that is overwritten must have one, so that nothing else goes.
       overwrite: accept a folder with content.
-      apart_from: folder that is read, which may not contain the output or lie in it.
       named: the option, for messages.
 
     Raises:
-      InputError: a file, a folder in use, a symbolic link to nothing, a place that cannot be
-        written, or input and output in one another.
+      InputError: a file, a folder in use, a symbolic link to nothing, or a place that cannot be
+        written.
     """
     target = _reached(output, named)
     if target.exists() and not target.is_dir():
         raise InputError(f"{named} {output} is a file; give a folder")
-    if apart_from is not None:
-        check_apart(target, apart_from.resolve(), named)
     if target.is_dir() and any(target.iterdir()):
         if not overwrite:
             raise InputError(

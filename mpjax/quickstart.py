@@ -18,7 +18,10 @@ from mpjax.config.recipes import RECOMMENDED, recipe_config
 from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError
 from mpjax.files import read_object, write_json
+from mpjax.locks import LOCK, one_writer
+from mpjax.outputs import new_folder
 from mpjax.report.table import percent, render
+from mpjax.temporary import remove_leftovers
 
 MARK = "quickstart.json"  # file that marks the folder of a quickstart
 
@@ -79,11 +82,23 @@ def quickstart(
       ``density``, ``score`` (in percent), ``metric``, ``seconds``.
 
     Raises:
-      InputError: `output` holds anything but a quickstart of this scale.
+      InputError: `output` holds anything but a quickstart of this scale, cannot be written, or is
+        being written by another process.
     """
     folder = Path(output).expanduser().absolute()
-    _claim(folder, scale)
-    from mpjax.training.train import train  # after the check: it imports jax
+    remove_leftovers(folder / MARK)  # of one that was killed at its start
+    known = _known(folder, scale)
+    with one_writer(folder):
+        if not known:
+            write_json(folder / MARK, _sizes(scale))
+        return _run_all(folder, cache, seed, show, scale)
+
+
+def _run_all(
+    folder: Path, cache: str | None, seed: int, show: Callable[[str], Any], scale: Scale
+) -> list[dict[str, Any]]:
+    """Trains every model that is not there yet; rows as of `quickstart`."""
+    from mpjax.training.train import train  # after the checks: it imports jax
 
     show(f"{NOTICE}\n")
     runs = plan_runs(folder, scale, cache, seed)
@@ -173,20 +188,23 @@ def format_results(rows: list[dict[str, Any]]) -> str:
     )
 
 
-def _claim(folder: Path, scale: Scale) -> None:
-    """Marks an empty folder, or accepts the folder of an earlier quickstart of equal scale."""
-    # A JSON round trip, since JSON turns tuples into lists.
-    sizes = json.loads(json.dumps(dataclasses.asdict(scale)))
-    if folder.is_file():
-        raise InputError(f"--output {folder} is a file; give a folder")
-    if folder.is_dir() and any(folder.iterdir()):
-        if not (folder / MARK).is_file() or read_object(folder / MARK) != sizes:
-            raise InputError(
-                f"--output {folder} is not empty and not of this quickstart; give another folder"
-            )
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / MARK, sizes)
+def _known(folder: Path, scale: Scale) -> bool:
+    """Whether a folder is of an earlier quickstart of equal scale; False for a free one."""
+    if folder.is_dir() and not {path.name for path in folder.iterdir()} - {LOCK}:
+        return False
+    new_folder(folder, marks=(MARK,), overwrite=True)
+    if not folder.exists():
+        return False
+    if read_object(folder / MARK) != _sizes(scale):
+        raise InputError(
+            f"--output {folder} is not empty and not of this quickstart; give another folder"
+        )
+    return True
+
+
+def _sizes(scale: Scale) -> dict[str, Any]:
+    """Scale as JSON gives it back, which turns tuples into lists."""
+    return json.loads(json.dumps(dataclasses.asdict(scale)))
 
 
 def _start_model(folder: Path, scale: Scale) -> None:

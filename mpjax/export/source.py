@@ -49,8 +49,8 @@ def output_folder(output: str | Path, name: str | Path, overwrite: bool = False)
 
     Raises `InputError` as `new_folder`: in use, not to be written, or one within the other.
     """
-    source = model_folder(name)
-    target = new_folder(output, marks=(CONFIG_JSON,), overwrite=overwrite, apart_from=source)
+    target = new_folder(output, marks=(CONFIG_JSON,), overwrite=overwrite)
+    check_apart(target, model_folder(name).resolve())
     if Path(name).is_dir():  # of a run, which holds the folder of its model
         check_apart(target, Path(name).resolve())
     return target

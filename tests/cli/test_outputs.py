@@ -129,6 +129,7 @@ def test_input_and_output_in_one_another(command, tmp_path, capsys):
         (inner / "new", "lies in the folder that is read"),
         (inner.parent, "holds the folder that is read"),
     ):
+        capsys.readouterr()
         assert cli.main([command, str(inner), "--output", str(place), "--overwrite"]) == 2
         assert part in refused(capsys)
     assert tree(tmp_path) == before

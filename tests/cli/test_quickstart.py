@@ -2,13 +2,16 @@
 
 import pytest
 import tiny
+from disks import fill, make_read_only, small_disk
 
 from mpjax import cli, quickstart, tasks
 from mpjax.config.recorded import is_run
 from mpjax.config.resolve import resolve
 from mpjax.errors import InputError
+from mpjax.locks import LOCK, one_writer
 from mpjax.runs.folder import RunDir
 from mpjax.tasks.demo.task import tokenizer
+from mpjax.temporary import _maker
 from mpjax.training import train as training
 
 SMALL = quickstart.Scale(
@@ -45,6 +48,36 @@ def test_a_second_time_reports_without_training(made, monkeypatch):
     folder, rows, _ = made
     monkeypatch.setattr(training, "prepare", None)
     assert quickstart.quickstart(folder, cache="none", show=str, scale=SMALL) == rows
+
+
+def test_a_start_that_was_killed_goes_on_and_two_at_once_do_not(tmp_path, monkeypatch):
+    monkeypatch.setattr(quickstart, "_run_all", lambda *_: [])
+    (tmp_path / LOCK).write_text("{}")
+    (tmp_path / f".{quickstart.MARK}.{_maker()}-abcd1234").write_text("{")
+    assert quickstart.quickstart(tmp_path, scale=SMALL) == []
+    assert [path.name for path in tmp_path.iterdir()] == [quickstart.MARK]
+    with one_writer(tmp_path), pytest.raises(InputError, match="is being written by process"):
+        quickstart.quickstart(tmp_path, scale=SMALL)
+
+
+def test_a_place_that_cannot_be_written(tmp_path, capsys):
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    with small_disk(tmp_path / "disk", "16k") as disk:
+        (disk / "empty").mkdir()
+        fill(disk)
+        for read_only, place, part in (
+            (False, tmp_path / "dangling", "is a symbolic link to"),
+            (False, tmp_path / ("n" * 300), "the name is too long"),
+            (False, disk / "empty", "cannot be written: the disk is full"),
+            (True, disk / "new", "cannot be written: the file system is read-only"),
+            (True, disk / "empty", "cannot be written: the file system is read-only"),
+        ):
+            if read_only:
+                make_read_only(disk)
+            assert cli.main(["quickstart", "--output", str(place), "--cache", "none"]) == 2
+            (message,) = capsys.readouterr().err.splitlines()
+            assert part in message
+        assert list((disk / "empty").iterdir()) == []
 
 
 def test_a_folder_of_something_else_is_left_alone(made, tmp_path):
