@@ -50,9 +50,8 @@ def output_folder(output: str | Path, name: str | Path, overwrite: bool = False)
     Raises `InputError` as `new_folder`: in use, not to be written, or one within the other.
     """
     target = new_folder(output, marks=(CONFIG_JSON,), overwrite=overwrite)
-    check_apart(target, model_folder(name).resolve())
-    if Path(name).is_dir():  # of a run, which holds the folder of its model
-        check_apart(target, Path(name).resolve())
+    read = Path(name).expanduser()  # a run holds the folder of its model
+    check_apart(target, (read if read.exists() else model_folder(name)).resolve())
     return target
 
 
