@@ -11,10 +11,12 @@ import numpy as np
 
 from mpjax.errors import InputError
 from mpjax.export.packed_sizes import is_embedding
-from mpjax.models.hf.folder import CONFIG_JSON
+from mpjax.models.families import CONFIG_JSON, known_config
 from mpjax.models.hf.saving import write_folder
+from mpjax.models.hf.scores import split_scores
 from mpjax.models.hf.tensors import read_tensors
 from mpjax.models.hf.tokenizer import TOKENIZER_FILES
+from mpjax.models.hf.weights import check_body
 from mpjax.models.packed.coding import compress, encode_array
 from mpjax.models.packed.file import (
     PACKED_SUFFIX,
@@ -89,7 +91,12 @@ def unpack_model(file: str | Path, output: str | Path) -> Path:
     if unknown:
         raise InputError(f"{file} holds the file {min(unknown)!r}, which no model folder has")
     files = {name: packed.read_file(name) for name in packed.files}
-    return write_folder(output, files, read_tensors(Path(file))[1])
+    path, tensors = read_tensors(Path(file))
+    if CONFIG_JSON in files:
+        config = known_config(path / CONFIG_JSON, files[CONFIG_JSON])
+        if config is not None:
+            check_body(split_scores(tensors)[0], config, str(path))
+    return write_folder(output, files, tensors)
 
 
 def _first_of_equals(tensors: dict[str, np.ndarray]) -> dict[str, str]:
