@@ -12,10 +12,12 @@ import numpy as np
 from mpjax.errors import InputError
 from mpjax.export.packed_sizes import is_embedding
 from mpjax.export.source import known_files, output_folder
-from mpjax.models.hf.folder import CONFIG_JSON
+from mpjax.models.families import CONFIG_JSON, known_config
 from mpjax.models.hf.saving import write_folder
+from mpjax.models.hf.scores import split_scores
 from mpjax.models.hf.tensors import read_tensors
 from mpjax.models.hf.tokenizer import TOKENIZER_FILES
+from mpjax.models.hf.weights import check_body
 from mpjax.models.packed.coding import compress, encode_array
 from mpjax.models.packed.file import (
     PACKED_SUFFIX,
@@ -101,7 +103,12 @@ def unpack_model(file: str | Path, output: str | Path, *, overwrite: bool = Fals
     if unknown:
         raise InputError(f"{file} holds the file {min(unknown)!r}, which no model folder has")
     files = {name: packed.read_file(name) for name in packed.files}
-    return write_folder(target, files, read_tensors(Path(file))[1], exist_ok=overwrite)
+    path, tensors = read_tensors(Path(file))
+    if CONFIG_JSON in files:
+        config = known_config(path / CONFIG_JSON, files[CONFIG_JSON])
+        if config is not None:
+            check_body(split_scores(tensors)[0], config, str(path))
+    return write_folder(target, files, tensors, exist_ok=overwrite)
 
 
 def _first_of_equals(tensors: dict[str, np.ndarray]) -> dict[str, str]:

@@ -126,7 +126,8 @@ class EncoderConfig:
                 continue
             if f.name in self.rates and (not is_number(value) or not 0.0 <= value < 1.0):
                 raise InputError(f"{key} must be a number from 0 to below 1, {found}")
-            if f.name in self.not_negative and (not is_number(value) or value < 0):
+            real = is_number(value) and 0 <= value < _LARGEST_SIZE
+            if f.name in self.not_negative and not real:
                 raise InputError(f"{key} must be a number, 0 or more, {found}")
         if self.pad_token_id is not None and not _is_id(self.pad_token_id):
             found = shown(repr(self.pad_token_id))

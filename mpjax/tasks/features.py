@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mpjax.errors import InputError
+from mpjax.files import shown
 
 if TYPE_CHECKING:
     from mpjax.tasks.base import Tokenizer
@@ -23,6 +24,17 @@ def padding_arrays(n: int, width: int, tokenizer: Tokenizer) -> dict[str, np.nda
         "attention_mask": np.zeros((n, width), np.int32),
         "token_type_ids": np.zeros((n, width), np.int32),
     }
+
+
+def tokenized(tokenizer: Tokenizer, *texts: Any, **options: Any) -> Any:
+    """Tokens of texts; `InputError` where the tokenizer's files do not fit together."""
+    try:
+        return tokenizer(*texts, **options)
+    except Exception as error:  # the library raises bare Exceptions, such as for a missing [UNK]
+        raise InputError(
+            f"the tokenizer of {tokenizer.name_or_path} cannot encode the data ({shown(error)}); "
+            "copy the tokenizer files of the pretrained model into its folder again"
+        ) from error
 
 
 def encode_texts(
@@ -49,7 +61,8 @@ def encode_texts(
     lengths = np.zeros(n, np.int32)
     for begin in range(0, n, CHUNK):
         end = min(begin + CHUNK, n)
-        tokens = tokenizer(
+        tokens = tokenized(
+            tokenizer,
             list(firsts[begin:end]),
             None if seconds is None else list(seconds[begin:end]),
             truncation=True,

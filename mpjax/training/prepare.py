@@ -62,6 +62,8 @@ def read_inputs(config: TrainConfig) -> Inputs:
     task = tasks.get(config.task)
     folder = model_folder(config.model) if config.fill_from else models.local_folder(config.model)
     check_length(folder, config.max_length)
+    if config.teacher:
+        check_length(model_folder(config.teacher), config.max_length)
     rows = limited(task.read(config.data, "train"), config.limit_train)
     dev_rows = task.read(config.data, "dev")[: config.limit_eval]
     tokenizer = models.load_tokenizer(folder)
@@ -127,7 +129,6 @@ def _read_teacher(
     config: TrainConfig, task: Task, rows: Sequence[Row], encoded: Encoded, tokenizer: Any
 ) -> Teacher:
     source = model_folder(str(config.teacher))
-    check_length(source, encoded.width)
     model = load_for_task(source, task, config.dtype, config.seed)
     own = models.load_tokenizer(source)
     teacher = prepare_teacher(model, own, tokenizer, task, rows, encoded)

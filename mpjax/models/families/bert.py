@@ -34,7 +34,7 @@ class BertConfig(EncoderConfig):
 
     @property
     def norm_epsilon(self) -> float:
-        return self.layer_norm_eps
+        return float(self.layer_norm_eps)
 
     @property
     def head_dropout(self) -> float:

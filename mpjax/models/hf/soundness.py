@@ -39,7 +39,7 @@ def check_sizes(
 def check_tensors(tensors: Mapping[str, np.ndarray], source: object) -> None:
     """Raises `InputError` for weights that are not floating point, and for values not finite.
 
-    It takes 0.1 s for BERT-base.
+    It takes 0.03 s for BERT-base in float32, 0.2 s in float16 or bfloat16.
     """
     for name, tensor in tensors.items():
         floating = np.issubdtype(tensor.dtype, np.floating) or tensor.dtype == ml_dtypes.bfloat16

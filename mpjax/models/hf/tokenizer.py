@@ -42,10 +42,9 @@ def _load(path: Path, source: Path) -> Any:
     from transformers import AutoTokenizer  # takes seconds to import
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
+        return AutoTokenizer.from_pretrained(
             path, use_fast=True, local_files_only=True, trust_remote_code=False
         )
-        tokenizer("a", "a")  # some damage shows in use only
     except (KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     except BaseException as error:  # bare Exceptions, and panics, which are none
@@ -53,7 +52,6 @@ def _load(path: Path, source: Path) -> Any:
             f"the tokenizer of {source} cannot be read ({type(error).__name__}: {shown(error)}); "
             "copy the tokenizer files of the pretrained model into it again"
         ) from error
-    return tokenizer
 
 
 def tokenizer_files(folder: str | Path) -> dict[str, bytes]:

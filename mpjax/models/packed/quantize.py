@@ -27,4 +27,5 @@ def to_int8(tensor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def from_int8(q: np.ndarray, scales: np.ndarray, dtype: str) -> np.ndarray:
     """Restores ``q · s``, multiplied in float32 and cast to ``dtype``."""
-    return (q.astype(np.float32) * scales[:, None]).astype(dtype, copy=False)
+    with np.errstate(over="ignore", invalid="ignore"):  # readers refuse what is not finite
+        return (q.astype(np.float32) * scales[:, None]).astype(dtype, copy=False)

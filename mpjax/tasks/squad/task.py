@@ -13,7 +13,7 @@ from mpjax.errors import InputError
 from mpjax.files import shown
 from mpjax.tasks import hub
 from mpjax.tasks.base import Data, Encoded, PredictingTask, Row, check_split
-from mpjax.tasks.features import padding_arrays
+from mpjax.tasks.features import padding_arrays, tokenized
 from mpjax.tasks.reading import find_file
 from mpjax.tasks.squad import files as squad_files
 from mpjax.tasks.squad import metrics as squad_metrics
@@ -227,7 +227,8 @@ def _tokens(tokenizer: Tokenizer, texts: Sequence[str]) -> list[_Text]:
         return []
     if not tokenizer.is_fast:
         raise InputError("question answering needs a fast tokenizer (a tokenizer.json)")
-    out = tokenizer(
+    out = tokenized(
+        tokenizer,
         list(texts),
         add_special_tokens=False,
         truncation=False,
@@ -237,7 +238,7 @@ def _tokens(tokenizer: Tokenizer, texts: Sequence[str]) -> list[_Text]:
     )
     return [
         _Text(np.asarray(ids, np.int32), np.asarray(offsets, np.int32).reshape(-1, 2))
-        for ids, offsets in zip(out["input_ids"], out["offset_mapping"], strict=True)  # pyright: ignore[reportArgumentType]
+        for ids, offsets in zip(out["input_ids"], out["offset_mapping"], strict=True)
     ]
 
 

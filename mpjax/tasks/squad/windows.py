@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mpjax.errors import InputError
+from mpjax.tasks.features import tokenized
+
 if TYPE_CHECKING:
     from mpjax.tasks.base import Tokenizer
 
@@ -28,11 +31,16 @@ class PairTemplate:
     @classmethod
     def of(cls, tokenizer: Tokenizer) -> PairTemplate:
         """Template of a fast tokenizer, read from its encoding of a pair of one-token texts."""
-        pair = tokenizer("a", "a", return_token_type_ids=True)
+        pair = tokenized(tokenizer, "a", "a", return_token_type_ids=True)
         ids, types, which = pair["input_ids"], pair["token_type_ids"], pair.sequence_ids(0)
         assert isinstance(ids, list) and isinstance(types, list)
         firsts = [i for i, w in enumerate(which) if w == 0]
         seconds = [i for i, w in enumerate(which) if w == 1]
+        if not firsts or not seconds:
+            raise InputError(
+                f"the tokenizer of {tokenizer.name_or_path} has no token for 'a'; copy the "
+                "tokenizer files of the pretrained model into its folder again"
+            )
         a, b, c, d = firsts[0], firsts[-1] + 1, seconds[0], seconds[-1] + 1
         return cls(
             before=tuple(ids[:a]),
