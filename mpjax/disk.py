@@ -1,8 +1,9 @@
-"""One sentence for whatever a disk refuses."""
+"""One sentence for whatever a disk refuses, and the kernel's lock on an open file."""
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ _REASONS = {
     errno.ELOOP: ("its symbolic links lead in a circle", "mend the links"),
     errno.EIO: ("the disk reports an error", "check the disk"),
 }
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL, errno.EBADF)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -80,3 +82,32 @@ def free_bytes(path: Path) -> int | None:
             continue
         return found.f_bavail * found.f_frsize
     return None
+
+
+def try_lock(handle: int) -> bool | None:
+    """Takes the kernel's lock: True; False if another has it; None without locks on this disk."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            return False
+        if error.errno in _NO_LOCKS:
+            return None
+        raise
+    return True
+
+
+def is_at(path: Path, handle: int) -> bool:
+    """Whether an open file still is the one at ``path``; the lock of a removed one is worthless."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(handle))
+    except FileNotFoundError:
+        return False
+
+
+def machine() -> str:
+    """Identity of the running kernel, which containers share, or else the name of the host."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return os.uname().nodename

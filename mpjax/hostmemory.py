@@ -1,7 +1,8 @@
-"""Memory of a process that computes on the CPU: kept from step to step instead of given back."""
+"""Memory of the host: kept from step to step instead of given back, and asked for its room."""
 
 import ctypes
 import platform
+from pathlib import Path
 
 # Of mallopt in glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
@@ -30,3 +31,34 @@ def keep_freed_memory() -> bool:
     mallopt = ctypes.CDLL(None).mallopt
     settings = ((_M_TRIM_THRESHOLD, -1), (_M_MMAP_MAX, 0), (_M_ARENA_MAX, 1))
     return all(mallopt(name, value) == 1 for name, value in settings)
+
+
+def available() -> int | None:
+    """Bytes that this process may still take, by the system and by its cgroup; None if unknown.
+
+    >>> free = available()
+    >>> free is None or free > 0
+    True
+    """
+    limits = [_meminfo(), _cgroup()]
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def _meminfo() -> int | None:
+    """MemAvailable of Linux."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(1024 * int(x.split()[1]) for x in lines if x.startswith("MemAvailable"))
+    except (OSError, ValueError, IndexError, StopIteration):
+        return None
+
+
+def _cgroup() -> int | None:
+    """Bytes left of a container's limit; its file cache counts as free."""
+    folder = Path("/sys/fs/cgroup")
+    try:
+        most, used = (int((folder / f"memory.{name}").read_text()) for name in ("max", "current"))
+        stat = (folder / "memory.stat").read_text().split()
+        return max(most - used + int(stat[stat.index("file") + 1]), 0)
+    except (OSError, ValueError, IndexError):  # ValueError: "max", no limit
+        return None

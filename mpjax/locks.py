@@ -9,8 +9,6 @@ been silent for a minute.
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
 import os
 import shlex
@@ -25,7 +23,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from mpjax.disk import writing
+from mpjax.disk import is_at, machine, try_lock, writing
 from mpjax.errors import InputError
 from mpjax.log import log
 
@@ -33,7 +31,6 @@ LOCK = ".lock"
 BEAT = 10.0  # seconds between two signs of life
 SILENT = 60.0  # seconds of silence after which the holder on another machine is dead
 POLL = 0.5  # seconds between two looks while waiting
-_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL)
 _LONGEST = 4096  # bytes read of a record
 
 
@@ -115,15 +112,7 @@ def _fields(record: Any) -> dict[str, Any]:
 
 def _ourselves() -> Holder:
     since = datetime.now().astimezone().isoformat(" ", "seconds")
-    return Holder(os.uname().nodename, _boot(), os.getpid(), since, shlex.join(sys.argv)[:500])
-
-
-def _boot() -> str:
-    """Identity of the running kernel, or the host's name where the kernel does not say."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return os.uname().nodename
+    return Holder(os.uname().nodename, machine(), os.getpid(), since, shlex.join(sys.argv)[:500])
 
 
 def _acquire(path: Path, what: str, own: Holder, wait: bool) -> int:
@@ -137,7 +126,7 @@ def _acquire(path: Path, what: str, own: Holder, wait: bool) -> int:
             continue
         try:
             other = _in_the_way(path, handle, what)
-            if other is None and _is_at(path, handle):
+            if other is None and is_at(path, handle):
                 _write(path, handle, own)
                 return handle
         except BaseException:
@@ -159,15 +148,15 @@ def _acquire(path: Path, what: str, own: Holder, wait: bool) -> int:
 
 def _in_the_way(path: Path, handle: int, what: str) -> Holder | str | None:
     """The living holder; None if the lock is ours, or was of a dead one, which is noted."""
-    locked = _lock(handle)
-    if not _is_at(path, handle):
+    locked = try_lock(handle)
+    if not is_at(path, handle):
         return None
     if locked is False:
         return _named(path) or "another process"
     found = holder(path)
     if found is None:
         return None
-    if found.boot == _boot():
+    if found.boot == machine():
         # The kernel's lock knows; without it the process does, if its number means the same here.
         same = found.host == os.uname().nodename
         living = locked is None and (_runs(found.pid) if same else _beats(path, found, what))
@@ -185,19 +174,6 @@ def _named(path: Path) -> Holder | None:
     while (found := holder(path)) is None and time.monotonic() < until:
         time.sleep(0.02)
     return found
-
-
-def _lock(handle: int) -> bool | None:
-    """Takes the kernel's lock: True; False if another has it; None without locks on this disk."""
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in (errno.EAGAIN, errno.EACCES):
-            return False
-        if error.errno in _NO_LOCKS:
-            return None
-        raise
-    return True
 
 
 def _beats(path: Path, found: Holder, what: str) -> bool:
@@ -238,14 +214,6 @@ def _runs(pid: int) -> bool:
     return pid > 0
 
 
-def _is_at(path: Path, handle: int) -> bool:
-    """Whether the open file still is the one at ``path``: a removed one guards nothing."""
-    try:
-        return os.path.samestat(path.stat(), os.fstat(handle))
-    except FileNotFoundError:
-        return False
-
-
 def _write(path: Path, handle: int, own: Holder) -> None:
     try:
         os.ftruncate(handle, 0)
@@ -267,6 +235,6 @@ def _beat(path: Path, handle: int, own: Holder, what: str, done: threading.Event
 
 def _release(path: Path, handle: int, own: Holder) -> None:
     """Removes the record while the lock is held, so that whoever locks this file next sees it."""
-    if _is_at(path, handle) and holder(path) == own:
+    if is_at(path, handle) and holder(path) == own:
         with suppress(OSError):
             path.unlink()

@@ -13,7 +13,8 @@ PACKAGE = ROOT / "mpjax"
 LEVELS = (
     ("errors", "log", "hostmemory"),
     ("disk",),
-    ("files", "locks"),
+    ("temporary",),
+    ("files", "locks", "outputs"),
     ("pruning",),
     ("optim",),
     ("linen",),

@@ -1,6 +1,7 @@
 """One writer at a time: real processes, a killed holder, other machines, disks without locks."""
 
 import errno
+import fcntl
 import json
 import os
 import signal
@@ -145,7 +146,7 @@ def test_without_locks_on_the_disk_records_decide(number, tmp_path, quick, monke
     def refuse(handle, kind):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(locks.fcntl, "flock", refuse)
+    monkeypatch.setattr(fcntl, "flock", refuse)
     with another(tmp_path / "run") as process:
         with (
             pytest.raises(InputError, match=f"process {process.pid} "),
@@ -223,7 +224,7 @@ def test_processes_that_take_turns_lose_nothing(tmp_path):
 
 
 def test_a_file_removed_between_opening_and_locking_guards_nothing(tmp_path, monkeypatch):
-    lock, files = locks._lock, []
+    lock, files = locks.try_lock, []
 
     def late(handle):
         files.append(handle)
@@ -231,7 +232,7 @@ def test_a_file_removed_between_opening_and_locking_guards_nothing(tmp_path, mon
             (tmp_path / LOCK).unlink()
         return lock(handle)
 
-    monkeypatch.setattr(locks, "_lock", late)
+    monkeypatch.setattr(locks, "try_lock", late)
     with one_writer(tmp_path):
         assert locks.holder(tmp_path / LOCK).pid == os.getpid()
     assert len(files) == 2

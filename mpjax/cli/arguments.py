@@ -66,6 +66,12 @@ def add_threshold(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_overwrite(parser: argparse.ArgumentParser, what: str) -> None:
+    """Adds the option of commands with an output."""
+    text = f"replace {what} that exists; the old one stays until the new one is whole"
+    parser.add_argument("--overwrite", action="store_true", help=text)
+
+
 def use_cache(choice: str | None) -> None:
     """Keeps compiled programs in the cache folder for the rest of this process."""
     use_compiled_programs(cache_folder(choice))

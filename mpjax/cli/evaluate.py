@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 import json
 
-from mpjax.cli.arguments import FIELDS, add_field, add_threshold, require, use_cache
+from mpjax.cli.arguments import FIELDS, add_field, add_overwrite, add_threshold, require, use_cache
 from mpjax.config.evaluate import EvaluateConfig
 
 HELP = "score a run or a model folder; JSON on stdout"
@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--predictions", metavar="FILE", help="also write predictions, in the format of mpjax score"
     )
+    add_overwrite(parser, "a file of predictions")
     add_threshold(parser)
     add_field(parser, FIELDS["cache"])
 
@@ -40,7 +41,12 @@ def run(args: argparse.Namespace) -> None:
     require(args.model, "--model", "evaluate")
     names = [field.name for field in dataclasses.fields(EvaluateConfig)]
     config = EvaluateConfig(**{name: getattr(args, name) for name in names})
-    from mpjax.training.evaluate import evaluate
+    from mpjax.training.evaluate import Unwritten, evaluate
 
     use_cache(args.cache)
-    print(json.dumps(evaluate(config), indent=2))
+    try:
+        result = evaluate(config)
+    except Unwritten as error:
+        print(json.dumps(error.result, indent=2), flush=True)
+        raise
+    print(json.dumps(result, indent=2))

@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 
-from mpjax.cli.arguments import require
+from mpjax.cli.arguments import add_overwrite, require
 
 HELP = "write the kept weights of a model as one small file; mpjax reads it like a folder"
 EXAMPLE = "mpjax pack runs/sst2-movement-10 --int8 --embeddings int8 --output model.mpz"
@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("float32", "float16", "int8"),
         help="float32: bit for bit; int8: one scale per row (default: %(default)s)",
     )
+    add_overwrite(parser, "a file")
     parser.add_argument("--json", action="store_true", help="print the sizes as JSON, not a table")
 
 
@@ -35,6 +36,12 @@ def run(args: argparse.Namespace) -> None:
     require(args.output, "--output", "pack")
     from mpjax.export import measure_packed, pack_model
 
-    packed = pack_model(args.model, args.output, int8=args.int8, embeddings=args.embeddings)
+    packed = pack_model(
+        args.model,
+        args.output,
+        int8=args.int8,
+        embeddings=args.embeddings,
+        overwrite=args.overwrite,
+    )
     sizes = measure_packed(packed, os.path.getsize(args.output))
     print(json.dumps(sizes.to_json(), indent=2) if args.json else sizes.table())

@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import Any
 
-from mpjax.cli.arguments import add_threshold, require
+from mpjax.cli.arguments import add_overwrite, add_threshold, require
 from mpjax.config.checks import option
 from mpjax.errors import InputError
 
@@ -18,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of shrink."""
     parser.add_argument("model", metavar="RUN_OR_MODEL")
     parser.add_argument("--output", help="new folder for the model (required)")
+    add_overwrite(parser, "a model")
     parser.add_argument("--json", action="store_true", help="print JSON, not tables")
     parser.add_argument(
         "--measure",
@@ -42,7 +43,7 @@ def run(args: argparse.Namespace) -> None:
             raise InputError(f"{option(name)} is {getattr(args, name)}; it must be at least 1")
     longest = args.max_length if args.measure else None
     report, masked, shrunk = shrink_model(
-        args.model, args.output, threshold=args.threshold, longest=longest
+        args.model, args.output, threshold=args.threshold, longest=longest, overwrite=args.overwrite
     )
     parts: dict[str, Any] = {"removed": report}
     if args.measure:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from mpjax.cli.arguments import require
+from mpjax.cli.arguments import add_overwrite, require
 
 HELP = "write a packed model as a plain Hugging Face folder"
 EXAMPLE = "mpjax unpack model.mpz --output sst2-model"
@@ -14,6 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of unpack."""
     parser.add_argument("file", metavar="FILE.mpz")
     parser.add_argument("--output", help="new folder for the model (required)")
+    add_overwrite(parser, "a model")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -21,4 +22,4 @@ def run(args: argparse.Namespace) -> None:
     require(args.output, "--output", "unpack")
     from mpjax.export import unpack_model
 
-    print(unpack_model(args.file, args.output))
+    print(unpack_model(args.file, args.output, overwrite=args.overwrite))

@@ -23,6 +23,7 @@ class EvaluateConfig:
       cache: as in `TrainConfig`.
       predictions: file for the predictions, in the form that `mpjax score` reads; of questions, the
         n best answers go beside it.
+      overwrite: replace predictions that exist.
       threshold: of the masks of a training checkpoint with scores.
     """
 
@@ -35,6 +36,7 @@ class EvaluateConfig:
     dtype: str = "float32"
     cache: str | None = None
     predictions: str | None = None
+    overwrite: bool = False
     threshold: float | None = None
 
     def __post_init__(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ OPERATIONAL = (
 def is_run(folder: str | Path) -> bool:
     """Whether a folder is a run folder. A model folder has a `config.json` too, of its own form."""
     path = Path(folder) / CONFIG
-    return path.is_file() and DERIVED in read_object(path)
+    return os.path.isfile(path) and DERIVED in read_object(path)
 
 
 def as_dict(config: TrainConfig) -> dict[str, Any]:

@@ -5,51 +5,67 @@ from __future__ import annotations
 import filecmp
 import os
 import shutil
-import tempfile
 from pathlib import Path
 
+from mpjax.disk import writing
 from mpjax.errors import InputError
 from mpjax.export.dense import densify, is_dense
-from mpjax.export.source import load_stored, tokenizer_of
+from mpjax.export.source import known_files, load_stored, output_folder, tokenizer_of
 from mpjax.log import log
 from mpjax.models import is_training_checkpoint, read_config, save_model
+from mpjax.models.hf.saving import finish
 from mpjax.runs.opening import model_folder
+from mpjax.temporary import beside, restore, swap, sync
 
 
-def export_model(run: str | Path, output: str | Path, *, threshold: float | None = None) -> Path:
+def export_model(
+    run: str | Path,
+    output: str | Path,
+    *,
+    threshold: float | None = None,
+    overwrite: bool = False,
+) -> Path:
     """Writes the model of a finished run, or of a model folder, as a dense folder to ``output``.
 
     Pruned weights are zeros in it, so any program that reads such folders reads it. A training
     checkpoint is masked. Layers of different sizes, which `transformers` cannot express, get
-    full-size matrices with zeros. Any other folder is copied unchanged. The output appears at once,
-    whole or not at all; exporting again changes nothing.
+    full-size matrices with zeros. Of any other folder the files of the model are copied unchanged.
+    The output appears at once, whole or not at all; exporting again changes nothing.
 
     Args:
       threshold: of the masks of a training checkpoint, see `load_plain`.
+      overwrite: replace another model in ``output``.
 
     Raises:
-      InputError: an unfinished run, or an ``output`` that is a file or holds anything but the same
-        export.
+      InputError: an unfinished run, an ``output`` that is a file or holds anything but the same
+        export, or as `known_files`.
     """
     if not os.path.isdir(run):
         raise InputError(f"{run} is not a folder; give the folder of a run")
-    source, target = model_folder(run), Path(output).expanduser().absolute()
-    if target.exists() and not target.is_dir():
-        raise InputError(f"--output {target} is a file; give a folder")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    try:
-        export = temporary / "model"
-        _write(source, export, threshold)
-        if target.is_dir() and any(target.iterdir()):
-            if not _equal(export, target):
-                raise InputError(
-                    f"--output {target} is not empty and not this export; choose another folder"
-                )
+    source, target = model_folder(run), output_folder(output, run, overwrite=True)
+    with writing(output, sum(path.stat().st_size for path in known_files(source))):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        restore(target)
+        with beside(target, folder=True) as temporary:
+            export = temporary / "model"
+            _write(source, export, threshold)
+            return _put(export, target, overwrite)
+
+
+def _put(export: Path, target: Path, overwrite: bool) -> Path:
+    """Renames a finished export to its target, unless that holds the same or is to stay."""
+    if target.is_dir() and any(target.iterdir()):
+        if _equal(export, target):
             return target
+        if not overwrite:
+            raise InputError(
+                f"--output {target} is not empty and not this export; choose another folder, or "
+                "replace it with --overwrite"
+            )
+        swap(export, target)
+    else:
         os.replace(export, target)  # replaces an empty folder
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    sync(target.parent)
     return target
 
 
@@ -62,7 +78,7 @@ def _write(source: Path, export: Path, threshold: float | None) -> None:
             "is another model", config.layer_norm_type
         )  # fmt: skip
     if is_dense(config) and threshold is None and not is_training_checkpoint(source):
-        shutil.copytree(source, export)
+        _copy(source, export)
         return
     model = load_stored(source, threshold)
     params, config = model.params, model.config
@@ -70,6 +86,19 @@ def _write(source: Path, export: Path, threshold: float | None) -> None:
         params, config = densify(params, config)
         log.info("layers of different sizes: written with full-size matrices, zeros in the gaps")
     save_model(export, config, params, model.head, tokenizer_of(model))
+
+
+def _copy(source: Path, export: Path) -> None:
+    """Copies the files of a model as regular files, and names what stays behind."""
+    known = known_files(source)
+    export.mkdir()
+    for path in known:
+        shutil.copyfile(path, export / path.name)
+    finish(export)
+    others = sorted(path.name for path in source.iterdir() if path not in known)
+    if others:
+        more = f" and {len(others) - 5} more" if len(others) > 5 else ""
+        log.info("not taken along, no part of a model: %s%s", ", ".join(others[:5]), more)
 
 
 def _equal(one: Path, other: Path) -> bool:

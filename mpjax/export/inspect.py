@@ -7,6 +7,7 @@ from pathlib import Path
 from mpjax.export.source import load_stored
 from mpjax.models import dense_shapes, is_training_checkpoint, read_config, to_torch_names
 from mpjax.models.hf.tensors import read_tensors
+from mpjax.models.hf.weights import check_body
 from mpjax.report import EncoderDensity, measure
 from mpjax.runs.opening import model_folder
 
@@ -18,8 +19,12 @@ def inspect_model(name: str | Path, threshold: float | None = None) -> EncoderDe
       threshold: of the masks of a training checkpoint, see `load_plain`.
     """
     folder = model_folder(name)
-    dense = dense_shapes(read_config(folder))
     if threshold is None and not is_training_checkpoint(folder):
-        return measure(read_tensors(folder)[1], dense)
+        # Before anything is traced: reading compares config and weights.
+        path, tensors = read_tensors(folder)
+        config = read_config(folder)
+        check_body(tensors, config, str(path))
+        return measure(tensors, dense_shapes(config))
     model = load_stored(folder, threshold)
+    dense = dense_shapes(model.config)
     return measure(to_torch_names(model.params, model.config, model.head), dense)

@@ -11,6 +11,7 @@ import numpy as np
 
 from mpjax.errors import InputError
 from mpjax.export.packed_sizes import is_embedding
+from mpjax.export.source import known_files, output_folder
 from mpjax.models.hf.folder import CONFIG_JSON
 from mpjax.models.hf.saving import write_folder
 from mpjax.models.hf.tensors import read_tensors
@@ -26,6 +27,7 @@ from mpjax.models.packed.file import (
     write_packed,
 )
 from mpjax.models.packed.quantize import to_int8
+from mpjax.outputs import new_file
 from mpjax.runs.opening import model_folder
 
 FILES = (CONFIG_JSON, *TOKENIZER_FILES)
@@ -33,7 +35,12 @@ EMBEDDING_DTYPES = ("float32", "float16", "int8")  # float32: unchanged
 
 
 def pack_model(
-    model: str | Path, output: str | Path, *, int8: bool = False, embeddings: str = "float32"
+    model: str | Path,
+    output: str | Path,
+    *,
+    int8: bool = False,
+    embeddings: str = "float32",
+    overwrite: bool = False,
 ) -> PackedModel:
     """Writes the model of a run or folder as one file, which mpjax reads like the folder.
 
@@ -41,22 +48,23 @@ def pack_model(
       int8: quantise the weights of the linear layers, one scale per output channel.
       embeddings: ``float32`` keeps the tables unchanged, ``float16`` and ``int8`` (one scale per
         row) round them. Biases and norms are always kept bit for bit.
+      overwrite: replace an ``output`` that exists.
 
     Raises:
       InputError: an unfinished run, an ``output`` that exists or does not end in .mpz, or a tensor
         with values beyond the smaller type.
     """
-    target = Path(output).expanduser()
-    if target.suffix != PACKED_SUFFIX:
+    if Path(output).suffix != PACKED_SUFFIX:
         raise InputError(
             f"--output {output} must end in {PACKED_SUFFIX}; that is how it is recognised"
         )
-    if target.exists():
-        raise InputError(f"--output {output} exists; choose another name or remove it first")
+    target = new_file(output, overwrite=overwrite)
     if embeddings not in EMBEDDING_DTYPES:
         known = ", ".join(EMBEDDING_DTYPES)
         raise InputError(f"--embeddings is {embeddings!r}; choose from {known}")
     folder = model_folder(model)
+    if folder.is_dir():
+        known_files(folder)
     path, tensors = read_tensors(folder)
 
     def encode_named(name: str) -> PackedTensor:
@@ -72,24 +80,28 @@ def pack_model(
         encoded = dict(zip(unique, pool.map(encode_named, unique), strict=True))
     files = {name: compress(data, "lzma") for name, data in small_files(folder, FILES).items()}
     packed = PackedModel(files, {name: encoded[first[name]] for name in tensors})
-    write_packed(target, packed)
+    write_packed(target, packed, overwrite=overwrite)
     return packed
 
 
-def unpack_model(file: str | Path, output: str | Path) -> Path:
+def unpack_model(file: str | Path, output: str | Path, *, overwrite: bool = False) -> Path:
     """Writes a packed model as a plain Hugging Face folder, zeros included.
+
+    Args:
+      overwrite: replace another model in ``output``.
 
     Raises:
       InputError: a damaged file, or an ``output`` that is not a new or empty folder.
     """
     if not is_packed(file):
         raise InputError(f"{file} is not a packed model; give a file that ends in {PACKED_SUFFIX}")
+    target = output_folder(output, file, overwrite)
     packed = read_packed(Path(file))
     unknown = set(packed.files) - set(FILES)  # also keeps paths within the folder
     if unknown:
         raise InputError(f"{file} holds the file {min(unknown)!r}, which no model folder has")
     files = {name: packed.read_file(name) for name in packed.files}
-    return write_folder(output, files, packed.restore())
+    return write_folder(target, files, read_tensors(Path(file))[1], exist_ok=overwrite)
 
 
 def _first_of_equals(tensors: dict[str, np.ndarray]) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from mpjax.errors import InputError
 from mpjax.export.shrink import shrink
-from mpjax.export.source import free_output, load_stored, tokenizer_of
+from mpjax.export.source import load_stored, output_folder, tokenizer_of
 from mpjax.log import log
 from mpjax.models import EncoderConfig, Model, encoder, save_model
 from mpjax.report import percent, render
@@ -60,6 +60,7 @@ def shrink_model(
     *,
     threshold: float | None = None,
     longest: int | None = None,
+    overwrite: bool = False,
 ) -> tuple[ShrinkReport, Model, Model]:
     """Writes a run, model folder or hub name without dead heads and FFN units; see `shrink`.
 
@@ -67,6 +68,7 @@ def shrink_model(
       threshold: of the masks of a training checkpoint, see `load_plain`.
       longest: tokens of a row to be timed later; refused here, before anything is written, if the
         model has fewer positions.
+      overwrite: replace another model in ``output``.
 
     Returns:
       The report, the model as it was read, and the shrunk one.
@@ -74,7 +76,7 @@ def shrink_model(
     Raises:
       InputError: an ``output`` in use, or as `load_stored`.
     """
-    target = free_output(output)
+    target = output_folder(output, name, overwrite)
     model = load_stored(name, threshold)
     if longest is not None and longest > model.config.max_length:
         raise InputError(
@@ -84,7 +86,8 @@ def shrink_model(
     log.info("looking for dead heads and FFN units in %d layers", model.config.num_hidden_layers)
     small = shrink(model.params, model.config)
     module = encoder(small.config, model.head)
-    save_model(target, small.config, small.params, model.head, tokenizer_of(model))
+    tokenizer = tokenizer_of(model)
+    save_model(target, small.config, small.params, model.head, tokenizer, exist_ok=overwrite)
     report = ShrinkReport(
         target,
         layer_sizes(small.config),

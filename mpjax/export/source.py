@@ -5,8 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from mpjax.errors import InputError
+from mpjax.files import read_object
 from mpjax.log import log
 from mpjax.models import Model, load_plain, tokenizer_files
+from mpjax.models.hf.folder import CONFIG_JSON
+from mpjax.models.hf.tensors import INDEX, PICKLE, SAFETENSORS
+from mpjax.models.hf.tokenizer import TOKENIZER_FILES
+from mpjax.outputs import check_apart, new_folder
 from mpjax.runs.opening import model_folder
 
 
@@ -17,9 +22,12 @@ def load_stored(name: str | Path, threshold: float | None = None) -> Model:
       threshold: of the masks of a training checkpoint, see `load_plain`.
 
     Raises:
-      InputError: as `load_plain`, and for a folder with tensors of its own head missing.
+      InputError: as `load_plain` and `known_files`, and for tensors missing of the head.
     """
-    model = load_plain(model_folder(name), threshold=threshold)
+    folder = model_folder(name)
+    if folder.is_dir():
+        known_files(folder)  # the tokenizer among them is copied
+    model = load_plain(folder, threshold=threshold)
     if model.fresh:
         raise InputError(f"{model.folder} has no values for {', '.join(model.fresh)}")
     if model.unused:
@@ -36,11 +44,55 @@ def tokenizer_of(model: Model) -> Path | None:
     return model.folder
 
 
-def free_output(output: str | Path) -> Path:
-    """Absolute path of a new or empty folder; `InputError` for a file or a folder in use."""
-    target = Path(output).expanduser().absolute()
-    if target.exists() and not target.is_dir():
-        raise InputError(f"--output {target} is a file; give a folder")
-    if target.is_dir() and any(target.iterdir()):
-        raise InputError(f"--output {target} is not empty; choose another folder")
+def output_folder(output: str | Path, name: str | Path, overwrite: bool = False) -> Path:
+    """Absolute path of the folder for what is made of the model ``name``.
+
+    Raises `InputError` as `new_folder`: in use, not to be written, or one within the other.
+    """
+    source = model_folder(name)
+    target = new_folder(output, marks=(CONFIG_JSON,), overwrite=overwrite, apart_from=source)
+    if Path(name).is_dir():  # of a run, which holds the folder of its model
+        check_apart(target, Path(name).resolve())
     return target
+
+
+def known_files(folder: Path) -> list[Path]:
+    """Files that make up a model: config, tokenizer, weights with index and shards.
+
+    Raises:
+      InputError: one of them is a symbolic link that leads out of the folder, unless into the
+        blobs that belong to a snapshot of the hub's cache.
+    """
+    paths = [folder / name for name in (CONFIG_JSON, *TOKENIZER_FILES)]
+    for weights in (SAFETENSORS, PICKLE):
+        index = folder / (weights + INDEX)
+        if (folder / weights).is_file():
+            paths.append(folder / weights)
+            break
+        if index.is_file():
+            paths += [index, *shards(index)]
+            break
+    found = [path for path in paths if path.is_file()]
+    for path in found:
+        _check_link(path, folder)
+    return found
+
+
+def shards(index: Path) -> list[Path]:
+    """Files that an index of weights names, by plain names in its own folder."""
+    named = read_object(index).get("weight_map")
+    values = sorted({str(name) for name in named.values()}) if isinstance(named, dict) else []
+    return [index.parent / name for name in values if Path(name).name == name]
+
+
+def _check_link(path: Path, folder: Path) -> None:
+    inside = folder.resolve()
+    allowed = [inside]
+    if inside.parent.name == "snapshots":  # the hub's cache: snapshots/COMMIT/file -> blobs/hash
+        allowed.append(inside.parents[1] / "blobs")
+    target = path.resolve()
+    if not any(target.is_relative_to(place) for place in allowed):
+        raise InputError(
+            f"{path} is a symbolic link to {target}, outside its folder; copy the file into the "
+            "folder first"
+        )

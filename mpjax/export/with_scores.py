@@ -11,7 +11,7 @@ from mpjax.config.checks import DENSE
 from mpjax.config.recorded import is_run
 from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError
-from mpjax.export.source import free_output, tokenizer_of
+from mpjax.export.source import known_files, output_folder, tokenizer_of
 from mpjax.files import read_object
 from mpjax.models import load_model, save_model, stored_head
 from mpjax.pruning.published import METHOD_OF
@@ -20,11 +20,14 @@ from mpjax.runs.folder import RunDir
 from mpjax.runs.opening import model_folder
 
 
-def export_with_scores(run: str | Path, output: str | Path) -> Path:
+def export_with_scores(run: str | Path, output: str | Path, *, overwrite: bool = False) -> Path:
     """Writes the unmasked weights and the scores of a finished run, bit for bit.
 
     ``config.json`` gets ``pruning_method``, ``mask_init`` and ``mask_scale`` as in the published
     code, and the final ``threshold``, which that code takes as an argument instead.
+
+    Args:
+      overwrite: replace another model in ``output``.
 
     Raises:
       InputError: an unfinished run, a method or structure that the published code does not have,
@@ -32,7 +35,8 @@ def export_with_scores(run: str | Path, output: str | Path) -> Path:
     """
     if not is_run(run):
         raise InputError(f"{run} is not a run of mpjax; --with-scores needs one, with checkpoints")
-    target, folder = free_output(output), model_folder(run)
+    target, folder = output_folder(output, run, overwrite), model_folder(run)
+    known_files(folder)
     recorded = RunDir(Path(run))
     options = read_object(recorded.config)
     method, threshold = _method(options)
@@ -48,7 +52,9 @@ def export_with_scores(run: str | Path, output: str | Path) -> Path:
     state = read_latest(recorded.checkpoints)
     params, scores = state["params"], state["scores"]
     tokenizer = tokenizer_of(finished)
-    return save_model(target, config, params, finished.head, tokenizer, scores=scores)
+    return save_model(
+        target, config, params, finished.head, tokenizer, scores=scores, exist_ok=overwrite
+    )
 
 
 def _method(options: dict[str, Any]) -> tuple[str, float]:

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, ClassVar, Self, TypeGuard
 
 from mpjax.errors import InputError
+from mpjax.files import shown
 from mpjax.models.activations import ACTIVATIONS
 from mpjax.models.sizes import (
     FFN_PER_LAYER,
@@ -86,26 +87,28 @@ class EncoderConfig:
                 f"{self.key('hidden_size')} {self.hidden_size} is not a multiple of "
                 f"{self.key('num_attention_heads')} {self.num_attention_heads}"
             )
-        if self.hidden_act not in ACTIVATIONS:
+        if not isinstance(self.hidden_act, str) or self.hidden_act not in ACTIVATIONS:
             raise InputError(
-                f"{self.key('hidden_act')} {self.hidden_act!r} is not supported; "
+                f"{self.key('hidden_act')} {shown(repr(self.hidden_act))} is not supported; "
                 f"known: {', '.join(ACTIVATIONS)}"
             )
         if self.layer_norm_type not in NORMS:
             raise InputError(
-                f"layer_norm_type {self.layer_norm_type!r} is not supported; "
+                f"layer_norm_type {shown(repr(self.layer_norm_type))} is not supported; "
                 f"known: {', '.join(NORMS)}"
             )
         layers, sizes = self.num_hidden_layers, self.size_keys()
         read_pruned_heads(sizes, layers, self.num_attention_heads)
         read_counts(sizes, FFN_PER_LAYER, layers, self.intermediate_size)
+        if self.id2label is not None and len(self.id2label) > _MOST_LABELS:
+            raise InputError(f"id2label has more than {_MOST_LABELS} labels")
         if self.id2label is not None and len(self.id2label) == 0:
             raise InputError("id2label is empty; a classifier needs at least one label")
         for name, plain in _PLAIN.items():
             if name in self.extra and self.extra[name] not in plain:
                 raise InputError(
-                    f"{name} is {self.extra[name]!r}, which changes what the model computes and is "
-                    f"not supported; supported: {plain[0]!r}"
+                    f"{name} is {shown(repr(self.extra[name]))}, which changes what the model "
+                    f"computes and is not supported; supported: {plain[0]!r}"
                 )
 
     def _check_fields(self) -> None:
@@ -113,15 +116,21 @@ class EncoderConfig:
         for f in fields(self):
             key = self.key(f.name)
             value: Any = getattr(self, f.name)
+            found = f"found {shown(repr(value))}"
             whole = isinstance(value, int) and not isinstance(value, bool)
             if f.name in self.sizes and (not whole or value < 1):
-                raise InputError(f"{key} must be a positive whole number, found {value!r}")
+                raise InputError(f"{key} must be a positive whole number, {found}")
+            if f.name in self.sizes and value > (most := _LARGEST.get(f.name, _LARGEST_SIZE)):
+                raise InputError(f"{key} must be {most} at most, {found}")
             if f.name in self.rates and value is None and f.default is None:
                 continue
-            if f.name in self.rates and (not _is_number(value) or not 0.0 <= value < 1.0):
-                raise InputError(f"{key} must be a number from 0 to below 1, found {value!r}")
-            if f.name in self.not_negative and (not _is_number(value) or value < 0):
-                raise InputError(f"{key} must be a number, 0 or more, found {value!r}")
+            if f.name in self.rates and (not is_number(value) or not 0.0 <= value < 1.0):
+                raise InputError(f"{key} must be a number from 0 to below 1, {found}")
+            if f.name in self.not_negative and (not is_number(value) or value < 0):
+                raise InputError(f"{key} must be a number, 0 or more, {found}")
+        if self.pad_token_id is not None and not _is_id(self.pad_token_id):
+            found = shown(repr(self.pad_token_id))
+            raise InputError(f"pad_token_id must be a whole number or null, found {found}")
 
     @property
     def head_size(self) -> int:
@@ -149,6 +158,19 @@ class EncoderConfig:
     def size_keys(self) -> dict[str, Any]:
         """Keys of ``config.json`` for layers of different sizes; {} for a plain encoder."""
         return size_keys(self.pruned_heads, self.ffn_per_layer, self.num_attention_heads)
+
+    @property
+    def weights(self) -> int:
+        """Entries of the tables and of the layers' matrices, without biases, norms and heads."""
+        rows = self.vocab_size + self.max_position_embeddings + self.token_types
+        layers = range(self.num_hidden_layers)
+        matrices = sum(4 * self.heads(i) * self.head_size + 2 * self.units(i) for i in layers)
+        return self.hidden_size * (rows + matrices)
+
+    @property
+    def dense_weights(self) -> int:
+        """`weights` before heads and FFN units were removed."""
+        return replace(self, pruned_heads=(), ffn_per_layer=None).weights
 
     @property
     def num_labels(self) -> int:
@@ -246,8 +268,19 @@ _DERIVED = {"model_type", "id2label", "label2id", "num_labels"} | {
 }
 
 
-def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+# Beyond every known encoder, and far below what would take minutes to trace or list.
+_LARGEST_SIZE = 1 << 24
+_LARGEST = {"num_hidden_layers": 256, "num_attention_heads": 1024}
+_MOST_LABELS = 100_000
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether a value is a finite number; true and false are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
+
+
+def _is_id(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 31
 
 
 def _read_labels(data: Mapping[str, Any]) -> tuple[str, ...] | None:
@@ -257,14 +290,18 @@ def _read_labels(data: Mapping[str, Any]) -> tuple[str, ...] | None:
         count = data.get("num_labels")
         if count is None:
             return None
-        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-            raise InputError(f"num_labels must be a positive whole number, found {count!r}")
+        if not _is_id(count) or not 1 <= count <= _MOST_LABELS:
+            raise InputError(
+                f"num_labels must be a positive whole number, {_MOST_LABELS} at most, "
+                f"found {shown(repr(count))}"
+            )
         return tuple(f"LABEL_{i}" for i in range(count))
     if not isinstance(labels, Mapping) or {str(k) for k in labels} != {
         str(i) for i in range(len(labels))
     }:
         raise InputError(
-            f"id2label must map 0, 1, 2, ... to label names without gaps, found {labels!r}"
+            f"id2label must map 0, 1, 2, ... to label names without gaps, "
+            f"found {shown(repr(labels))}"
         )
     by_index = {int(k): str(v) for k, v in labels.items()}
     return tuple(by_index[i] for i in range(len(by_index)))

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mpjax.errors import InputError
+from mpjax.files import shown
 
 PRUNED_HEADS = "pruned_heads"
 HEADS_PER_LAYER = "heads_per_layer"
@@ -37,8 +38,8 @@ def read_pruned_heads(data: Mapping[str, Any], layers: int, heads: int) -> Prune
         known = _all_whole(removed) and all(0 <= head < heads for head in removed)
         if not known or not 0 <= int(layer) < layers:
             raise InputError(
-                f"{PRUNED_HEADS} removes {removed!r} from layer {layer!r}; the model has {layers} "
-                f"layers of {heads} heads"
+                f"{PRUNED_HEADS} removes {shown(repr(removed))} from layer {shown(layer)!r}; "
+                f"the model has {layers} layers of {heads} heads"
             )
         pruned[int(layer)] = tuple(sorted(set(removed)))
     if counts is None:
@@ -47,7 +48,8 @@ def read_pruned_heads(data: Mapping[str, Any], layers: int, heads: int) -> Prune
         pruned = [tuple(range(count, heads)) for count in counts]
     if [heads - len(removed) for removed in pruned] != list(counts):
         raise InputError(
-            f"{HEADS_PER_LAYER} {list(counts)} and {PRUNED_HEADS} {data[PRUNED_HEADS]!r} disagree"
+            f"{HEADS_PER_LAYER} {shown(list(counts))} and {PRUNED_HEADS} "
+            f"{shown(repr(data[PRUNED_HEADS]))} disagree"
         )
     return tuple(pruned) if any(pruned) else ()
 
@@ -63,7 +65,7 @@ def read_counts(
     if not whole or len(value) != layers or not all(0 <= n <= largest for n in value):
         raise InputError(
             f"{key} must list {layers} whole numbers from 0 to {largest}, one a layer, "
-            f"found {value!r}"
+            f"found {shown(repr(value))}"
         )
     return tuple(value)
 
@@ -89,8 +91,12 @@ def _mapping(value: object) -> Mapping[Any, Any]:
     """The value of ``pruned_heads``, {} if absent."""
     if value is None:
         return {}
-    if not isinstance(value, Mapping) or not all(str(layer).isdecimal() for layer in value):
-        raise InputError(f"{PRUNED_HEADS} must map layers to lists of heads, found {value!r}")
+    if not isinstance(value, Mapping) or not all(
+        str(layer).isdecimal() and len(str(layer)) < 10 for layer in value
+    ):
+        raise InputError(
+            f"{PRUNED_HEADS} must map layers to lists of heads, found {shown(repr(value))}"
+        )
     return value
 
 

@@ -46,8 +46,8 @@ def skip_not_finite(inner: optax.GradientTransformation) -> optax.GradientTransf
         updates, inner_state = inner.update(updates, state.inner, params)
         clip = find_state(inner_state, ClipState)
         assert clip is not None, "checked by init"
-        finite = jnp.isfinite(clip.norm)
-        updates = jax.tree.map(lambda u: jnp.where(finite, u, jnp.zeros_like(u)), updates)
-        return updates, SkipState(state.skipped + ~finite, inner_state)
+        ok = clip.finite
+        updates = jax.tree.map(lambda u: jnp.where(ok, u, jnp.zeros_like(u)), updates)
+        return updates, SkipState(jnp.where(ok, state.skipped, state.skipped + 1), inner_state)
 
     return optax.GradientTransformation(init_fn, update_fn)

@@ -23,7 +23,8 @@ class ScorePenaltyState(NamedTuple):
 
 
 class ClipState(NamedTuple):
-    norm: jax.Array  # shape=(), float: gradient norm of the last step, before clipping
+    norm: jax.Array  # shape=(), float: gradient norm of the last step, before clipping; else 0
+    finite: jax.Array  # shape=(), bool: whether that norm was finite
 
 
 class SparsityState(NamedTuple):
@@ -85,7 +86,7 @@ def clip_grad_norm(max_norm: float, eps: float = 1e-6) -> optax.GradientTransfor
 
     def init_fn(params):
         del params
-        return ClipState(norm=jnp.zeros((), jnp.result_type(float)))
+        return ClipState(jnp.zeros((), jnp.result_type(float)), jnp.ones((), bool))
 
     def update_fn(updates, state, params=None):
         del state, params
@@ -96,7 +97,7 @@ def clip_grad_norm(max_norm: float, eps: float = 1e-6) -> optax.GradientTransfor
         def clip(g: jax.Array) -> jax.Array:
             return jnp.where(finite, g * factor.astype(g.dtype), jnp.zeros_like(g))
 
-        return jax.tree.map(clip, updates), ClipState(norm)
+        return jax.tree.map(clip, updates), ClipState(jnp.where(finite, norm, 0), finite)
 
     return optax.GradientTransformation(init_fn, update_fn)
 

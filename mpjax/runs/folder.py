@@ -26,6 +26,7 @@ from mpjax.config.recorded import CONFIG, DERIVED, as_dict, changed_meaning, dif
 from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError
 from mpjax.files import parse_object, read_object, write_json, write_text
+from mpjax.locks import LOCK
 from mpjax.log import log
 
 
@@ -145,7 +146,7 @@ def create(run: RunDir, config: TrainConfig, derived: Mapping[str, Any]) -> dict
 
 def _of_others(folder: Path) -> list[Path]:
     """Files of a folder but the lock and the temporary ones of a run that was killed at once."""
-    return [path for path in folder.iterdir() if not path.name.startswith((".lock", f".{CONFIG}."))]
+    return [path for path in folder.iterdir() if not path.name.startswith((LOCK, f".{CONFIG}."))]
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

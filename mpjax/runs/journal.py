@@ -7,6 +7,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -48,6 +49,23 @@ class Deferred:
         self._write(step, jax.device_get(dict(metrics)))
 
 
+def ignore(step: int, values: Mapping[str, Any]) -> None:
+    """Does nothing with the numbers of a step."""
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Functions that follow a run.
+
+    Attributes:
+      line: receives the step and the values of every line of metrics.
+      step: receives the step and the metrics of every step, and raises to end the run.
+    """
+
+    line: Callable[[int, Mapping[str, Any]], None] = ignore
+    step: Callable[[int, Mapping[str, Any]], None] = ignore
+
+
 class Journal:
     """Writes the metrics of a run without making the loop wait for the device.
 
@@ -58,8 +76,7 @@ class Journal:
       board: receives every value, too.
       learning_rates: learning rates by name, applied at update ``step``, counted from 0.
       writes: whether this process writes; with several, process 0 does.
-      observe: receives the step and the values of every line of metrics.
-      see: receives the step and the metrics of every step, see `watch_finite`.
+      watch: functions that follow the run.
     """
 
     def __init__(
@@ -70,14 +87,13 @@ class Journal:
         board: Board,
         learning_rates: Callable[[int], Mapping[str, Any]] = lambda step: {},
         writes: bool = True,
-        observe: Callable[[int, Mapping[str, Any]], None] = lambda step, values: None,
-        see: Callable[[int, Mapping[str, Any]], None] = lambda step, values: None,
+        watch: Watch = Watch(),
     ) -> None:
         self._files = (run.metrics, run.timings) if writes else ()
         for path in self._files:
             keep_until(path, start_step)
         self._batch_size, self._board, self._rates = batch_size, board, learning_rates
-        self._observe, self.see = observe, see
+        self._observe, self.see = watch.line, watch.step
         self._step = start_step
         self._deferred = Deferred(self.write)
         self._clock = time.perf_counter()

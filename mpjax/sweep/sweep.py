@@ -34,12 +34,14 @@ from mpjax.config.resolve import resolve
 from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError
 from mpjax.files import read_object, write_json
+from mpjax.locks import LOCK
 from mpjax.log import log
 from mpjax.runs import folder, provenance
+from mpjax.runs.alone import alone
 from mpjax.runs.board import Board
 from mpjax.runs.checkpoints import Checkpoints
 from mpjax.runs.folder import RunDir
-from mpjax.runs.journal import Deferred, Journal
+from mpjax.runs.journal import Deferred, Journal, Watch
 from mpjax.runs.signals import StopRequests
 from mpjax.sweep.placement import place_members
 from mpjax.sweep.population import (
@@ -84,24 +86,49 @@ def sweep(
     """
     if base.output:
         base = dataclasses.replace(base, output=os.path.abspath(os.path.expanduser(base.output)))
-    configs = member_configs(base, axes)
     output = Path(base.output)
     _check_output(output)
+    configs = member_configs(base, axes)
+    with alone(output):
+        return _sweep(output, configs, list(axes), Limits(devices, members_at_once, memory))
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """Devices, members that train together, and bytes; None = all."""
+
+    devices: int | None
+    members_at_once: int | None
+    memory: float | None
+
+
+def _sweep(
+    output: Path, configs: Mapping[str, TrainConfig], axes: Sequence[str], limits: Limits
+) -> list[dict[str, Any]]:
+    """`sweep` in a folder that no other process writes."""
     runs = {name: folder.check(config) for name, config in configs.items()}
     waiting = [name for name, run in runs.items() if run.read_result() is None]
     if waiting:
-        begun = _begun(output, waiting, configs)
-        new = [name for name in waiting if not any(name in names for names in begun)]
-        jobs = _prepare({name: configs[name] for name in [*itertools.chain(*begun), *new]})
+        jobs = _prepare({name: configs[name] for name in waiting})
+        size, begun = _begun(output, waiting, configs)
         # An interrupted group must have its old size to continue from its checkpoint.
-        size = len(begun[0]) if begun else len(new)
-        together = size if members_at_once is None else min(members_at_once, len(runs))
-        chosen = place_members(jobs[waiting[0]], together, devices, memory)
+        asked = limits.members_at_once
+        together = min(size or len(waiting) if asked is None else asked, len(runs))
+        chosen = place_members(jobs[waiting[0]], together, limits.devices, limits.memory)
+        if begun and size != chosen.members:
+            log.warning(
+                "%d members trained together and %d do now: unfinished ones start anew",
+                size, chosen.members,
+            )  # fmt: skip
+            begun = []
+        finished = [name for name in itertools.chain(*begun) if name not in jobs]
+        jobs |= _prepare({name: configs[name] for name in finished})
         population = make_population(jobs[waiting[0]], chosen.devices)
-        groups = [*begun, *_chunks(new, chosen.members)]
-        for name in jobs:
+        rest = [name for name in waiting if not any(name in names for names in begun)]
+        groups = [*begun, *_chunks(rest, chosen.members)]
+        for name in waiting:
             folder.create(runs[name], configs[name], jobs[name].derived)
-        write_json(output / CHECKPOINTS / GROUPS, {"groups": groups})
+        write_json(output / CHECKPOINTS / GROUPS, {"size": chosen.members, "groups": groups})
         log.info(
             "%d members x %d steps, %d at a time, on %d device(s)", len(waiting),
             jobs[waiting[0]].length.total_steps, chosen.members, len(chosen.devices),
@@ -114,7 +141,7 @@ def sweep(
          **read_object(runs[name].result)}
         for name in configs
     ]  # fmt: skip
-    write_json(output / "result.json", {"axes": list(axes), "members": rows})
+    write_json(output / "result.json", {"axes": axes, "members": rows})
     return rows
 
 
@@ -237,8 +264,8 @@ class Journals:
             provenance.record(run, start)
             board = scope.enter_context(Board(None, start))
             batch_size = job.inputs.batches.batch_size
-            watch = watch_loss(job, run, start)
-            journal = Journal(run, start, batch_size, board, job.learning_rates, observe=watch)
+            watch = Watch(watch_loss(job, run, start))
+            journal = Journal(run, start, batch_size, board, job.learning_rates, watch=watch)
             self._journals.append(journal)
         for i, (_, run) in enumerate(group.members):
             for line in folder.read_lines(run.metrics):
@@ -257,16 +284,19 @@ class Journals:
 
     def see(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Notes the members that diverge at a step."""
-        for i, journal in enumerate(self._journals):
-            if i in self.diverged:
-                continue
-            try:
-                self._see(step, {name: array[i] for name, array in metrics.items()})
-            except Diverged as error:
-                log.warning("%s: %s", self.folders[i].name, error)
-                self.diverged[i] = step
-                self._deferred.flush()  # lines of steps before
-                journal.diverged(step, str(error))
+        found: dict[int, str] = {}
+        for i in range(len(self._journals)):
+            if i not in self.diverged:
+                try:
+                    self._see(step, {name: array[i] for name, array in metrics.items()})
+                except Diverged as error:
+                    log.warning("%s: %s", self.folders[i].name, error)
+                    found[i] = str(error)
+        if found:
+            self.diverged |= dict.fromkeys(found, step)
+            self._deferred.flush()  # lines of steps before
+        for i, reason in found.items():
+            self._journals[i].diverged(step, reason)
 
     def evaluation(self, step: int, score: Sequence[Mapping[str, float]]) -> None:
         self._deferred.flush()
@@ -294,23 +324,32 @@ def _prepare(configs: Mapping[str, TrainConfig]) -> dict[str, Job]:
 def _check_output(output: Path) -> None:
     if output.is_file():
         raise InputError(f"--output {output} is a file; give a folder for the sweep")
-    if output.is_dir() and any(output.iterdir()) and not (output / "members").is_dir():
+    names = {path.name for path in output.iterdir()} if output.is_dir() else set()
+    if names - {LOCK} and "members" not in names:
         raise InputError(f"--output {output} is not empty and not a sweep; choose another folder")
 
 
 def _begun(
     output: Path, waiting: Sequence[str], configs: Mapping[str, TrainConfig]
-) -> list[list[str]]:
-    """Members of the groups that an interrupted sweep was training, finished ones among them.
+) -> tuple[int, list[list[str]]]:
+    """Size and members of the groups that an interrupted sweep was training, finished ones among
+    them.
 
     A group goes on as a whole from its checkpoint, so that a sweep that is killed while it writes
     its results trains nothing again.
     """
     path = output / CHECKPOINTS / GROUPS
-    groups = read_object(path).get("groups") if path.is_file() else []
-    if not isinstance(groups, list):
-        raise InputError(f"{path} is damaged; remove {path.parent} to train the unfinished anew")
-    return [g for g in groups if set(g) <= configs.keys() and not set(g).isdisjoint(waiting)]
+    if not path.is_file():
+        return 0, []
+    plan = read_object(path)
+    try:
+        groups = [[str(name) for name in names] for names in plan["groups"]]
+        known = [g for g in groups if set(g) <= configs.keys() and not set(g).isdisjoint(waiting)]
+        return int(plan["size"]), known
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path} is damaged; remove {path.parent} to train the unfinished members anew"
+        ) from error
 
 
 def _chunks(names: Sequence[str], size: int) -> list[list[str]]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from mpjax.errors import InputError
+from mpjax.files import parse_json, shown
 
 
 def find_file(data: Path, folders: Sequence[str], names: Sequence[str]) -> Path:
@@ -18,13 +20,14 @@ def find_file(data: Path, folders: Sequence[str], names: Sequence[str]) -> Path:
     Raises:
       InputError: `data` does not exist, or holds none of the files.
     """
-    if data.is_file():
+    # os.path answers False where Path raises: for a name too long, or with a NUL.
+    if os.path.isfile(data):
         return data
-    if not data.exists():
-        raise InputError(f"data: {data} does not exist; give a folder or a file")
+    if not os.path.exists(data):
+        raise InputError(f"data: {shown(data)} does not exist; give a folder or a file")
     for folder in [data, *(data / name for name in folders)]:
         for name in names:
-            if (folder / name).is_file():
+            if os.path.isfile(folder / name):
                 return folder / name
     raise InputError(f"data: no data file in {data}; looked for {', '.join(names)}")
 
@@ -35,7 +38,11 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
     Line ends and a byte-order mark are removed. Only a newline ends a line: official files hold
     other separators (U+2028) inside sentences.
     """
-    with path.open("rb") as file:
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    with file:
         for number, line in enumerate(file, start=1):
             try:
                 text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
@@ -48,10 +55,7 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
 def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Objects of a JSON-lines file, each after its line number."""
     for number, line in numbered_lines(path):
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise InputError(f"{path} line {number}: not JSON ({error})") from None
+        record = parse_json(path, line.encode(), number)
         if not isinstance(record, dict):
             raise InputError(f"{path} line {number}: expected an object, found {line[:40]!r}")
         yield number, record
@@ -68,16 +72,21 @@ def read_tsv(
     """
     numbered = list(numbered_lines(path))
     if header is None and numbered:
-        header = numbered.pop(0)[1].split("\t")
+        number, line = numbered.pop(0)
+        header = line.split("\t")
+        twice = [name for name, times in Counter(header).items() if name.strip() and times > 1]
+        if twice:
+            raise InputError(f"{path} line {number}: two columns are called {shown(twice[0])!r}")
+    columns = tuple(header or ())
     spare = int(broken * len(numbered))
     for number, line in numbered:
         cells = line.split("\t")
-        if len(cells) != len(header or ()):
+        if len(cells) != len(columns):
             if spare:
                 spare -= 1
                 continue
             raise InputError(
-                f"{path} line {number}: expected {len(header or ())} tab-separated columns "
-                f"({', '.join(header or ())}), found {len(cells)}"
+                f"{path} line {number}: expected {len(columns)} tab-separated columns "
+                f"({shown(', '.join(columns))}), found {len(cells)}"
             )
-        yield number, dict(zip(header or (), cells, strict=True))
+        yield number, dict(zip(columns, cells, strict=True))

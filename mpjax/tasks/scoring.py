@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from mpjax import tasks
 from mpjax.errors import InputError
+from mpjax.files import shown
 from mpjax.tasks.base import Data, PredictingTask, Task
 
 _NAMED = 3  # ids named in a message
@@ -30,9 +32,9 @@ def score_file(task: str, data: Data, predictions: str | Path) -> dict[str, Any]
       InputError: a missing or malformed file; missing or unknown ids.
     """
     chosen, path = predicting(tasks.get(task)), Path(predictions)
-    if not path.is_file():
-        found = "is a folder" if path.is_dir() else "does not exist"
-        raise InputError(f"--predictions {path} {found}; give a file of predictions")
+    if not os.path.isfile(path):  # Path raises for a name that is too long
+        found = "is a folder" if os.path.isdir(path) else "does not exist"
+        raise InputError(f"--predictions {shown(path)} {found}; give a file of predictions")
     guesses = chosen.read_predictions(path)
     rows = chosen.read(data, "dev")
     _check_ids(chosen.ids(rows), guesses, f"{path}", f"{data or 'the hub'}")
@@ -84,4 +86,4 @@ def _check_ids(wanted: Sequence[Any], given: Collection[Any], path: str, data: s
 
 def _few(ids: Sequence[Any]) -> str:
     more = len(ids) - _NAMED
-    return ", ".join(str(one) for one in ids[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(shown(one) for one in ids[:_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -17,16 +17,26 @@ from mpjax.config.recorded import is_run
 from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError
 from mpjax.files import read_object
+from mpjax.outputs import new_file
 from mpjax.parallel.sharding import fetch, own_rows, place_batch
 from mpjax.runs.folder import RunDir
 from mpjax.runs.opening import load_for_task, model_folder
 from mpjax.tasks.batches import ALL, collect, eval_batches
 from mpjax.tasks.scoring import check_destination, predicting
+from mpjax.tasks.squad.files import NBEST, NULL_ODDS
 from mpjax.training.job import DevSet
 from mpjax.training.predict import make_predict
-from mpjax.training.prepare import check_fits, encode
+from mpjax.training.prepare import check_fits, check_length, encode
 
 Predict = Callable[[Mapping[str, Any], Mapping[str, Any]], jax.Array]
+
+
+class Unwritten(InputError):
+    """Predictions that the disk refused, with the ``result`` that `evaluate` would have given."""
+
+    def __init__(self, message: str, result: dict[str, Any]) -> None:
+        super().__init__(message)
+        self.result = result
 
 
 def evaluate(config: EvaluateConfig) -> dict[str, Any]:
@@ -37,17 +47,24 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
       ``score``, a dict with the primary one first.
 
     Raises:
-      InputError: an unfinished run, a model without a trained head for the task, bad data.
+      InputError: an unfinished run, a model without a trained head for the task, bad data, or
+        predictions that exist or that the disk refuses (`Unwritten`).
     """
     config = _completed(config)
     if not config.task:
         raise InputError("--task is missing: a model folder does not say what to score it on")
     task = tasks.get(config.task)
+    able = predictions = None
     if config.predictions is not None:
-        check_destination(predicting(task), Path(config.predictions))
+        able, predictions = predicting(task), Path(config.predictions).expanduser()
+        check_destination(able, predictions)
+        for prefix in ("", NBEST, NULL_ODDS) if task.head == "qa" else ("",):
+            file = predictions.with_name(prefix + predictions.name)
+            new_file(file, overwrite=config.overwrite, named="--predictions")
     folder = model_folder(config.model)
-    rows = task.read(config.data, "dev")[: config.limit]
     width = config.max_length or TrainConfig.max_length
+    check_length(folder, width)
+    rows = task.read(config.data, "dev")[: config.limit]
     encoded = encode(task, rows, models.load_tokenizer(folder), width, config.cache)
     loaded = load_for_task(folder, task, config.dtype, seed=0, threshold=config.threshold)
     if loaded.fresh:
@@ -59,33 +76,38 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     dev = DevSet(task, rows, encoded)
     params = jax.device_put(loaded.params)
     logits = dev_logits(make_predict(loaded.module), params, dev, config.batch_size)
-    if config.predictions is None:
-        score = task.score(rows, encoded, logits)
-    else:
-        able = predicting(task)
-        answers = able.write_predictions(Path(config.predictions), rows, encoded, logits)
-        score = able.score_predictions(rows, answers)
-    return {
+    result = {
         "model": config.model,
         "task": config.task,
         "rows": len(rows),
         "max_length": width,
         "metric": task.metric,
-        "score": score,
     }
+    if able is None or predictions is None:
+        return {**result, "score": task.score(rows, encoded, logits)}
+    try:
+        answers = able.write_predictions(predictions, rows, encoded, logits)
+    except InputError as error:  # a disk that has filled up meanwhile
+        score = task.score(rows, encoded, logits)
+        raise Unwritten(str(error), {**result, "score": score}) from error
+    return {**result, "score": able.score_predictions(rows, answers)}
 
 
 def _completed(config: EvaluateConfig) -> EvaluateConfig:
     """Config with task, data and length taken from a run, where they are not given."""
     if not is_run(config.model):
         return config
-    recorded = read_object(RunDir(Path(config.model)).config)
+    path = RunDir(Path(config.model)).config
+    recorded = read_object(path)
+    length = recorded.get("max_length")
+    if not isinstance(recorded.get("task"), str) or not isinstance(length, int):
+        raise InputError(f"{path} does not say the task and --max-length of the run; it is damaged")
     no_data = config.task is None and config.data is None
     return replace(
         config,
         task=config.task or recorded["task"],
-        data=recorded["data"] if no_data else config.data,
-        max_length=config.max_length or recorded["max_length"],
+        data=recorded.get("data") if no_data else config.data,
+        max_length=config.max_length or length,
     )
 
 

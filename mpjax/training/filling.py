@@ -22,6 +22,7 @@ import numpy as np
 from mpjax.errors import InputError
 from mpjax.log import log
 from mpjax.models import Model
+from mpjax.models.hf.soundness import check_tensors
 from mpjax.models.live import live_heads, live_units
 from mpjax.pruning import flatten, unflatten
 from mpjax.runs.checkpoints import read_latest
@@ -50,7 +51,9 @@ def fill(run: Path, model: Model) -> tuple[Model, Masks]:
             f"--fill-from {run}: every head and every FFN unit of it survives, so filling it would "
             "give the dense model back; give a run with --structure hybrid or heads"
         )
-    saved = flatten(read_latest(RunDir(run).checkpoints)["params"])
+    checkpoints = RunDir(run).checkpoints
+    saved = flatten(read_latest(checkpoints)["params"])
+    check_tensors({path: np.asarray(saved[path]) for path in masks}, checkpoints)
     filled = {path: np.asarray(saved[path]) * mask for path, mask in masks.items()}
     kept, size = (sum(int(x) for x in counts) for counts in zip(
         *((np.broadcast_to(m, flat[p].shape).sum(), flat[p].size) for p, m in masks.items()),

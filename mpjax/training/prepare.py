@@ -61,6 +61,7 @@ def read_inputs(config: TrainConfig) -> Inputs:
     mesh = choose_mesh(config)
     task = tasks.get(config.task)
     folder = model_folder(config.model) if config.fill_from else models.local_folder(config.model)
+    check_length(folder, config.max_length)
     rows = limited(task.read(config.data, "train"), config.limit_train)
     dev_rows = task.read(config.data, "dev")[: config.limit_eval]
     tokenizer = models.load_tokenizer(folder)
@@ -126,6 +127,7 @@ def _read_teacher(
     config: TrainConfig, task: Task, rows: Sequence[Row], encoded: Encoded, tokenizer: Any
 ) -> Teacher:
     source = model_folder(str(config.teacher))
+    check_length(source, encoded.width)
     model = load_for_task(source, task, config.dtype, config.seed)
     own = models.load_tokenizer(source)
     teacher = prepare_teacher(model, own, tokenizer, task, rows, encoded)
@@ -169,17 +171,22 @@ def encode(
     return data_cache.encode(task, rows, tokenizer, max_length, folder and folder / "data")
 
 
+def check_length(folder: Path, max_length: int) -> None:
+    """Raises `InputError` for more tokens than positions; before rows are tokenized to them."""
+    positions = models.read_config(folder).max_length
+    if max_length > positions:
+        raise InputError(
+            f"--max-length {max_length} is more than the {positions} positions for tokens of the "
+            f"model in {folder}; lower it"
+        )
+
+
 def check_fits(model: Model, encoded: Encoded) -> None:
-    """Raises `InputError` for ids or lengths beyond the tables of the model.
+    """Raises `InputError` for ids beyond the tables of the model.
 
     jax would not fail on a look-up beyond a table: it takes the last row.
     """
     config = model.config
-    if encoded.width > config.max_length:
-        raise InputError(
-            f"--max-length {encoded.width} is more than the {config.max_length} positions for "
-            f"tokens of the model in {model.folder}; lower it"
-        )
     sizes = {"input_ids": ("vocab_size", config.vocab_size)}
     if config.token_types > 1:  # a model with one token type ignores them
         sizes["token_type_ids"] = ("type_vocab_size", config.token_types)

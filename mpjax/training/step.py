@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 from flax import linen as nn
 from jax.sharding import Mesh
@@ -84,7 +85,7 @@ def make_train_step(
         )
         metrics = {"task_loss": task_loss}
         if (clip := find_state(opt_state, ClipState)) is not None:
-            metrics["grad_norm"] = clip.norm
+            metrics["grad_norm"] = jnp.where(clip.finite, clip.norm, jnp.nan)
         if (skip := find_state(opt_state, SkipState)) is not None:
             metrics["skipped"] = skip.skipped
         return new, metrics

@@ -22,10 +22,11 @@ from mpjax.models.hf.tensors import read_tensors
 from mpjax.parallel import sharding
 from mpjax.parallel.consensus import Agreement, check_same, check_visible, first, from_first
 from mpjax.runs import folder, journal, provenance
+from mpjax.runs.alone import alone
 from mpjax.runs.board import Board
 from mpjax.runs.checkpoints import Checkpoints
 from mpjax.runs.folder import RunDir
-from mpjax.runs.journal import Journal
+from mpjax.runs.journal import Journal, Watch
 from mpjax.runs.signals import StopRequests
 from mpjax.training.collapse import watch_loss
 from mpjax.training.divergence import Diverged, watch_finite
@@ -54,9 +55,14 @@ def train(config: TrainConfig) -> dict[str, Any]:
 def train_resolved(config: TrainConfig) -> dict[str, Any]:
     """`train` of a config that `resolve` has checked and completed."""
     run = folder.check(config)
-    result = run.read_result()
-    check_same({**as_dict(config), "cache": None, "finished": result is not None})
-    if result is not None:
+    check_same({**as_dict(config), "cache": None, "finished": run.result.is_file()})
+    with alone(run.path):
+        return _train_alone(config, run)
+
+
+def _train_alone(config: TrainConfig, run: RunDir) -> dict[str, Any]:
+    """`train_resolved` in a folder that no other process writes."""
+    if (result := run.read_result()) is not None:
         log.warning("%s is finished; nothing to train", run.path)
         return result
     job = prepare(config)
@@ -136,9 +142,8 @@ def _train(job: Job, run: RunDir, changed: Mapping[str, Any]) -> Any:
         events = run.tensorboard if job.tensorboard and first() else None
         board = stack.enter_context(Board(events, start))
         batch_size = inputs.batches.batch_size
-        watch = watch_loss(job, run, start)
-        see = watch_finite(job.mishaps.most_skipped)
-        notes = Journal(run, start, batch_size, board, job.learning_rates, first(), watch, see)
+        watch = Watch(watch_loss(job, run, start), watch_finite(job.mishaps.most_skipped))
+        notes = Journal(run, start, batch_size, board, job.learning_rates, first(), watch)
         agreed = Agreement(mesh)
         span = Span(start, total, job.label, run.path)
         stopped = functools.partial(_stopped, agreed, stop)

@@ -64,10 +64,10 @@ def test_an_unfinished_run_has_nothing_to_export(run, tmp_path):
 
 def test_a_copy_that_fails_leaves_nothing(run, tmp_path, monkeypatch):
     def full(*_, **__):
-        raise OSError("no space left")
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(shutil, "copytree", full)
-    with pytest.raises(OSError, match="no space"):
+    monkeypatch.setattr(shutil, "copyfile", full)
+    with pytest.raises(InputError, match="out cannot be written: the disk is full"):
         export_model(run, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 

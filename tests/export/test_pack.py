@@ -325,9 +325,9 @@ def test_what_cannot_be_packed_is_refused_and_leaves_nothing(root, tmp_path):
 
 def test_a_write_that_fails_leaves_nothing(tmp_path, monkeypatch):
     def full(*_):
-        raise OSError("no space left")
+        raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(InputError, match="the disk is full"):
         small(tmp_path / "m.mpz")
     assert list(tmp_path.iterdir()) == []

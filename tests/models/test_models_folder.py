@@ -534,7 +534,7 @@ def test_exist_ok_replaces_a_model_folder_and_nothing_else(saved, tmp_path):
 
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "letters.txt").write_text("dear")
-    with pytest.raises(InputError, match="not a model folder"):
+    with pytest.raises(InputError, match="so it is not replaced"):
         models.save_model(tmp_path / "home", TINY, params, "qa", exist_ok=True)
     assert (tmp_path / "home" / "letters.txt").read_text() == "dear"
 
@@ -559,7 +559,9 @@ def test_a_failure_leaves_nothing_behind(exist_ok, saved, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("mpjax.models.hf.saving.save_file", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(
+        InputError, match=rf"{target} cannot be written: the disk is full \([\d,]+ b"
+    ):
         models.save_model(target, TINY, numbered(TINY, "qa"), "qa", exist_ok=exist_ok)
     monkeypatch.undo()
     move, refused = os.replace, []
@@ -570,10 +572,12 @@ def test_a_failure_leaves_nothing_behind(exist_ok, saved, monkeypatch):
             raise OSError(5, "Input/output error")
         move(source, destination)
 
-    monkeypatch.setattr("mpjax.models.hf.saving.os.replace", refuse_once)
-    with pytest.raises(OSError, match="Input/output"):
+    monkeypatch.setattr("mpjax.temporary.exchange", lambda one, other: False)
+    monkeypatch.setattr("os.replace", refuse_once)
+    with pytest.raises(InputError, match="the disk reports an error"):
         models.save_model(target, TINY, numbered(TINY, "qa"), "qa", exist_ok=exist_ok)
     monkeypatch.undo()
+    assert refused
     assert listing(folder.parent) == before
     assert os.listdir(folder.parent) == ["m"]
 
@@ -587,7 +591,7 @@ def test_params_that_do_not_fit_are_refused_before_writing(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="file is a file"):
         models.save_model(tmp_path / "file", TINY, params, "qa")
-    with pytest.raises(InputError, match="cannot be made"):
+    with pytest.raises(InputError, match="file is a file, not a folder"):
         models.save_model(tmp_path / "file" / "m", TINY, params, "qa")
     assert os.listdir(tmp_path) == ["file"]
 

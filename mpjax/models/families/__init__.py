@@ -2,16 +2,21 @@
 
 import importlib
 import pkgutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from mpjax.errors import InputError
+from mpjax.files import parse_object, shown
 from mpjax.models.blocks import HEADS
 from mpjax.models.config import EncoderConfig
 from mpjax.models.family import Family
 
+CONFIG_JSON = "config.json"
 FAMILIES: dict[str, Family] = {
     module.name: importlib.import_module(f"{__name__}.{module.name}").FAMILY
     for module in pkgutil.iter_modules(__path__)
@@ -26,10 +31,27 @@ def family_of(model_type: object) -> Family:
         model_type = _ALIASES.get(model_type, model_type)
     if not isinstance(model_type, str) or model_type not in FAMILIES:
         raise InputError(
-            f"model_type is {model_type!r}, which mpjax has no module for; "
+            f"model_type is {shown(repr(model_type))}, which mpjax has no module for; "
             f"supported: {', '.join(FAMILIES)}"
         )
     return FAMILIES[model_type]
+
+
+def parse_config(path: Path, data: Mapping[str, Any]) -> EncoderConfig:
+    """Config from the object in the ``config.json`` at ``path``; `InputError` names it."""
+    try:
+        return family_of(data.get("model_type")).config(data)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def known_config(path: Path, content: bytes) -> EncoderConfig | None:
+    """Config from the content of a ``config.json``; None for a model type of other programs."""
+    data = parse_object(path, content)
+    model_type = data.get("model_type")
+    if not isinstance(model_type, str) or _ALIASES.get(model_type, model_type) not in FAMILIES:
+        return None
+    return parse_config(path, data)
 
 
 def encoder(

@@ -12,16 +12,16 @@ from flax.traverse_util import unflatten_dict
 from jax.typing import DTypeLike
 
 from mpjax.errors import InputError
-from mpjax.files import parse_object
+from mpjax.files import parse_object, shown
 from mpjax.models.config import EncoderConfig
-from mpjax.models.families import FAMILIES, check_head, encoder, family_of
+from mpjax.models.families import CONFIG_JSON, FAMILIES, check_head, encoder, parse_config
 from mpjax.models.hf.hub import local_folder
 from mpjax.models.hf.scores import METHOD, StoredScores, is_scored, read_scores, split_scores
 from mpjax.models.hf.tensors import read_tensors
 from mpjax.models.hf.weights import Params, check_dtype, initial, read_torch_names, shapes
 from mpjax.models.packed.file import small_files
+from mpjax.models.room import check_room
 
-CONFIG_JSON = "config.json"
 # Head -> endings of the class names in config.json under which it may have been saved.
 _CLASS_ENDINGS = {
     "classification": ("ForSequenceClassification",),
@@ -101,6 +101,7 @@ def new_model(
     (9,)
     """
     check_dtype(param_dtype)
+    check_room(config.weights * np.dtype(param_dtype).itemsize, "the new model")
     expected = shapes(config, head)
     flat = {p: initial(p, shape, config, seed, param_dtype) for p, shape in expected.items()}
     module = encoder(config, head, param_dtype if dtype is None else dtype, param_dtype)
@@ -135,9 +136,10 @@ def load_model(
     request = _Request(head, labels, seed, dtype, param_dtype)
     contents = _open(local_folder(name_or_dir, revision))
     if contents.is_training_checkpoint:
+        method = shown(repr(contents.data.get(METHOD)))
         raise InputError(
             f"{contents.weights} is a training checkpoint with unmasked weights "
-            f"({METHOD} {contents.data.get(METHOD)!r}), not a model; mpjax export makes one of it"
+            f"({METHOD} {method}), not a model; mpjax export makes one of it"
         )
     return _make(request, contents)
 
@@ -178,7 +180,7 @@ def load_with_scores(
 def read_config(folder: str | Path) -> EncoderConfig:
     """Parses the ``config.json`` of a model folder, without its weights."""
     path = Path(folder)
-    return _parse_config(path, _read_config(path))
+    return parse_config(path / CONFIG_JSON, _read_config(path))
 
 
 def is_training_checkpoint(folder: str | Path) -> bool:
@@ -199,15 +201,15 @@ def stored_head(folder: str | Path) -> str:
             return head
     known = ", ".join(ending for endings in _CLASS_ENDINGS.values() for ending in endings)
     raise InputError(
-        f"architectures in {Path(folder) / CONFIG_JSON} is {names!r}, which does not say a head "
-        f"that mpjax knows; known: names that end in Model, {known}"
+        f"architectures in {Path(folder) / CONFIG_JSON} is {shown(repr(names))}, which does not "
+        f"say a head that mpjax knows; known: names that end in Model, {known}"
     )
 
 
 def _open(folder: Path) -> _Contents:
     """Reads config and tensors of a folder or packed model."""
     data = _read_config(folder)
-    config = _parse_config(folder, data)
+    config = parse_config(folder / CONFIG_JSON, data)
     return _Contents(folder, data, config, *read_tensors(folder))
 
 
@@ -243,13 +245,6 @@ def _read_config(folder: Path) -> dict[str, Any]:
     if not found:
         raise InputError(f"{folder} has no {CONFIG_JSON}; give the folder of a transformers model")
     return parse_object(folder / CONFIG_JSON, found[CONFIG_JSON])
-
-
-def _parse_config(folder: Path, data: Mapping[str, Any]) -> EncoderConfig:
-    try:
-        return family_of(data.get("model_type")).config(data)
-    except InputError as error:
-        raise InputError(f"{folder / CONFIG_JSON}: {error}") from error
 
 
 def _may_hold(architectures: object, head: str) -> bool:

@@ -1,9 +1,11 @@
 """Model names to local folders, downloaded from the Hugging Face hub where necessary."""
 
+import os
 import re
 from pathlib import Path
 
 from mpjax.errors import InputError
+from mpjax.files import shown
 from mpjax.models.hf.tensors import INDEX, PICKLE, SAFETENSORS
 from mpjax.models.hf.tokenizer import TOKENIZER_FILES
 from mpjax.models.packed.file import is_packed
@@ -24,19 +26,20 @@ def local_folder(name_or_dir: str | Path, revision: str | None = None) -> Path:
     """
     if not str(name_or_dir):
         raise InputError("the model name is empty; give a folder or a hub name")
-    folder = Path(name_or_dir).expanduser()
-    if folder.is_dir() or is_packed(folder):
+    name = str(name_or_dir)
+    folder = Path(os.path.expanduser(name))
+    # os.path answers False where Path raises: for a name too long, or with a NUL.
+    if os.path.isdir(folder) or is_packed(folder):
         if revision is not None:
             raise InputError(
                 f"revision {revision!r} was given for the local folder {folder}; "
                 "revisions belong to hub names"
             )
         return folder
-    if folder.exists():
+    if os.path.exists(folder):
         raise InputError(f"model {name_or_dir} is a file; give the folder that holds config.json")
-    name = str(name_or_dir)
     if isinstance(name_or_dir, Path) or _looks_like_path(name):
-        raise InputError(f"model folder {name_or_dir} does not exist; check the path")
+        raise InputError(f"model folder {shown(name)} does not exist; check the path")
     return _download(name, revision)
 
 
@@ -44,7 +47,8 @@ def _looks_like_path(name: str) -> bool:
     """Whether a name cannot be a hub name, or lies below a folder that exists here."""
     if name.startswith((".", "~")) or not _HUB_NAME.fullmatch(name):
         return True
-    return "/" in name and Path(name).parent.is_dir()
+    # The hub has names of 96 characters at most.
+    return len(name) > 96 or ("/" in name and os.path.isdir(Path(name).parent))
 
 
 def _download(name: str, revision: str | None) -> Path:

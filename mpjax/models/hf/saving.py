@@ -2,16 +2,16 @@
 
 import json
 import os
-import shutil
-import tempfile
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
-from mpjax.errors import InputError
+from mpjax.disk import writing
 from mpjax.models.config import EncoderConfig
 from mpjax.models.families import FAMILIES, check_head
 from mpjax.models.hf.folder import CONFIG_JSON
@@ -19,6 +19,8 @@ from mpjax.models.hf.scores import MASKED_TYPE, score_tensors
 from mpjax.models.hf.tensors import SAFETENSORS
 from mpjax.models.hf.tokenizer import tokenizer_files
 from mpjax.models.hf.weights import Params, to_torch_names
+from mpjax.outputs import new_folder
+from mpjax.temporary import beside, restore, swap, sync
 
 
 def save_model(
@@ -48,7 +50,7 @@ def save_model(
         ``tokenizer_from`` has no tokenizer.
     """
     check_head(head)
-    _check_target(Path(folder).expanduser().resolve(), exist_ok)
+    _checked_target(folder, exist_ok)
     weights = to_torch_names(params, config, head)
     files = {} if tokenizer_from is None else tokenizer_files(tokenizer_from)
     data = _config_json(config, head, weights)
@@ -71,19 +73,42 @@ def write_folder(
 
     Raises `InputError` for a target that `save_model` refuses.
     """
-    target = Path(folder).expanduser().resolve()
-    _check_target(target, exist_ok)
-    temporary = _sibling(target)
-    try:
-        for name, content in files.items():
-            (temporary / name).write_bytes(content)
-        save_file(dict(tensors), temporary / SAFETENSORS, metadata={"format": "pt"})
-        _open_permissions(temporary)
-        _swap(temporary, target, exist_ok)
-    finally:
-        if temporary.exists():
-            shutil.rmtree(temporary)
+    needs = sum(map(len, files.values())) + sum(tensor.nbytes for tensor in tensors.values())
+    with writing(folder, needs):
+        target = _checked_target(folder, exist_ok)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        restore(target)
+        with beside(target, folder=True) as temporary:
+            for name, content in files.items():
+                (temporary / name).write_bytes(content)
+            _save_tensors(tensors, temporary / SAFETENSORS)
+            finish(temporary)
+            _put(temporary, target, exist_ok)
+        sync(target.parent)
     return target
+
+
+def finish(folder: Path) -> None:
+    """Makes a temporary folder of files ready to be renamed: on the disk, and open to its readers.
+
+    mkdtemp makes folders for the owner alone; mkdir would have given the usual permissions.
+    """
+    mask = os.umask(0)
+    os.umask(mask)
+    folder.chmod(0o777 & ~mask)
+    for path in (*folder.iterdir(), folder):
+        sync(path)
+
+
+def _save_tensors(tensors: Mapping[str, np.ndarray], path: Path) -> None:
+    """`save_file`, with the `OSError` that it hides."""
+    try:
+        save_file(dict(tensors), path, metadata={"format": "pt"})
+    except SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
 def _checkpoint_keys(config: EncoderConfig, head: str) -> dict[str, Any]:
@@ -112,49 +137,16 @@ def _config_json(
     return data
 
 
-def _check_target(target: Path, exist_ok: bool) -> None:
-    """`InputError` for a file, and for a folder with content unless a model is to be replaced."""
-    if not target.exists():
-        return
-    if not target.is_dir():
-        raise InputError(f"output folder {target} is a file; choose another name")
-    if not any(target.iterdir()):
-        return
-    if not exist_ok:
-        raise InputError(f"output folder {target} is not empty; choose another or remove it first")
-    if not (target / CONFIG_JSON).is_file():
-        raise InputError(
-            f"output folder {target} is not empty and not a model folder, so it is not replaced"
-        )
+def _checked_target(folder: str | Path, exist_ok: bool) -> Path:
+    """The folder without links; `InputError` for one in use, unless a model is to be replaced."""
+    if exist_ok:
+        return new_folder(folder, marks=(CONFIG_JSON,), overwrite=True, named="output folder")
+    return new_folder(folder, named="output folder")
 
 
-def _sibling(target: Path) -> Path:
-    """Makes an empty folder next to the target, on the same disk, so that a rename moves it."""
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    except OSError as error:
-        raise InputError(f"output folder {target} cannot be made: {error}") from error
-
-
-def _open_permissions(folder: Path) -> None:
-    """Sets the permissions mkdir would have given; mkdtemp makes folders for the owner alone."""
-    mask = os.umask(0)
-    os.umask(mask)
-    folder.chmod(0o777 & ~mask)
-
-
-def _swap(temporary: Path, target: Path, exist_ok: bool) -> None:
-    """Renames ``temporary`` to ``target``; on failure the old folder stays."""
-    if not (exist_ok and target.exists()):
-        # An empty folder is replaced; one that was filled meanwhile raises.
-        os.replace(temporary, target)
-        return
-    aside = _sibling(target)
-    os.replace(target, aside)
-    try:
-        os.replace(temporary, target)
-    except OSError:
-        os.replace(aside, target)
-        raise
-    shutil.rmtree(aside)
+def _put(temporary: Path, target: Path, exist_ok: bool) -> None:
+    """Renames a finished folder to its target; on failure the old folder stays."""
+    if exist_ok and target.exists():
+        swap(temporary, target)
+    else:
+        os.replace(temporary, target)  # an empty folder is replaced, one filled meanwhile raises

@@ -15,7 +15,8 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from mpjax.errors import InputError
-from mpjax.models.config import EncoderConfig
+from mpjax.files import shown
+from mpjax.models.config import EncoderConfig, is_number
 from mpjax.models.hf.weights import Params, shapes, torch_names
 from mpjax.models.paths import PRUNABLE
 from mpjax.pruning.published import RULE_OF
@@ -75,13 +76,15 @@ def read_scores(
     that are missing, belong to no prunable matrix, or do not divide it into blocks.
     """
     method, threshold = data.get(METHOD), data.get(THRESHOLD)
-    if method not in RULE_OF:
+    if not isinstance(method, str) or method not in RULE_OF:
         raise InputError(
-            f"{source} holds pruning scores but {METHOD} in config.json is {method!r}; "
+            f"{source} holds pruning scores but {METHOD} in config.json is {shown(repr(method))}; "
             f"known: {', '.join(RULE_OF)}"
         )
-    if threshold is not None and (isinstance(threshold, bool) or not np.isreal(threshold)):
-        raise InputError(f"{THRESHOLD} in config.json must be a number, found {threshold!r}")
+    if threshold is not None and not is_number(threshold):
+        raise InputError(
+            f"{THRESHOLD} in config.json must be a number, found {shown(repr(threshold))}"
+        )
     if method == "magnitude":
         return StoredScores(method, threshold, {})
     unread = {_bare(name): tensor for name, tensor in scores.items()}
@@ -92,14 +95,20 @@ def read_scores(
         if score is None:
             raise InputError(f"{source} has no {SCORES_SUFFIX} beside {name}")
         kernel = shapes(config, head)[path]
-        if score.ndim != 2 or any(k % s for k, s in zip(kernel, score.shape[::-1], strict=True)):
+        if (
+            score.ndim != 2
+            or not score.size
+            or any(k % s for k, s in zip(kernel, score.shape[::-1], strict=True))
+        ):
             raise InputError(
                 f"{source}: {SCORES_SUFFIX} beside {name} has shape {score.shape}, which does not "
                 f"divide the matrix of shape {kernel[::-1]} into blocks"
             )
         flat[path] = jnp.asarray(score.T, param_dtype)
     if unread:
-        raise InputError(f"{source} has scores of no prunable matrix: {', '.join(sorted(unread))}")
+        raise InputError(
+            f"{source} has scores of no prunable matrix: {shown(', '.join(sorted(unread)))}"
+        )
     return StoredScores(method, threshold, unflatten_dict(flat, sep="/"))
 
 

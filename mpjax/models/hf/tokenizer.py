@@ -1,10 +1,12 @@
 """The tokenizer of a Hugging Face folder."""
 
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from mpjax.errors import InputError
+from mpjax.files import shown
 from mpjax.models.packed.file import is_packed, small_files
 
 TOKENIZER_FILES = (
@@ -40,19 +42,25 @@ def _load(path: Path, source: Path) -> Any:
     from transformers import AutoTokenizer  # takes seconds to import
 
     try:
-        return AutoTokenizer.from_pretrained(path, use_fast=True, local_files_only=True)
-    except Exception as error:  # the tokenizer library raises bare Exceptions for damaged files
+        tokenizer = AutoTokenizer.from_pretrained(
+            path, use_fast=True, local_files_only=True, trust_remote_code=False
+        )
+        tokenizer("a", "a")  # some damage shows in use only
+    except (KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:  # bare Exceptions, and panics, which are none
         raise InputError(
-            f"the tokenizer of {source} cannot be read ({type(error).__name__}: {error}); "
+            f"the tokenizer of {source} cannot be read ({type(error).__name__}: {shown(error)}); "
             "copy the tokenizer files of the pretrained model into it again"
         ) from error
+    return tokenizer
 
 
 def tokenizer_files(folder: str | Path) -> dict[str, bytes]:
     """Content of the tokenizer files of a folder by name; `InputError` without a tokenizer."""
     path = Path(folder).expanduser()
-    if not (path.is_dir() or is_packed(path)):
-        raise InputError(f"tokenizer folder {path} does not exist")
+    if not (os.path.isdir(path) or is_packed(path)):
+        raise InputError(f"tokenizer folder {shown(path)} does not exist")
     files = small_files(path, TOKENIZER_FILES)
     # The vocabulary is in one of these; the other files only configure it.
     vocabularies = {"tokenizer.json", "vocab.txt", "vocab.json"}

@@ -153,6 +153,11 @@ def read_torch_names(
     return LoadedParams(unflatten_dict(flat, sep="/"), matched.fresh, matched.unused)
 
 
+def check_body(tensors: Mapping[str, np.ndarray], config: EncoderConfig, source: str) -> None:
+    """Raises `InputError` unless the tensors hold embeddings and encoder as the config has them."""
+    _match(tensors, config, "features", source=source)
+
+
 def _match(
     tensors: Mapping[str, np.ndarray],
     config: EncoderConfig,

@@ -25,9 +25,11 @@ import math
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+FORMS = ("none", "all", "bitmap", "gaps")
 _ESCAPE = 255  # byte of a gap that continues in the next byte
 # No literal context bits (lc, lp, pb): neighbours tell nothing about each other but by repeating.
 _LZMA2 = [{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 20, "lc": 0, "lp": 0, "pb": 0}]
@@ -84,15 +86,22 @@ def encode_array(array: np.ndarray) -> Coded:
 
 
 def decode_array(coded: Coded) -> np.ndarray:
-    """Restores an array; the inverse of `encode_array`."""
-    dtype = np.dtype(coded.dtype)
-    planes = np.frombuffer(decompress(coded.values), np.uint8).reshape(dtype.itemsize, -1)
+    """Restores an array; the inverse of `encode_array`.
+
+    Nothing grows beyond what dtype, shape and ``kept`` imply, which the caller has checked.
+
+    Raises:
+      ValueError: streams of another array than that.
+    """
+    dtype, size = np.dtype(coded.dtype), math.prod(coded.shape)
+    data = decompress(coded.values, coded.kept * dtype.itemsize)
+    planes = np.frombuffer(data, np.uint8).reshape(dtype.itemsize, -1)
     values = np.ascontiguousarray(planes.T).reshape(-1).view(f"u{dtype.itemsize}")
-    kept = _decode_mask(coded.mask, math.prod(coded.shape))
-    bits = np.zeros(kept.size, values.dtype)
+    kept = _decode_mask(coded.mask, size, coded.kept)
+    bits = np.zeros(size, values.dtype)
     bits[kept] = values
     if coded.signs.form != "none":
-        negative = _decode_mask(coded.signs, kept.size - coded.kept)
+        negative = _decode_mask(coded.signs, size - coded.kept)
         bits[~kept] = negative.astype(bits.dtype) << (8 * dtype.itemsize - 1)
     return bits.view(dtype).reshape(coded.shape)
 
@@ -103,13 +112,26 @@ def compress(data: bytes, *coders: str) -> Stream:
     >>> compress(b"again and " * 20, "huffman", "lzma").coder
     'lzma'
     """
-    made = (Stream(name, _CODERS[name][0](data)) for name in ("stored", *coders))
+    made = (Stream(name, CODERS[name][0](data)) for name in ("stored", *coders))
     return min(made, key=lambda stream: len(stream.data))
 
 
-def decompress(stream: Stream) -> bytes:
-    """Restores data; the inverse of `compress`."""
-    return _CODERS[stream.coder][1](stream.data)
+def decompress(stream: Stream, size: int, *, exact: bool = True) -> bytes:
+    """Restores data; the inverse of `compress`. Never holds more than ``size`` bytes and one.
+
+    Raises:
+      ValueError: other data than ``size`` bytes, or than at most ``size`` if not ``exact``.
+
+    >>> decompress(compress(b"again and " * 20, "lzma"), 200) == b"again and " * 20
+    True
+    """
+    try:
+        data = CODERS[stream.coder][1](stream.data, size + 1)
+    except (zlib.error, lzma.LZMAError, EOFError) as error:
+        raise ValueError(f"has a damaged {stream.coder} stream") from error
+    if len(data) > size or (exact and len(data) != size):
+        raise ValueError(f"has a stream of {len(data)} bytes or more where {size} belong")
+    return data
 
 
 def _encode_mask(mask: np.ndarray) -> Mask:
@@ -123,13 +145,25 @@ def _encode_mask(mask: np.ndarray) -> Mask:
     return Mask(form, compress(forms[form], "huffman", "lzma"))
 
 
-def _decode_mask(coded: Mask, size: int) -> np.ndarray:
-    data = np.frombuffer(decompress(coded.stream), np.uint8)
+def _decode_mask(coded: Mask, size: int, count: int | None = None) -> np.ndarray:
+    """The mask of ``size`` entries; ``count`` of them are true, where that is known."""
     if coded.form == "bitmap":
-        return np.unpackbits(data, count=size).astype(bool)
-    mask = np.full(size, coded.form == "all")
-    if coded.form == "gaps":
-        mask[_positions(data)] = True
+        data = decompress(coded.stream, -(-size // 8))
+        mask = np.unpackbits(np.frombuffer(data, np.uint8), count=size).astype(bool)
+    elif coded.form == "gaps":
+        # A true entry takes one byte, and 255 false ones one more.
+        most = size if count is None else count + (size - count) // _ESCAPE
+        data = decompress(coded.stream, most, exact=False)
+        positions = _positions(np.frombuffer(data, np.uint8))
+        if len(positions) and positions[-1] >= size:
+            raise ValueError("has a mask with entries beyond its end")
+        mask = np.zeros(size, bool)
+        mask[positions] = True
+    else:
+        decompress(coded.stream, 0)
+        mask = np.full(size, coded.form == "all")
+    if count is not None and np.count_nonzero(mask) != count:
+        raise ValueError(f"has a mask of {np.count_nonzero(mask)} kept values, and {count} values")
     return mask
 
 
@@ -152,11 +186,22 @@ def _huffman(data: bytes) -> bytes:
     return coder.compress(data) + coder.flush()
 
 
-_CODERS: dict[str, tuple[Callable[[bytes], bytes], Callable[[bytes], bytes]]] = {
-    "stored": (bytes, bytes),
-    "huffman": (_huffman, lambda data: zlib.decompress(data, -15)),
+def _decoded(coder: Any, data: bytes, most: int) -> bytes:
+    """At most ``most`` bytes of a stream; EOFError where it goes on or ends before its end."""
+    restored = coder.decompress(data, most)
+    if len(restored) < most and (not coder.eof or coder.unused_data):
+        raise EOFError
+    return restored
+
+
+# Compression, and decompression of at most so many bytes.
+CODERS: dict[str, tuple[Callable[[bytes], bytes], Callable[[bytes, int], bytes]]] = {
+    "stored": (bytes, lambda data, most: data[:most]),
+    "huffman": (_huffman, lambda data, most: _decoded(zlib.decompressobj(-15), data, most)),
     "lzma": (
         lambda data: lzma.compress(data, lzma.FORMAT_RAW, filters=_LZMA2),
-        lambda data: lzma.decompress(data, lzma.FORMAT_RAW, filters=_LZMA2),
+        lambda data, most: _decoded(
+            lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=_LZMA2), data, most
+        ),
     ),
 }

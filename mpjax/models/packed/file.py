@@ -17,73 +17,90 @@ and for int8 ``scales``, an ARRAY of one float32 per row. ARRAY has ``dtype, sha
 
 import hashlib
 import json
+import os
 import zlib
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import ml_dtypes  # noqa: F401  teaches NumPy the name bfloat16
 import numpy as np
 
 from mpjax.errors import InputError
-from mpjax.files import write_atomically
-from mpjax.models.packed.coding import Coded, Mask, Stream, decode_array, decompress
-from mpjax.models.packed.quantize import from_int8
+from mpjax.files import parse_object, read_bytes, shown, write_atomically
+from mpjax.models.families import CONFIG_JSON, known_config
+from mpjax.models.packed.coding import Stream, decompress
+from mpjax.models.packed.header import PackedTensor, describe, parse
+from mpjax.models.room import check_room
+
+__all__ = ["PackedModel", "PackedTensor", "is_packed", "read_packed", "small_files", "write_packed"]
 
 PACKED_SUFFIX = ".mpz"
 FILE_FORMAT = 1
 _MAGIC = b"MPJAXPK"
 _SUM = hashlib.sha256
+_AGAIN = "it was not made by mpjax pack, or changed since; pack the model again"
+LARGEST_FILE = 1 << 26  # bytes of a config or tokenizer file: the largest known have 2^25
+_LONGEST_HEADER = 1 << 24  # bytes: 256 layers take half of it
+_SPARE = 1 << 28  # bytes of tensors beside the model's
 _START = len(_MAGIC) + 1 + 8  # offset of the header
 
 
 @dataclass(frozen=True)
-class PackedTensor:
-    """A coded array, the dtype it is restored to, and the row scales of int8."""
-
-    dtype: str
-    array: Coded
-    scales: Coded | None = None
-
-    def restore(self) -> np.ndarray:
-        """Decodes the tensor to its dtype and shape."""
-        array = decode_array(self.array)
-        if self.scales is not None:
-            return from_int8(array, decode_array(self.scales), self.dtype)
-        return array.astype(self.dtype, copy=False)
-
-
-@dataclass(frozen=True)
 class PackedModel:
-    """Compressed files and tensors by name; equal tensors may be one object under several names."""
+    """Compressed files and tensors by name; equal tensors may be one object under several names.
+
+    ``source`` names the model in messages.
+    """
 
     files: Mapping[str, Stream]
     tensors: Mapping[str, PackedTensor]
+    source: str = field(default="the packed model", compare=False)
 
     def read_file(self, name: str) -> bytes:
-        """Decompresses one of the small files."""
-        return decompress(self.files[name])
+        """Decompresses one of the small files; `InputError` if it is damaged or too big."""
+        try:
+            return decompress(self.files[name], LARGEST_FILE, exact=False)
+        except ValueError as error:
+            raise self._wrong(f"file {name} {error}") from error
 
     def restore(self) -> dict[str, np.ndarray]:
-        """Decodes every tensor."""
-        return {name: tensor.restore() for name, tensor in self.tensors.items()}
+        """Decodes every tensor, one under several names once.
+
+        Raises:
+          InputError: streams that do not fit the header.
+        """
+        restored: dict[int, np.ndarray] = {}
+        for name, tensor in self.tensors.items():
+            if id(tensor) in restored:
+                continue
+            try:
+                restored[id(tensor)] = tensor.restore()
+            except ValueError as error:
+                raise self._wrong(f"tensor {shown(name)} {error}") from error
+        return {name: restored[id(tensor)] for name, tensor in self.tensors.items()}
+
+    def _wrong(self, reason: str) -> InputError:
+        return InputError(f"{self.source}: {reason}; {_AGAIN}")
 
 
 def is_packed(path: str | Path) -> bool:
     """Whether a path is a packed model: a file that ends in ``.mpz``."""
-    return Path(path).suffix == PACKED_SUFFIX and Path(path).is_file()
+    return Path(path).suffix == PACKED_SUFFIX and os.path.isfile(path)
 
 
 def read_packed(path: Path) -> PackedModel:
-    """Reads a packed model and checks its checksum; tensors stay compressed until restored.
+    """Reads a packed model; tensors stay compressed until restored.
+
+    The checksum tells damage, not origin: every size in the header is checked against the bytes,
+    the model of its config and the memory at hand before anything is restored.
 
     Raises:
-      InputError: a file that is cut short, damaged, not a packed model, or of a later format.
+      InputError: a file that is cut short, damaged, not a packed model, of a later format, or with
+        a header that does not fit its streams.
     """
-    data = path.read_bytes()
-    body, checksum = data[: -_SUM().digest_size], data[-_SUM().digest_size :]
-    if len(body) < _START or _SUM(body).digest() != checksum or not body.startswith(_MAGIC):
+    data = read_bytes(path)
+    body, checksum = memoryview(data)[: -_SUM().digest_size], data[-_SUM().digest_size :]
+    if len(body) < _START or _SUM(body).digest() != checksum or not data.startswith(_MAGIC):
         raise InputError(
             f"{path} is damaged, cut short or not a packed model: its checksum is wrong; "
             "copy or pack it again"
@@ -94,7 +111,50 @@ def read_packed(path: Path) -> PackedModel:
             f"{FILE_FORMAT}; use the version of mpjax that packed it, or a later one"
         )
     end = _START + int.from_bytes(body[_START - 8 : _START], "little")
-    return _parse(json.loads(zlib.decompress(body[_START:end])), body[end:])
+    try:
+        header = parse_object(path, _inflate(body[_START:end]))
+        files, tensors = parse(header, bytes(body[end:]))
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"{path}: {error}; {_AGAIN}") from error
+    packed = PackedModel(files, tensors, str(path))
+    _check_claims(packed, len(data))
+    return packed
+
+
+def _inflate(compressed: memoryview) -> bytes:
+    """The header's text; ValueError if it is damaged or too long."""
+    inflater = zlib.decompressobj()
+    try:
+        text = inflater.decompress(compressed, _LONGEST_HEADER)
+    except zlib.error as error:
+        raise ValueError("its header is damaged") from error
+    if not inflater.eof or inflater.unused_data:
+        raise ValueError(f"its header is damaged, or longer than {_LONGEST_HEADER} bytes")
+    return text
+
+
+def _check_claims(packed: PackedModel, size: int) -> None:
+    """Raises `InputError` for tensors larger than the model's, or than the memory at hand.
+
+    Zeros take no bytes in the file, so its size says little about the tensors.
+    """
+    claimed = sum(tensor.nbytes for tensor in packed.tensors.values())
+    check_room(claimed, packed.source)
+    allowed = _SPARE + 3 * size
+    if CONFIG_JSON in packed.files:
+        path = Path(packed.source) / CONFIG_JSON
+        config = known_config(path, packed.read_file(CONFIG_JSON))
+        if config is None:
+            return
+        # Twice: for copies of tied tables, or scores beside the weights; 8 bytes: float64.
+        allowed += 2 * 8 * config.dense_weights
+    if claimed > allowed:
+        raise InputError(
+            f"{packed.source} claims {claimed:,} bytes of tensors, where its config.json describes "
+            f"a model of at most {allowed:,}; {_AGAIN}"
+        )
 
 
 def small_files(folder: Path, names: Iterable[str]) -> dict[str, bytes]:
@@ -102,84 +162,25 @@ def small_files(folder: Path, names: Iterable[str]) -> dict[str, bytes]:
     if is_packed(folder):
         packed = read_packed(folder)
         return {name: packed.read_file(name) for name in names if name in packed.files}
-    return {name: (folder / name).read_bytes() for name in names if (folder / name).is_file()}
+    found: dict[str, bytes] = {}
+    for path in (folder / name for name in names if os.path.isfile(folder / name)):
+        if path.stat().st_size > LARGEST_FILE:
+            raise InputError(
+                f"{path} has more than {LARGEST_FILE:,} bytes; no model has such a one"
+            )
+        found[path.name] = read_bytes(path)
+    return found
 
 
-def write_packed(path: Path, packed: PackedModel) -> int:
+def write_packed(path: Path, packed: PackedModel, *, overwrite: bool = True) -> int:
     """Writes a packed model atomically; returns its size in bytes."""
-    header, streams = _describe(packed)
+    header, streams = describe(packed.files, packed.tensors)
     text = zlib.compress(json.dumps(header, separators=(",", ":")).encode(), 9)
     parts = [_MAGIC + bytes([FILE_FORMAT]), len(text).to_bytes(8, "little"), text, *streams]
     checksum = _SUM()
     for part in parts:
         checksum.update(part)
-    write_atomically(path, lambda file: file.writelines([*parts, checksum.digest()]))
+    parts.append(checksum.digest())
+    needs = sum(map(len, parts))
+    write_atomically(path, lambda file: file.writelines(parts), needs, overwrite=overwrite)
     return path.stat().st_size
-
-
-def _describe(packed: PackedModel) -> tuple[dict[str, Any], list[bytes]]:
-    """The header, and the streams in its order."""
-    streams: list[bytes] = []
-
-    def put(stream: Stream) -> list[Any]:
-        streams.append(stream.data)
-        return [stream.coder, len(stream.data)]
-
-    files = {name: put(stream) for name, stream in packed.files.items()}
-    tensors: dict[str, Any] = {}
-    names: dict[int, str] = {}  # of tensors already written, by identity
-    for name, tensor in packed.tensors.items():
-        if (first := names.setdefault(id(tensor), name)) != name:
-            tensors[name] = {"same_as": first}
-            continue
-        tensors[name] = {"dtype": tensor.dtype, "stored": _array_json(tensor.array, put)}
-        if tensor.scales is not None:
-            tensors[name]["scales"] = _array_json(tensor.scales, put)
-    return {"files": files, "tensors": tensors}, streams
-
-
-def _array_json(coded: Coded, put: Callable[[Stream], list[Any]]) -> dict[str, Any]:
-    return {
-        "dtype": coded.dtype,
-        "shape": coded.shape,
-        "kept": coded.kept,
-        "mask": [coded.mask.form, *put(coded.mask.stream)],
-        "values": put(coded.values),
-        "signs": [coded.signs.form, *put(coded.signs.stream)],
-    }
-
-
-def _parse(header: Mapping[str, Any], streams: bytes) -> PackedModel:
-    """The inverse of `_describe`."""
-    offset = 0
-
-    def take(reference: list[Any]) -> Stream:
-        nonlocal offset
-        coder, size = reference
-        offset += size
-        return Stream(coder, streams[offset - size : offset])
-
-    files = {name: take(reference) for name, reference in header["files"].items()}
-    tensors: dict[str, PackedTensor] = {}
-    for name, entry in header["tensors"].items():
-        if "same_as" in entry:
-            tensors[name] = tensors[entry["same_as"]]
-            continue
-        array = _array(entry["stored"], take)
-        scales = _array(entry["scales"], take) if "scales" in entry else None
-        tensors[name] = PackedTensor(entry["dtype"], array, scales)
-    return PackedModel(files, tensors)
-
-
-def _array(entry: Mapping[str, Any], take: Callable[[list[Any]], Stream]) -> Coded:
-    def mask(reference: list[Any]) -> Mask:
-        return Mask(reference[0], take(reference[1:]))
-
-    return Coded(
-        dtype=entry["dtype"],
-        shape=tuple(entry["shape"]),
-        kept=entry["kept"],
-        mask=mask(entry["mask"]),
-        values=take(entry["values"]),
-        signs=mask(entry["signs"]),
-    )

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mpjax.errors import InputError
+from mpjax.files import shown, write_text
 from mpjax.tasks.reading import read_json_lines, read_tsv
 
 INDEX, PREDICTION = "index", "prediction"
@@ -28,7 +29,7 @@ def read_predictions(path: Path) -> Iterator[tuple[int, dict[str, Any], str]]:
         for name in (INDEX, PREDICTION):
             if name not in record:
                 raise InputError(
-                    f"{where}: no {name}, found {', '.join(record) or 'nothing'}; "
+                    f"{where}: no {name}, found {shown(', '.join(record) or 'nothing')}; "
                     + ("every object needs" if json_lines else "the first line must name")
                     + f" {INDEX} and {PREDICTION}"
                     + ("" if json_lines else ", separated by a tab")
@@ -46,12 +47,11 @@ def write_predictions(path: Path, predictions: Mapping[int, Any]) -> None:
         lines = [json.dumps({INDEX: i, PREDICTION: value}) for i, value in predictions.items()]
     else:
         lines = [f"{INDEX}\t{PREDICTION}", *(f"{i}\t{value}" for i, value in predictions.items())]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_text(path, "\n".join(lines) + "\n")
 
 
 def _index(value: Any, where: str) -> int:
     text = str(value).strip()
-    if isinstance(value, bool) or not (text.isascii() and text.isdigit()):
-        raise InputError(f"{where}: index must be a row number from 0, found {value!r}")
+    if isinstance(value, bool) or not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise InputError(f"{where}: index must be a row number from 0, found {shown(repr(value))}")
     return int(text)

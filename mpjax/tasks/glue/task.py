@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mpjax.errors import InputError
+from mpjax.files import shown
 from mpjax.tasks import hub
 from mpjax.tasks.base import Data, Encoded, PredictingTask, Row, check_split
 from mpjax.tasks.features import encode_texts
@@ -110,7 +112,7 @@ class GlueTask(PredictingTask):
                 for stem in stems
                 for kind in ("tsv", "jsonl")
             ]
-            if i and (data.is_file() or not _exists(data, self._folders, names)):
+            if i and (os.path.isfile(data) or not _exists(data, self._folders, names)):
                 continue  # the first part alone is enough
             yield find_file(data, self._folders, names), part
 
@@ -141,7 +143,7 @@ class GlueTask(PredictingTask):
         for names in self.texts:
             text = _column(record, names, where)
             if not isinstance(text, str):
-                raise InputError(f"{where}: {names[0]} must be text, found {text!r}")
+                raise InputError(f"{where}: {names[0]} must be text, found {shown(repr(text))}")
             row[names[0]] = text
         value = _column(record, self.label, where)
         row["label"] = self._value(value, where)
@@ -166,15 +168,20 @@ class GlueTask(PredictingTask):
             if str(value).strip() == str(number):
                 return number
         known = ", ".join(f"{i} or {name}" for i, name in enumerate(self.labels))
-        raise InputError(f"{where}: unknown label {value!r}; the labels of {self.name} are {known}")
+        raise InputError(
+            f"{where}: unknown label {shown(repr(value))}; the labels of {self.name} are {known}"
+        )
 
     def _number(self, value: Any, where: str) -> float:
         try:
             number = float(value)
         except (TypeError, ValueError):
             number = float("nan")
-        if isinstance(value, bool) or not np.isfinite(number):
-            raise InputError(f"{where}: the label of {self.name} is a number, found {value!r}")
+        # Python takes 1_000 for a number.
+        if isinstance(value, bool) or "_" in str(value) or not np.isfinite(number):
+            raise InputError(
+                f"{where}: the label of {self.name} is a number, found {shown(repr(value))}"
+            )
         return number
 
 
@@ -183,7 +190,8 @@ def _hub_split(split: str) -> str:
 
 
 def _exists(data: Path, folders: Sequence[str], names: Sequence[str]) -> bool:
-    return any((f / n).is_file() for f in (data, *(data / x for x in folders)) for n in names)
+    places = (data, *(data / name for name in folders))
+    return any(os.path.isfile(folder / name) for folder in places for name in names)
 
 
 def _column(record: dict[str, Any], names: Sequence[str], where: str) -> Any:
@@ -191,5 +199,6 @@ def _column(record: dict[str, Any], names: Sequence[str], where: str) -> Any:
         if name in record:
             return record[name]
     raise InputError(
-        f"{where}: no column {' or '.join(names)}; the columns are {', '.join(record) or 'none'}"
+        f"{where}: no column {' or '.join(names)}; the columns are "
+        f"{shown(', '.join(record) or 'none')}"
     )

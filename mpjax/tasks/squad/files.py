@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from mpjax.errors import InputError
-from mpjax.files import read_json
+from mpjax.files import read_json, shown, write_text
 from mpjax.tasks.base import Row
+
+NBEST, NULL_ODDS = "nbest_", "null_odds_"  # prefixes of the files beside predictions
 
 
 def read_questions(path: Path, may_be_empty: bool) -> list[Row]:
@@ -30,13 +32,13 @@ def read_questions(path: Path, may_be_empty: bool) -> list[Row]:
     for a, article in enumerate(_list(document, "data", f"{path}")):
         place = f"{path} article {a}"
         if isinstance(article, dict) and "title" in article:
-            place += f" ({str(article['title'])!r})"
+            place += f" ({shown(article['title'])!r})"
         for p, paragraph in enumerate(_list(article, "paragraphs", place)):
             where = f"{place} paragraph {p}"
             context = _text(paragraph, "context", where)
             for q, qa in enumerate(_list(paragraph, "qas", where)):
                 known = qa.get("id") if isinstance(qa, dict) else None
-                here = f"{where} question {q if known is None else known}"
+                here = f"{where} question {q if known is None else shown(known)}"
                 identity = _text(qa, "id", here)
                 if identity in seen:
                     raise InputError(f"{here}: this id is used twice")
@@ -64,8 +66,8 @@ def check_answers(row: Row, where: str, may_be_empty: bool) -> None:
         found = row["context"][start : start + len(text)] if start >= 0 else ""
         if not text or found != text:
             raise InputError(
-                f"{where}: the answer {text!r} is not at character {start} of the context, "
-                f"which has {found!r} there"
+                f"{where}: the answer {shown(text)!r} is not at character {start} of the context, "
+                f"which has {shown(found)!r} there"
             )
 
 
@@ -75,14 +77,11 @@ def write_predictions(
     nbest: Mapping[str, Sequence[Mapping[str, Any]]],
     null_odds: Mapping[str, float] | None = None,
 ) -> None:
-    """Writes `path`, and beside it ``nbest_<name>`` and, for v2, ``null_odds_<name>``."""
-    contents: dict[str, Any] = {path.name: predictions, f"nbest_{path.name}": nbest}
-    if null_odds is not None:
-        contents[f"null_odds_{path.name}"] = null_odds
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for name, content in contents.items():
+    """Writes beside `path` ``nbest_<name>`` and, for v2, ``null_odds_<name>``, and `path` last."""
+    contents: dict[str, Any] = {} if null_odds is None else {NULL_ODDS: null_odds}
+    for prefix, content in {**contents, NBEST: nbest, "": predictions}.items():
         text = json.dumps(content, indent=2, ensure_ascii=False)
-        path.with_name(name).write_text(text + "\n", encoding="utf-8")
+        write_text(path.with_name(prefix + path.name), text + "\n")
 
 
 def read_predictions(path: Path) -> dict[str, str]:
@@ -96,7 +95,7 @@ def read_predictions(path: Path) -> dict[str, str]:
     for identity, text in document.items():
         if not isinstance(text, str):
             raise InputError(
-                f"{path} question {identity}: the answer is not text: {str(text)[:40]!r}; "
+                f"{path} question {shown(identity)}: the answer is not text: {str(text)[:40]!r}; "
                 'every question has one answer, "" for none'
             )
     return document
@@ -108,7 +107,9 @@ def _answers(qa: dict[str, Any], context: str, where: str) -> dict[str, list[Any
         texts.append(_text(answer, "text", where))
         start = answer.get("answer_start")
         if not isinstance(start, int) or isinstance(start, bool):
-            raise InputError(f"{where}: answer_start must be an integer, found {start!r}")
+            raise InputError(
+                f"{where}: answer_start must be an integer, found {shown(repr(start))}"
+            )
         starts.append(start)
     return {"text": texts, "answer_start": starts}
 
@@ -125,7 +126,7 @@ def _get(record: Any, name: str, kind: type, said: str, where: str) -> Any:
     if not isinstance(record, dict):
         raise InputError(f"{where}: expected an object with {name!r}, found {str(record)[:40]!r}")
     if name not in record:
-        raise InputError(f"{where}: no {name!r}; the keys are {', '.join(record) or 'none'}")
+        raise InputError(f"{where}: no {name!r}; the keys are {shown(', '.join(record) or 'none')}")
     if not isinstance(record[name], kind):
         raise InputError(f"{where}: {name!r} must be {said}, found {str(record[name])[:40]!r}")
     return record[name]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from mpjax.errors import InputError
+from mpjax.files import shown
 from mpjax.tasks import hub
 from mpjax.tasks.base import Data, Encoded, PredictingTask, Row, check_split
 from mpjax.tasks.features import padding_arrays
@@ -166,7 +167,7 @@ class SquadTask(PredictingTask):
         if room < 1:
             raise InputError(
                 f"max length {max_length} leaves no room for the passage after question "
-                f"{row['id']} of {len(query)} tokens; raise it, or lower max_query_length"
+                f"{shown(row['id'])} of {len(query)} tokens; raise it, or lower max_query_length"
             )
         ranges = list(window_ranges(len(passage.ids), room, self.doc_stride))
         wanted = _token_span(row, passage.offsets)
