@@ -27,14 +27,23 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=12,
 )
-SQUAD_KEYS = st.sampled_from(
-    ["data", "paragraphs", "context", "qas", "id", "question", "answers", "text", "answer_start"]
+
+
+def instead(inner):
+    """Now and then any JSON in place of what belongs there."""
+    return st.one_of(inner, inner, inner, JSON)
+
+
+ANSWER = st.fixed_dictionaries({"text": st.just("cat"), "answer_start": instead(st.just(4))})
+QUESTION = st.fixed_dictionaries(
+    {"id": st.text(max_size=2), "question": instead(st.just("who")),
+     "answers": instead(st.lists(instead(ANSWER), max_size=2))}
+)  # fmt: skip
+PARAGRAPH = st.fixed_dictionaries(
+    {"context": st.just("the cat"), "qas": instead(st.lists(QUESTION, min_size=1, max_size=2))}
 )
-SQUAD = st.recursive(
-    st.none() | st.integers() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(SQUAD_KEYS, inner, max_size=5),
-    max_leaves=20,
-)
+ARTICLE = st.fixed_dictionaries({"paragraphs": instead(st.lists(PARAGRAPH, max_size=2))})
+SQUAD = st.fixed_dictionaries({"data": instead(st.lists(instead(ARTICLE), min_size=1, max_size=2))})
 
 
 @st.composite

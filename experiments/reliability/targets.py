@@ -90,7 +90,11 @@ TARGETS: dict[str, Target] = {
         older=_without_newest,
     ),
     "caches": Target(
-        readers.caches, {"*.np*": spoil_bytes}, readers.caches, share=0.5, guarded=True
+        readers.caches,
+        {"sst2-*": spoil_bytes, "teacher-*": spoil_bytes},
+        readers.caches,
+        share=0.5,
+        guarded=True,
     ),
     "golden": Target(
         originals.recorded_case,

@@ -114,6 +114,18 @@ def test_settings_that_fit_nothing_are_named(case, x64, changes, said):
     assert said in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    "name", ["batch/1/labels", "final/classifier.bias", "init/bert.embeddings.LayerNorm.weight"]
+)
+def test_a_missing_array_is_named_before_the_replay(case, x64, name):
+    path = case.with_suffix(".npz")
+    with np.load(path) as arrays:
+        kept = {key: array for key, array in arrays.items() if key != name}
+    np.savez(path, **kept)
+    with pytest.raises(InputError, match=f"case.npz has no array '{name}'"):
+        prepared(load_case(case))
+
+
 def test_an_array_that_claims_more_than_its_bytes_is_refused_unread(case, tmp_path):
     path = case.with_suffix(".npz")
     with zipfile.ZipFile(path) as archive:
