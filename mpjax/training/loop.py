@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mpjax.errors import Interrupted
-from mpjax.hostmemory import give_back
 from mpjax.runs.checkpoints import Checkpoints
 from mpjax.runs.progress import bar
 from mpjax.training.divergence import Late
@@ -87,17 +86,13 @@ def run_steps(
         score = None
         if cadence.evaluates(step) or last:
             late.flush()
-            give_back()
             score = program.score(state)
             recorder.evaluation(step, score)
-            give_back()
         signal = requested()
         if cadence.saves(step) or last or signal:
             late.flush()
             recorder.sync()  # before the checkpoint, so that no record is missing behind it
             checkpoints.save(state, step, score)
-        if step == span.start + 1:
-            give_back()  # what compiling took
         if signal and not last:
             checkpoints.wait()
             raise Interrupted(
