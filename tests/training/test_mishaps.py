@@ -208,3 +208,51 @@ def test_signals_save_and_stop_and_the_second_stops_at_once(number, root, tmp_pa
         else:
             assert process.returncode > 128 and "stopped at once" in notes
             assert (saved / "record.json").exists()
+
+
+KILLER = """
+import os, signal, sys
+last, folder, count = int(sys.argv[1]), sys.argv[2], 0
+EVENTS = ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.listdir", "shutil.rmtree")
+
+def hook(event, args):
+    global count
+    if event in EVENTS and args and folder in str(args[0]):
+        count += 1
+        if count == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(hook)
+from mpjax.cli.main import main
+status = main(sys.argv[3:])
+print("events", count, file=sys.stderr)
+sys.exit(status)
+"""
+KILLS = 12
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_its_file_events_ends_in_the_same_bytes(root, tmp_path):
+    def session(event: int, name: str) -> subprocess.CompletedProcess[str]:
+        options = {"output": str(tmp_path / name), "cache": str(tmp_path / "cache"), **OPTIONS}
+        words = [str(event), str(tmp_path / name), *tiny.command(root, **options)]
+        return subprocess.run(
+            [sys.executable, "-c", KILLER, *words],
+            capture_output=True, text=True, env=environment(), check=False,
+        )  # fmt: skip
+
+    undisturbed = session(0, "whole")
+    assert undisturbed.returncode == 0, undisturbed.stderr
+    events = int(undisturbed.stderr.split()[-1])
+    assert events > 50
+    kills = 0
+    while kills < KILLS:
+        ended = session(1 + kills * events // KILLS, "run")
+        kills += 1
+        if ended.returncode == 0:  # fewer events were left
+            break
+        assert ended.returncode == -signal.SIGKILL, ended.stderr
+    assert kills >= KILLS // 2
+    assert session(0, "run").returncode == 0
+    assert same(RunDir(tmp_path / "run"), RunDir(tmp_path / "whole"))
+    assert not [p for p in (tmp_path / "run").iterdir() if p.name.startswith(".")]
