@@ -71,7 +71,7 @@ VARIANTS: dict[str, Variant] = {
     "l0": Variant("--method l0 --final-lambda 10 --devices 1"),
     "steered": Variant("--method soft_movement --density 0.3 --devices 1"),
     **{
-        recipe: Variant(f"--recipe {recipe} --density 0.3 --devices 1")
+        recipe: Variant(f"--recipe {recipe} --density 0.3 --devices 1 --steps 24")
         for recipe in ("gmp", "smp", "platon", "sensitivity")
     },
     "hybrid": Variant(f"{_MOVEMENT} --structure hybrid"),

@@ -162,6 +162,15 @@ def test_a_damaged_checkpoint_is_refused_where_none_is_left_and_when_strict(tmp_
         restore(folder)
 
 
+def test_a_record_that_was_changed_is_named(tmp_path):
+    two_checkpoints(folder := tmp_path / "c", rank=lambda score: 71.5)
+    record = folder / "2" / records.RECORD
+    assert "71.5" in record.read_text()
+    record.write_text(record.read_text().replace("71.5", "91.5"))
+    with pytest.raises(InputError, match=r"checkpoint 2 .*record.json has other content"):
+        restore(folder, strict=True)
+
+
 def test_growing_files_come_back_as_they_were_at_the_checkpoint(tmp_path):
     journal = tmp_path / "metrics.jsonl"
     journal.write_bytes(b"one\n")

@@ -20,7 +20,7 @@ from mpjax.runs.finite import not_finite
 from mpjax.runs.folder import RunDir
 from mpjax.tasks.batches import Batches
 from mpjax.training import prepare
-from mpjax.training.divergence import LAG, Late
+from mpjax.training.divergence import Late
 from mpjax.training.train import train
 
 pytestmark = pytest.mark.usefixtures("programs")
@@ -122,16 +122,17 @@ def test_an_update_is_skipped_and_counted(method, root, tmp_path, nan_at, caplog
 @pytest.mark.slow
 def test_a_member_of_a_sweep_that_diverges_ends_alone_and_once(root, tmp_path, nan_at):
     output = str(tmp_path / "sweep")
-    words = tiny.command(root, output=output, checkpoint_every=2, devices=None, density=None)
+    options = {"checkpoint_every": 2, "log_every": 2, "devices": None, "density": None}
+    words = tiny.command(root, output=output, **options)
     words = ["sweep", *words[1:], "--density", "0.5,0.3", "--memory", "1"]
-    nan_at(BAD)
+    nan_at(BAD + 1)
     assert cli.main(words) == 0
     result = json.loads((tmp_path / "sweep" / "result.json").read_text())
-    assert [row["diverged"] for row in result["members"]] == [BAD, BAD]
+    assert [row["diverged"] for row in result["members"]] == [BAD + 1] * 2
     for member in (tmp_path / "sweep" / "members").iterdir():
         *lines, last = folder.read_lines(member / "metrics.jsonl")
-        assert last == {"step": BAD, "diverged": last["diverged"]}
-        assert [line["step"] for line in lines] == [1, 2, 3]
+        assert last == {"step": BAD + 1, "diverged": last["diverged"]}
+        assert [line["step"] for line in lines] == [2, BAD]
 
 
 def test_a_change_is_refused_where_it_means_nothing(root, tmp_path):
@@ -154,6 +155,7 @@ def test_a_skipped_update_changes_no_variable_and_leaves_the_state_finite(rule):
     tx = make_optimizer(OptimizerConfig(learning_rate=0.1, warmup_steps=1), pruning, 10)
     grads = jax.tree.map(lambda x: jnp.full_like(x, 0.5), variables)
     bad = {**grads, "params": {"a": {**grads["params"]["a"], "bias": jnp.full(4, jnp.inf)}}}
+    bad["scores"] = jax.tree.map(lambda x: jnp.full_like(x, jnp.nan), grads["scores"])
     state = tx.init(variables)
     for _ in range(3):
         _, state = tx.update(grads, state, variables)
@@ -174,6 +176,6 @@ def test_metrics_are_read_in_order_and_never_of_the_newest_step():
     late = Late(lambda step, metrics: seen.append((step, float(metrics["task_loss"]))))
     for step in range(1, 5):
         late.put(step, {"task_loss": jnp.asarray(step / 2), "other": jnp.ones(3)})
-        assert len(seen) == max(step - LAG, 0)
+        assert len(seen) == step - 1
     late.flush()
     assert seen == [(step, step / 2) for step in range(1, 5)]
