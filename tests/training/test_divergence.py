@@ -122,7 +122,7 @@ def test_an_update_is_skipped_and_counted(method, root, tmp_path, nan_at, caplog
 @pytest.mark.slow
 def test_a_member_of_a_sweep_that_diverges_ends_alone_and_once(root, tmp_path, nan_at):
     output = str(tmp_path / "sweep")
-    options = {"checkpoint_every": 2, "log_every": 2, "devices": None, "density": None}
+    options = {"log_every": 2, "devices": None, "density": None}
     words = tiny.command(root, output=output, **options)
     words = ["sweep", *words[1:], "--density", "0.5,0.3", "--memory", "1"]
     nan_at(BAD + 1)
