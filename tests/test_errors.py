@@ -1,8 +1,11 @@
 """Messages stay one short line, whatever they quote."""
 
+import errno
+
 import pytest
 
 from mpjax import cli
+from mpjax.cli import recipes
 from mpjax.config.recorded import differences
 from mpjax.errors import InputError, plain
 
@@ -34,3 +37,14 @@ def test_words_of_the_command_line_are_quoted_plainly(text, capsys):
 def test_a_recorded_value_is_quoted_plainly():
     (said,) = differences({"data": "a"}, {"data": "x" * 70_000})
     assert len(str(InputError(said))) < 500
+
+
+def test_a_file_that_the_disk_refuses_is_named_plainly(monkeypatch, capsys):
+    def run(args):
+        raise OSError(errno.EIO, "Input/output error", "a\x1b[31m\nb")
+
+    monkeypatch.setattr(recipes, "run", run)
+    assert cli.main(["recipes"]) == 2
+    assert capsys.readouterr().err == (
+        "mpjax: error: a\\x1b[31m\\nb cannot be used: the disk reports an error; check the disk\n"
+    )
