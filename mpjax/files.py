@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from mpjax.disk import writing
-from mpjax.errors import InputError
+from mpjax.errors import InputError, cut
 from mpjax.temporary import beside, put, sync
 
 MOST_DEPTH = 100  # lists and objects inside each other: json's own writer recurses too
@@ -135,9 +135,7 @@ def shown(value: object, most: int = 200) -> str:
     >>> shown("a" * 1000, 9)
     'aaa...aaa'
     """
-    text = str(value)
-    half = (most - 3) // 2
-    return text if len(text) <= most else f"{text[:half]}...{text[-half:]}"
+    return cut(str(value), most)
 
 
 def _where(path: Path, line: int | None, content: bytes = b"", at: int | None = None) -> str:

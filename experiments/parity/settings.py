@@ -53,6 +53,9 @@ def check_settings(path: Path, settings: Mapping[str, Any]) -> None:
             words = ", ".join(str(one) for one in known)
             raise InputError(f"{path}: {name} is {_short(value)}; it must be one of {words}")
     _check_numbers(path, "", settings, NUMBERS)
+    size, heads = settings["hidden_size"], settings["num_heads"]
+    if size % heads:
+        raise InputError(f"{path}: hidden_size {size} is no multiple of num_heads {heads}")
     if settings.get("global_topk_frequency") is not None:
         _check_numbers(path, "", settings, {"global_topk_frequency": _COUNT})
     if (distillation := _get(path, settings, "distillation")) is not None:

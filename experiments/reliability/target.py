@@ -158,7 +158,7 @@ def _parts(value: Any) -> Iterator[bytes]:
 def _clear(message: str, folder: Path) -> bool:
     """Whether a message is one short line that names an option, a file or the value found."""
     short = 0 < len(message) < LONGEST and len(message.splitlines()) == 1
-    places = r"(^|\s)-|\w[./]\w|'.*'|model folder|^\S+ is not? |does not exist"
+    places = r"(^|\s)-|\w[./]\w|'.*'|model folder|^\S+ (is not? |cannot be )|does not exist"
     named = str(folder) in message or re.search(places, message)
     return bool(short and named and message.isprintable())
 

@@ -28,7 +28,7 @@ from mpjax.cli import (
     unpack,
 )
 from mpjax.disk import refused
-from mpjax.errors import InputError
+from mpjax.errors import InputError, plain
 from mpjax.hostmemory import keep_freed_memory
 
 # Commands in the order of the help. Each has HELP, EXAMPLE, add_arguments(parser) and run(args).
@@ -131,7 +131,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except OSError as error:  # a full disk, a read-only folder: wherever it was met
-        print(f"mpjax: error: {_about(error)}", file=sys.stderr)
+        print(f"mpjax: error: {plain(_about(error))}", file=sys.stderr)
         return 2
     finally:
         log.removeHandler(notes)

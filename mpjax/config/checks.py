@@ -12,6 +12,7 @@ from typing import Any
 from mpjax import tasks
 from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError
+from mpjax.files import shown
 
 _TENSORBOARD = "tensorboardX"
 DENSE = "dense"  # the method that prunes nothing: plain fine-tuning
@@ -91,7 +92,8 @@ def check_choices(config: TrainConfig) -> None:
         )
         value = getattr(config, field.name)
         if choices and value is not None and value not in choices:
-            raise InputError(f"{option(field.name)} is {value!r}; choose from {', '.join(choices)}")
+            found = shown(repr(value))
+            raise InputError(f"{option(field.name)} is {found}; choose from {', '.join(choices)}")
 
 
 def distillation(config: TrainConfig) -> dict[str, Any]:

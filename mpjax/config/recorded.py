@@ -9,7 +9,7 @@ from typing import Any
 
 from mpjax.config.checks import option
 from mpjax.config.train import TrainConfig
-from mpjax.files import read_object
+from mpjax.files import read_object, shown
 
 CONFIG = "config.json"
 DERIVED = "derived"  # key for the sizes that followed from the data
@@ -41,7 +41,7 @@ def differences(now: dict[str, Any], then: dict[str, Any]) -> list[str]:
     then = {**defaults, **then}  # runs recorded before an option existed had its default
     names = [name for name in then if name not in OPERATIONAL and name in now]
     found = [
-        f"{option(name)} was {then.get(name)}, now {now.get(name)}"
+        f"{option(name)} was {shown(then.get(name))}, now {shown(now.get(name))}"
         for name in names
         if then.get(name) != now.get(name)
     ]

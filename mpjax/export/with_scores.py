@@ -7,6 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jax
+import numpy as np
+
 from mpjax.config.checks import DENSE
 from mpjax.config.recorded import is_run
 from mpjax.config.train import TrainConfig
@@ -14,6 +17,8 @@ from mpjax.errors import InputError
 from mpjax.export.source import known_files, output_folder, tokenizer_of
 from mpjax.files import read_object
 from mpjax.models import load_model, save_model, stored_head
+from mpjax.models.hf.soundness import check_tensors
+from mpjax.pruning import flatten
 from mpjax.pruning.published import METHOD_OF
 from mpjax.runs.checkpoints import read_latest
 from mpjax.runs.folder import RunDir
@@ -31,7 +36,7 @@ def export_with_scores(run: str | Path, output: str | Path, *, overwrite: bool =
 
     Raises:
       InputError: an unfinished run, a method or structure that the published code does not have,
-        or an ``output`` in use.
+        an ``output`` in use, or a checkpoint that is not finite.
     """
     if not is_run(run):
         raise InputError(f"{run} is not a run of mpjax; --with-scores needs one, with checkpoints")
@@ -51,6 +56,8 @@ def export_with_scores(run: str | Path, output: str | Path, *, overwrite: bool =
     config = replace(finished.config, extra={**finished.config.extra, **keys})
     state = read_latest(recorded.checkpoints)
     params, scores = state["params"], state["scores"]
+    for tree in (params, scores):
+        check_tensors(jax.tree.map(np.asarray, flatten(tree)), recorded.checkpoints)
     tokenizer = tokenizer_of(finished)
     return save_model(
         target, config, params, finished.head, tokenizer, scores=scores, exist_ok=overwrite

@@ -25,7 +25,7 @@ from mpjax.config.changes import changes
 from mpjax.config.recorded import CONFIG, DERIVED, as_dict, changed_meaning, differences, is_run
 from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError
-from mpjax.files import parse_object, read_object, write_json, write_text
+from mpjax.files import parse_object, read_object, shown, write_json, write_text
 from mpjax.locks import LOCK
 from mpjax.log import log
 
@@ -128,7 +128,7 @@ def create(run: RunDir, config: TrainConfig, derived: Mapping[str, Any]) -> dict
         recorded = read_object(run.config)
         then = {"prune_every": config.prune_every, **recorded[DERIVED]}
         changed = [
-            f"{k} was {then.get(k)}, now {v}" for k, v in derived.items() if then.get(k) != v
+            f"{k} was {shown(then.get(k))}, now {v}" for k, v in derived.items() if then.get(k) != v
         ]
         if changed:
             raise InputError(

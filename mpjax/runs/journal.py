@@ -15,6 +15,8 @@ import jax
 from mpjax.runs.board import Board
 from mpjax.runs.folder import RunDir, keep_until, read_lines
 
+_YEAR = 365 * 86_400.0  # seconds; no line of a run took that long
+
 
 def total_loss(metrics: Mapping[str, Any]) -> Any:
     """Task loss plus λ times the penalty, if any: the objective that is minimised.
@@ -155,8 +157,12 @@ def last_score(run: RunDir) -> tuple[int, dict[str, float]] | None:
 
 
 def seconds(run: RunDir) -> float:
-    """Total time of all sessions of a run, evaluation and compilation included."""
-    return sum(line["seconds"] for line in read_lines(run.timings))
+    """Total time of all sessions of a run, evaluation and compilation included.
+
+    A damaged line counts as 0: no two runs take the same time, and no result rests on it.
+    """
+    found = [line.get("seconds", 0) for line in read_lines(run.timings)]
+    return sum(float(time) for time in found if type(time) in (int, float) and 0 <= time < _YEAR)
 
 
 def _append(path: Any, record: Mapping[str, Any]) -> None:

@@ -100,7 +100,7 @@ def test_mutated_cases_end_in_one_sentence(case, tmp_path, x64, spoiler):
         ({"warmup_steps": 2}, "warmup_steps = (1 + 0.5) * 2"),
         ({"final_threshold": -1.0}, "final density is -1.0, not in (0, 1]"),
         ({"method": "threshold", "final_threshold": 5}, "final density is 5, not in (0, 1]"),
-        ({"num_heads": 3}, "hidden_size 8 is not a multiple of num_attention_heads 3"),
+        ({"num_heads": 3}, "json: hidden_size 8 is no multiple of num_heads 3"),
         ({"num_labels": 4}, "classifier.bias has shape (3,), the settings ask for (4,)"),
         ({"head": "qa"}, "no array"),
         ({"method": "magnitude"}, "mask_scores' has no place in the run"),

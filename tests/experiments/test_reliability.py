@@ -17,6 +17,7 @@ from experiments.reliability.containers import spoil_npz, spoil_packed, spoil_sa
 from experiments.reliability.flips import _named
 from experiments.reliability.fuzz import fuzz, replay
 from experiments.reliability.mutations import spoil_bytes, spoil_json, spoil_lines
+from experiments.reliability.target import _clear
 from experiments.reliability.targets import FLIPS, TARGETS
 from experiments.reliability.variants import VARIANTS, Variant
 from mpjax.errors import InputError
@@ -183,3 +184,18 @@ def test_every_target_reads_its_sound_files_and_refuses_damaged_ones(tmp_path):
     bad = [one for one in found["failures"] if one["kind"] in ("hang", "silent", "memory", "died")]
     assert not bad, bad
     assert found["outcomes"]["refused"] > 50
+
+
+@pytest.mark.parametrize(
+    ("message", "clear"),
+    [
+        ("--seed is -1; it must be at least 0", True),
+        ("xx...xx cannot be written: the name is too long; choose a shorter one", True),
+        ("something cannot be written", False),
+        ("cannot be written", False),
+        ("--data a\u2028b is odd", False),
+        ("--data " + "a " * 400, False),
+    ],
+)
+def test_a_clear_message_is_one_short_line_that_names_its_place(message, clear, tmp_path):
+    assert _clear(message, tmp_path) is clear

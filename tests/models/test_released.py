@@ -7,6 +7,7 @@ import json
 import math
 from dataclasses import replace
 
+import jax
 import numpy as np
 import pytest
 import tiny
@@ -419,6 +420,18 @@ def test_what_the_published_code_has_no_form_of_is_refused(run, tmp_path):
         path.write_text(text)
     with pytest.raises(InputError, match="is not a run"):
         export_with_scores(run / "model", tmp_path / "c")
+    assert not (tmp_path / "c").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("field", ["params", "scores"])
+def test_a_checkpoint_that_is_not_finite_is_not_exported(field, run, tmp_path, monkeypatch):
+    state = read_latest(run / "checkpoints")
+    spoilt = jax.tree.map(lambda leaf: np.full(leaf.shape, np.nan, leaf.dtype), state[field])
+    where = "mpjax.export.with_scores.read_latest"
+    monkeypatch.setattr(where, lambda folder: {**state, field: spoilt})
+    with pytest.raises(InputError, match=r"checkpoints: .* are not finite"):
+        export_with_scores(run, tmp_path / "c")
     assert not (tmp_path / "c").exists()
 
 
