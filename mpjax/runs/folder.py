@@ -88,7 +88,7 @@ def check(config: TrainConfig) -> RunDir:
         are named. Nothing is written.
     """
     run = RunDir(Path(config.output))
-    if run.path.is_file():
+    if run.path.exists() and not run.path.is_dir():  # devices and sockets, too
         raise InputError(f"--output {run.path} is a file; give a folder for the run")
     if not run.path.exists() or not any(_of_others(run.path)):
         if config.continue_with:

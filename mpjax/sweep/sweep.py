@@ -322,7 +322,7 @@ def _prepare(configs: Mapping[str, TrainConfig]) -> dict[str, Job]:
 
 
 def _check_output(output: Path) -> None:
-    if output.is_file():
+    if output.exists() and not output.is_dir():
         raise InputError(f"--output {output} is a file; give a folder for the sweep")
     names = {path.name for path in output.iterdir()} if output.is_dir() else set()
     if names - {LOCK} and "members" not in names:

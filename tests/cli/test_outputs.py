@@ -219,3 +219,10 @@ def test_predictions_are_replaced_with_overwrite_only(root, tmp_path, capsys):
     squad = ["evaluate", "--model", "/not/read", "--task", "squad", "--predictions"]
     assert cli.main([*squad, str(tmp_path / "p.json")]) == 2
     assert "nbest_p.json exists" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["train"], ["sweep", "--seeds", "0,1"]])
+def test_a_device_is_no_folder_for_a_run(command, capsys):
+    words = ["--task", "sst2", "--model", "x", "--method", "magnitude", "--density", "0.5"]
+    assert cli.main([*command, *words, "--output", os.devnull]) == 2
+    assert f"--output {os.devnull} is a file; give a folder" in capsys.readouterr().err

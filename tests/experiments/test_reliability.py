@@ -191,7 +191,7 @@ def test_every_target_reads_its_sound_files_and_refuses_damaged_ones(tmp_path):
     [
         ("--seed is -1; it must be at least 0", True),
         ("xx...xx cannot be written: the name is too long; choose a shorter one", True),
-        ("something cannot be written", False),
+        ("no model could be written", False),
         ("cannot be written", False),
         ("--data a\u2028b is odd", False),
         ("--data " + "a " * 400, False),
