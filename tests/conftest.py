@@ -18,6 +18,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import jax
 import pytest
 import tiny
+from jax.experimental.compilation_cache import compilation_cache
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -27,6 +28,16 @@ def programs(tmp_path_factory):
     """Lets the runs of a module share their compiled programs; for ``pytestmark``."""
     with tiny.compiled_programs(tmp_path_factory.mktemp("cache")) as folder:
         yield folder
+
+
+@pytest.fixture(autouse=True)
+def compilation_cache_of_its_own():
+    """Ends a cache of compiled programs that a command of the test has begun for the process."""
+    before = jax.config.jax_compilation_cache_dir
+    yield
+    if jax.config.jax_compilation_cache_dir != before:
+        jax.config.update("jax_compilation_cache_dir", before)
+        compilation_cache.reset_cache()
 
 
 @pytest.fixture
