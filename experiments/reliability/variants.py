@@ -74,7 +74,7 @@ VARIANTS: dict[str, Variant] = {
         recipe: Variant(f"--recipe {recipe} --density 0.3 --devices 1 --steps 24")
         for recipe in ("gmp", "smp", "platon", "sensitivity")
     },
-    "heads": Variant(f"{_MOVEMENT} --structure heads"),
+    "hybrid": Variant(f"{_MOVEMENT} --structure attention=block:4x4,ffn=units"),
     "accumulation": Variant(f"{_MOVEMENT} --accumulate 2"),
     "dropout": Variant(_MOVEMENT, model="dropout"),
     "distillation": Variant(f"{_MOVEMENT} --teacher {{base}}/model"),
