@@ -1,5 +1,6 @@
 """Killed, damaged, crowded runs: the same command goes on to the same bytes, or says why not."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -44,22 +45,25 @@ def whole(root):
     return RunDir(root / "whole")
 
 
-@pytest.fixture
-def broken(root, whole, tmp_path, monkeypatch):
-    """A run that was killed at its fourth step, with checkpoints of the second and the fourth."""
-    with monkeypatch.context() as patch:
-        run_steps = training.run_steps
+@pytest.fixture(scope="module")
+def killed(root, whole):
+    """Folder of a run that was killed at its fourth step."""
+    run_steps = training.run_steps
 
-        def killed(program, state, span, *rest):
-            return run_steps(program, state, cut_short(span), *rest)
+    def four_steps(program, state, span, *rest):
+        return run_steps(program, state, dataclasses.replace(span, total=4), *rest)
 
-        def cut_short(span):
-            return span.__class__(span.start, 4, span.label, span.folder)
-
-        patch.setattr(training, "run_steps", killed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "run_steps", four_steps)
         with pytest.raises(AssertionError, match="the last step evaluates"):
-            start(root, tmp_path / "run")
-    run = RunDir(tmp_path / "run")
+            start(root, root / "killed")
+    return root / "killed"
+
+
+@pytest.fixture
+def broken(killed, tmp_path):
+    """A copy of it, with checkpoints of the second and the fourth step."""
+    run = RunDir(shutil.copytree(killed, tmp_path / "run"))
     assert not run.result.exists()
     assert {p.name for p in run.checkpoints.iterdir()} == {"2", "4"}
     return run
