@@ -47,7 +47,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
 
     Raises:
       InputError: a mistake in the options, the data or the model; nothing has been written then.
-      Interrupted: Ctrl-C or SIGTERM; a checkpoint has been saved.
+      Interrupted: a signal of `StopRequests`; a checkpoint has been saved.
     """
     return train_resolved(resolve(config))
 
