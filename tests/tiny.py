@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import jax
 from jax.experimental.compilation_cache import compilation_cache
 
+import mpjax
 from mpjax import models
 from mpjax.config.train import TrainConfig
 from mpjax.runs.cache import use_compiled_programs
@@ -122,3 +124,14 @@ def compiled_programs(folder: Path) -> Iterator[Path]:
     finally:
         jax.config.update("jax_compilation_cache_dir", None)
         compilation_cache.reset_cache()
+
+
+def environment() -> dict[str, str]:
+    """Environment of a process that imports this checkout."""
+    return {**os.environ, "PYTHONPATH": str(Path(mpjax.__file__).parents[1])}
+
+
+def same(run: Path, other: Path) -> bool:
+    """Whether two finished runs have equal logs and models, byte for byte."""
+    files = ("metrics.jsonl", "model/model.safetensors", "model/config.json")
+    return all((run / file).read_bytes() == (other / file).read_bytes() for file in files)

@@ -2,18 +2,14 @@
 
 import dataclasses
 import json
-import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import tiny
 
-import mpjax
 from mpjax.errors import InputError
 from mpjax.locks import one_writer
 from mpjax.runs import folder
@@ -69,11 +65,6 @@ def broken(killed, tmp_path):
     return run
 
 
-def same(run: RunDir, whole: RunDir) -> bool:
-    files = ("metrics.jsonl", "model/model.safetensors", "model/config.json")
-    return all((run.path / f).read_bytes() == (whole.path / f).read_bytes() for f in files)
-
-
 def damage(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 3] ^= 4
@@ -94,7 +85,7 @@ def garbage(path: Path) -> None:
 def test_damaged_records_cost_nothing(name, break_it, broken, root, whole, caplog):
     break_it(broken.path / name)
     start(root, broken.path)
-    assert same(broken, whole)
+    assert tiny.same(broken.path, whole.path)
     sessions = json.loads(broken.provenance.read_text())["sessions"]
     assert sessions[-1]["from_step"] == 4
     if name == "provenance.json" and break_it in (cut, garbage):
@@ -109,7 +100,7 @@ def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(broken, root,
     with pytest.raises(InputError, match=r"checkpoint 4 in .*Without --strict.* step 2"):
         start(root, broken.path, strict=True)
     start(root, broken.path)
-    assert "Continuing from step 2" in caplog.text and same(broken, whole)
+    assert "Continuing from step 2" in caplog.text and tiny.same(broken.path, whole.path)
 
 
 @pytest.mark.slow
@@ -118,7 +109,7 @@ def test_a_damaged_result_is_made_again(root, whole, tmp_path, caplog):
     run = RunDir(tmp_path / "run")
     garbage(run.result)
     result = start(root, run.path)
-    assert "it is made again" in caplog.text and same(run, whole)
+    assert "it is made again" in caplog.text and tiny.same(run.path, whole.path)
     assert result["score"] == whole.read_result()["score"]
 
 
@@ -135,7 +126,7 @@ def test_a_run_killed_before_its_config_begins_anew(root, whole, tmp_path, monke
     (tmp_path / "run" / ".config.json.abcd").write_bytes(b"{")
     (tmp_path / "run" / ".lock").write_bytes(b"")
     start(root, tmp_path / "run")
-    assert same(RunDir(tmp_path / "run"), whole)
+    assert tiny.same(tmp_path / "run", whole.path)
 
 
 def test_a_folder_has_one_writer(root, tmp_path):
@@ -144,7 +135,7 @@ def test_a_folder_has_one_writer(root, tmp_path):
         [sys.executable, "-c", "import sys, time; from mpjax.locks import one_writer\n"
          "with one_writer(sys.argv[1]): print('held', flush=True); time.sleep(60)",
          str(tmp_path / "run")],
-        stdout=subprocess.PIPE, text=True, env=environment(),
+        stdout=subprocess.PIPE, text=True, env=tiny.environment(),
     )  # fmt: skip
     try:
         assert holder.stdout is not None and holder.stdout.readline() == "held\n"
@@ -182,81 +173,3 @@ def test_a_sweep_killed_while_it_writes_results_trains_nothing_again(
     assert before == ((done / "metrics.jsonl").read_bytes(), (done / "result.json").read_bytes())
     assert [row["linear_density"] for row in rows] == pytest.approx([0.5, 0.3], abs=3e-3)
     assert not (tmp_path / "sweep" / "checkpoints").exists()
-
-
-def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(Path(mpjax.__file__).parents[1])}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1])
-def test_signals_save_and_stop_and_the_second_stops_at_once(number, root, tmp_path):
-    options = {"steps": 5000, "checkpoint_every": 5000, "log_every": 1}
-    words = tiny.command(root, output=str(tmp_path / "run"), **options)
-    command = [sys.executable, "-m", "mpjax", *words]
-    for signals in (1, 2):
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment())
-        lines = tmp_path / "run" / "metrics.jsonl"
-        size = lines.stat().st_size if lines.exists() else 0
-        until = time.monotonic() + 120
-        while not (lines.exists() and lines.stat().st_size > size) and time.monotonic() < until:
-            time.sleep(0.05)
-        process.send_signal(number)
-        if signals == 2:
-            process.send_signal(signal.SIGUSR1 if number != signal.SIGUSR1 else signal.SIGTERM)
-        _, notes = process.communicate(timeout=120)
-        assert "stopping after this step" in notes or signals == 2
-        if signals == 1:
-            assert process.returncode == 128 + number and "stopped at step" in notes
-            (saved,) = (tmp_path / "run" / "checkpoints").iterdir()
-        else:
-            assert process.returncode > 128 and "stopped at once" in notes
-            assert (saved / "record.json").exists()
-
-
-KILLER = """
-import os, signal, sys
-last, folder, count = int(sys.argv[1]), sys.argv[2], 0
-EVENTS = ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.listdir", "shutil.rmtree")
-
-def hook(event, args):
-    global count
-    if event in EVENTS and args and folder in str(args[0]):
-        count += 1
-        if count == last:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-sys.addaudithook(hook)
-from mpjax.cli.main import main
-status = main(sys.argv[3:])
-print("events", count, file=sys.stderr)
-sys.exit(status)
-"""
-KILLS = 12
-
-
-@pytest.mark.slow
-def test_a_run_killed_at_its_file_events_ends_in_the_same_bytes(root, tmp_path):
-    def session(event: int, name: str) -> subprocess.CompletedProcess[str]:
-        options = {"output": str(tmp_path / name), "cache": str(tmp_path / "cache"), **OPTIONS}
-        words = [str(event), str(tmp_path / name), *tiny.command(root, **options)]
-        return subprocess.run(
-            [sys.executable, "-c", KILLER, *words],
-            capture_output=True, text=True, env=environment(), check=False,
-        )  # fmt: skip
-
-    undisturbed = session(0, "whole")
-    assert undisturbed.returncode == 0, undisturbed.stderr
-    events = int(undisturbed.stderr.split()[-1])
-    assert events > 50
-    kills = 0
-    while kills < KILLS:
-        ended = session(1 + kills * events // KILLS, "run")
-        kills += 1
-        if ended.returncode == 0:  # fewer events were left
-            break
-        assert ended.returncode == -signal.SIGKILL, ended.stderr
-    assert kills >= KILLS // 2
-    assert session(0, "run").returncode == 0
-    assert same(RunDir(tmp_path / "run"), RunDir(tmp_path / "whole"))
-    assert not [p for p in (tmp_path / "run").iterdir() if p.name.startswith(".")]
