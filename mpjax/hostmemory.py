@@ -14,7 +14,7 @@ def keep_freed_memory() -> bool:
     A train step on the CPU takes gigabytes for its temporaries and frees them at its end. By
     default glibc gives such blocks back at once, and the system has to find and clear every page
     of them again in the next step: 600,000 of them for BERT-base at 16 x 128. The price is memory:
-    a run of MiniLM at 32 x 64 has 3.2 GB at its peak instead of 1.9.
+    a block that is kept may fit no later request, and the peak of a run is higher than without.
 
     It lasts as long as the process and must come before JAX computes anything: threads that are
     there already go on as before. The commands of mpjax begin with it; a script of your own does
