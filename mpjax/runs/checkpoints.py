@@ -6,7 +6,8 @@ import dataclasses
 import logging
 import shutil
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -15,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
+from mpjax.disk import free_bytes
 from mpjax.errors import InputError
 from mpjax.files import write_atomically
 from mpjax.parallel.consensus import first, from_first
@@ -80,7 +82,7 @@ class Checkpoints:
         tree = jax.tree.map(_one_replica, fields)
         if first():  # what a killed save has left
             shutil.rmtree(self.folder / str(step), ignore_errors=True)
-        with self._telling(step):
+        with _telling(self.folder, step):
             self._saver.save(
                 self.folder / str(step) / records.STATE,
                 args=ocp.args.StandardSave(tree),
@@ -168,7 +170,7 @@ class Checkpoints:
         """Ends a save: waits for Orbax, writes the record, deletes what is no longer needed."""
         folder = self.folder / str(step)
         try:
-            with self._telling(step):
+            with _telling(self.folder, step):
                 self._saver.wait_until_finished()
                 self._latest = step
                 if not first():
@@ -191,31 +193,28 @@ class Checkpoints:
         except (ValueError, OSError, KeyError) as error:
             raise InputError(
                 f"checkpoint {step} in {self.folder} cannot be read "
-                f"({str(error).splitlines()[0]}); it is of another version of mpjax or of other "
+                f"({_said(error)}); it is of another version of mpjax or of other "
                 "options: choose another --output"
             ) from error
 
-    def _telling(self, step: int) -> _Telling:
-        return _Telling(self.folder, step)
 
-
-class _Telling:
-    """Context that turns a failure to write a checkpoint into one sentence."""
-
-    def __init__(self, folder: Path, step: int) -> None:
-        self._folder, self._step = folder, step
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if error is None or not isinstance(error, Exception):
-            return
-        free = shutil.disk_usage(_existing(self._folder)).free
+@contextmanager
+def _telling(folder: Path, step: int) -> Iterator[None]:
+    """Turns a failure to write a checkpoint, of any kind that Orbax raises, into one sentence."""
+    try:
+        yield
+    except Exception as error:
+        free = free_bytes(folder) or 0
         raise InputError(
-            f"checkpoint {self._step} cannot be written to {self._folder} "
-            f"({str(error).splitlines()[0]}); {free / 1e9:.1f} GB are free there. The checkpoint "
+            f"checkpoint {step} cannot be written to {folder} "
+            f"({_said(error)}); {free / 1e9:.1f} GB are free there. The checkpoint "
             "before is intact: make room and give the same command again"
         ) from error
+
+
+def _said(error: Exception) -> str:
+    """First line of an error, or its kind where it says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def read_latest(folder: Path) -> dict[str, Any]:
@@ -225,10 +224,6 @@ def read_latest(folder: Path) -> dict[str, Any]:
     """
     with Checkpoints(folder) as checkpoints:
         return checkpoints.read()
-
-
-def _existing(path: Path) -> Path:
-    return next(p for p in (path, *path.parents) if p.exists())
 
 
 def _fields(state: Any) -> dict[str, Any]:

@@ -28,7 +28,7 @@ def total_loss(metrics: Mapping[str, Any]) -> Any:
 
 
 class Deferred:
-    """Hands metrics on one log line later, so that the loop does not wait for the device.
+    """Hands metrics on when the next ones come, so that the loop does not wait for the device.
 
     Args:
       write: takes the step and its metrics, fetched to the host.

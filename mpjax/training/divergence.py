@@ -7,47 +7,15 @@ step, and what is left to decide on the host is whether the run goes on.
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
-
-import jax
 
 from mpjax.errors import InputError
 from mpjax.log import log
 
-LAG = 1  # steps: a number is read after the next step has been handed to the device
-SEEN = ("task_loss", "grad_norm", "skipped")
-
 
 class Diverged(InputError):
     """Loss or gradients of a step are not finite, and no more updates may be skipped."""
-
-
-class Late:
-    """Hands on the metrics of a step a step later, when they are there.
-
-    Args:
-      read: takes the step and the metrics of `SEEN`, fetched to the host.
-    """
-
-    def __init__(self, read: Callable[[int, dict[str, Any]], None]) -> None:
-        self._read = read
-        self._waiting: deque[tuple[int, dict[str, jax.Array]]] = deque()
-
-    def put(self, step: int, metrics: Mapping[str, jax.Array]) -> None:
-        """Keeps the metrics of a step that may still be running."""
-        self._waiting.append((step, {name: metrics[name] for name in SEEN if name in metrics}))
-        self._hand_on(LAG)
-
-    def flush(self) -> None:
-        """Waits for the kept metrics and hands them on."""
-        self._hand_on(0)
-
-    def _hand_on(self, left: int) -> None:
-        while len(self._waiting) > left:
-            step, metrics = self._waiting.popleft()
-            self._read(step, jax.device_get(metrics))
 
 
 def find_term(metrics: Mapping[str, Any]) -> str | None:

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 from mpjax.errors import Interrupted
 from mpjax.runs.checkpoints import Checkpoints
+from mpjax.runs.journal import Deferred
 from mpjax.runs.progress import bar
-from mpjax.training.divergence import Late
 from mpjax.training.job import Cadence
 from mpjax.training.state import TrainState
 
@@ -73,7 +73,7 @@ def run_steps(
       Interrupted: asked to stop; a checkpoint has been saved.
       Diverged: a loss or gradients that are not finite.
     """
-    total, late = span.total, Late(recorder.see)
+    total, late = span.total, Deferred(recorder.see)
     for step in bar(range(span.start + 1, total + 1), total, span.start, span.label):
         last = step == total
         batch = program.batch(step - 1)

@@ -18,9 +18,9 @@ from mpjax.runs import folder
 from mpjax.runs.checkpoints import read_latest
 from mpjax.runs.finite import not_finite
 from mpjax.runs.folder import RunDir
+from mpjax.runs.journal import Deferred
 from mpjax.tasks.batches import Batches
 from mpjax.training import prepare
-from mpjax.training.divergence import Late
 from mpjax.training.train import train
 
 pytestmark = pytest.mark.usefixtures("programs")
@@ -173,7 +173,7 @@ def test_a_chain_without_the_norm_is_refused():
 
 def test_metrics_are_read_in_order_and_never_of_the_newest_step():
     seen = []
-    late = Late(lambda step, metrics: seen.append((step, float(metrics["task_loss"]))))
+    late = Deferred(lambda step, metrics: seen.append((step, float(metrics["task_loss"]))))
     for step in range(1, 5):
         late.put(step, {"task_loss": jnp.asarray(step / 2), "other": jnp.ones(3)})
         assert len(seen) == step - 1
