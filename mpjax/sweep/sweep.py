@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 import itertools
 import os
 import shutil
@@ -36,13 +35,11 @@ from mpjax.errors import InputError
 from mpjax.files import read_object, write_json
 from mpjax.locks import LOCK
 from mpjax.log import log
-from mpjax.runs import folder, provenance
+from mpjax.runs import folder
 from mpjax.runs.alone import alone
-from mpjax.runs.board import Board
-from mpjax.runs.checkpoints import Checkpoints
-from mpjax.runs.folder import RunDir
-from mpjax.runs.journal import Deferred, Journal, Watch
 from mpjax.runs.signals import StopRequests
+from mpjax.sweep.groups import CHECKPOINTS, Group, begun_groups, chunks, record_groups
+from mpjax.sweep.journals import Journals
 from mpjax.sweep.placement import place_members
 from mpjax.sweep.population import (
     Population,
@@ -50,8 +47,6 @@ from mpjax.sweep.population import (
     make_population,
     stack,
 )
-from mpjax.training.collapse import watch_loss
-from mpjax.training.divergence import Diverged, watch_finite
 from mpjax.training.evaluate import score_dev
 from mpjax.training.job import Inputs, Job
 from mpjax.training.loop import Program, Span, run_steps
@@ -60,7 +55,6 @@ from mpjax.training.prepare import assemble, read_inputs
 from mpjax.training.state import TrainState
 from mpjax.training.train import finish, with_teacher
 
-CHECKPOINTS, GROUPS = "checkpoints", "groups.json"
 Axes = Mapping[str, Sequence[Any]]  # field of TrainConfig -> its values
 
 
@@ -109,8 +103,9 @@ def _sweep(
     runs = {name: folder.check(config) for name, config in configs.items()}
     waiting = [name for name, run in runs.items() if run.read_result() is None]
     if waiting:
-        jobs = _prepare({name: configs[name] for name in waiting})
-        size, begun = _begun(output, waiting, configs)
+        size, begun = begun_groups(output, waiting, configs.keys())
+        members = dict.fromkeys([*waiting, *itertools.chain(*begun)])
+        jobs = _prepare({name: configs[name] for name in members})
         # An interrupted group must have its old size to continue from its checkpoint.
         asked = limits.members_at_once
         together = min(size or len(waiting) if asked is None else asked, len(runs))
@@ -121,20 +116,18 @@ def _sweep(
                 size, chosen.members,
             )  # fmt: skip
             begun = []
-        finished = [name for name in itertools.chain(*begun) if name not in jobs]
-        jobs |= _prepare({name: configs[name] for name in finished})
         population = make_population(jobs[waiting[0]], chosen.devices)
         rest = [name for name in waiting if not any(name in names for names in begun)]
-        groups = [*begun, *_chunks(rest, chosen.members)]
+        groups = [*begun, *chunks(rest, chosen.members)]
         for name in waiting:
             folder.create(runs[name], configs[name], jobs[name].derived)
-        write_json(output / CHECKPOINTS / GROUPS, {"size": chosen.members, "groups": groups})
+        record_groups(output, chosen.members, groups)
         log.info(
             "%d members x %d steps, %d at a time, on %d device(s)", len(waiting),
             jobs[waiting[0]].length.total_steps, chosen.members, len(chosen.devices),
         )  # fmt: skip
         for names in groups:
-            _train(population, _Group(output, [(jobs[n], runs[n]) for n in names], chosen.members))
+            _train(population, Group(output, [(jobs[n], runs[n]) for n in names], chosen.members))
         shutil.rmtree(output / CHECKPOINTS)
     rows = [
         {"member": name, **{field: getattr(configs[name], field) for field in axes},
@@ -167,36 +160,7 @@ def member_configs(base: TrainConfig, axes: Axes) -> dict[str, TrainConfig]:
     return configs
 
 
-@dataclasses.dataclass(frozen=True)
-class _Group:
-    """Members that train together; the last one fills the program's unused places."""
-
-    output: Path
-    members: list[tuple[Job, RunDir]]
-    size: int
-
-    @property
-    def jobs(self) -> list[Job]:
-        jobs = [job for job, _ in self.members]
-        return jobs + jobs[-1:] * (self.size - len(jobs))
-
-    @property
-    def checkpoints(self) -> Path:
-        names = "\n".join([str(self.size), *(run.path.name for _, run in self.members)])
-        return self.output / CHECKPOINTS / hashlib.sha256(names.encode()).hexdigest()[:16]
-
-    def open_checkpoints(self) -> Checkpoints:
-        """Checkpoints of the group, which hold the growing files of every member."""
-        files = {
-            f"{run.path.name}/{path.name}": path
-            for _, run in self.members
-            for path in (run.metrics, run.timings)
-        }
-        mishaps = self.jobs[0].mishaps
-        return Checkpoints(self.checkpoints, files=files, keep=mishaps.keep, strict=mishaps.strict)
-
-
-def _train(population: Population, group: _Group) -> None:
+def _train(population: Population, group: Group) -> None:
     """Trains the members of a group to their end and writes their models and results."""
     job, total = group.jobs[0], group.jobs[0].length.total_steps
     place = functools.partial(jax.device_put, device=population.sharding)
@@ -233,7 +197,7 @@ def _train(population: Population, group: _Group) -> None:
         )
     params = population.finalize(values, state)
     for i, (job, run) in enumerate(group.members):
-        if run.result.is_file():  # written before the sweep was interrupted
+        if run.read_result() is not None:  # written before the sweep was interrupted
             continue
         if i in journals.diverged:
             diverged = {"task": job.inputs.task.name, "diverged": journals.diverged[i]}
@@ -250,64 +214,6 @@ def _batch(jobs: Sequence[Job], step: int) -> Any:
     batches = [job.inputs.batches for job in jobs]
     length = max(each.length(step) for each in batches)
     return stack([each.batch(step, length=length) for each in batches])
-
-
-class Journals:
-    """One journal per member; a member stops writing when it diverges."""
-
-    def __init__(self, group: _Group, start: int, scope: ExitStack) -> None:
-        self.diverged: dict[int, int] = {}  # member -> step
-        self.folders = [run.path for _, run in group.members]
-        self._journals: list[Journal] = []
-        self._see = watch_finite(group.jobs[0].mishaps.most_skipped)
-        for job, run in group.members:
-            provenance.record(run, start)
-            board = scope.enter_context(Board(None, start))
-            batch_size = job.inputs.batches.batch_size
-            watch = Watch(watch_loss(job, run, start))
-            journal = Journal(run, start, batch_size, board, job.learning_rates, watch=watch)
-            self._journals.append(journal)
-        for i, (_, run) in enumerate(group.members):
-            for line in folder.read_lines(run.metrics):
-                if "diverged" in line:
-                    self.diverged[i] = line["step"]
-        self._deferred = Deferred(self._write)
-
-    def train(self, step: int, metrics: Mapping[str, jax.Array]) -> None:
-        self._deferred.put(step, metrics)
-
-    def _write(self, step: int, metrics: Mapping[str, Any]) -> None:
-        for i, journal in enumerate(self._journals):
-            if step < self.diverged.get(i, step + 1):
-                journal.train(step, {name: array[i] for name, array in metrics.items()})
-                journal.flush()
-
-    def see(self, step: int, metrics: Mapping[str, Any]) -> None:
-        """Notes the members that diverge at a step."""
-        found: dict[int, str] = {}
-        for i in range(len(self._journals)):
-            if i not in self.diverged:
-                try:
-                    self._see(step, {name: array[i] for name, array in metrics.items()})
-                except Diverged as error:
-                    log.warning("%s: %s", self.folders[i].name, error)
-                    found[i] = str(error)
-        if found:
-            self.diverged |= dict.fromkeys(found, step)
-            self._deferred.flush()  # lines of steps before
-        for i, reason in found.items():
-            self._journals[i].diverged(step, reason)
-
-    def evaluation(self, step: int, score: Sequence[Mapping[str, float]]) -> None:
-        self._deferred.flush()
-        for i, journal in enumerate(self._journals):
-            if i not in self.diverged:
-                journal.evaluation(step, score[i])
-
-    def sync(self) -> None:
-        self._deferred.flush()
-        for journal in self._journals:
-            journal.sync()
 
 
 def _prepare(configs: Mapping[str, TrainConfig]) -> dict[str, Job]:
@@ -327,33 +233,6 @@ def _check_output(output: Path) -> None:
     names = {path.name for path in output.iterdir()} if output.is_dir() else set()
     if names - {LOCK} and "members" not in names:
         raise InputError(f"--output {output} is not empty and not a sweep; choose another folder")
-
-
-def _begun(
-    output: Path, waiting: Sequence[str], configs: Mapping[str, TrainConfig]
-) -> tuple[int, list[list[str]]]:
-    """Size and members of the groups that an interrupted sweep was training, finished ones among
-    them.
-
-    A group goes on as a whole from its checkpoint, so that a sweep that is killed while it writes
-    its results trains nothing again.
-    """
-    path = output / CHECKPOINTS / GROUPS
-    if not path.is_file():
-        return 0, []
-    plan = read_object(path)
-    try:
-        groups = [[str(name) for name in names] for names in plan["groups"]]
-        known = [g for g in groups if set(g) <= configs.keys() and not set(g).isdisjoint(waiting)]
-        return int(plan["size"]), known
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{path} is damaged; remove {path.parent} to train the unfinished members anew"
-        ) from error
-
-
-def _chunks(names: Sequence[str], size: int) -> list[list[str]]:
-    return [list(names[i : i + size]) for i in range(0, len(names), size)]
 
 
 @jax.jit

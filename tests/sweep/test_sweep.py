@@ -21,9 +21,10 @@ from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError, Interrupted
 from mpjax.sweep import curve
 from mpjax.sweep import sweep as sweeps
+from mpjax.sweep.journals import Journals
 from mpjax.sweep.placement import place_members
 from mpjax.sweep.population import host_hyperparameters, member_bytes
-from mpjax.sweep.sweep import Journals, member_configs, sweep
+from mpjax.sweep.sweep import member_configs, sweep
 from mpjax.training import prepare as preparing
 from mpjax.training.prepare import prepare
 from mpjax.training.train import train
