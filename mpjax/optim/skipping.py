@@ -21,7 +21,7 @@ def skip_not_finite(inner: optax.GradientTransformation) -> optax.GradientTransf
 
     `clip_grad_norm` makes such gradients zero, so that the moments after it decay and stay finite;
     here the updates become zero, too, and are counted. A schedule in the chain goes on. Where the
-    norm is finite every bit is as without the wrapper.
+    norm is finite the updates are those without the wrapper, up to how the compiler rounds.
 
     `optax.apply_if_finite` also holds the counters inside, so that a schedule would end late.
 
