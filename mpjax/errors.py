@@ -36,8 +36,13 @@ def plain(message: str) -> str:
     >>> print(plain("no column a\0b\u2028c"))
     no column a\x00b\u2028c
     """
-    words = re.sub(rf"\S{{{_LONGEST_WORD + 1},}}", lambda word: cut(word[0]), message)
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in cut(words, _LONGEST))
+    words = re.sub(rf"\S{{{_LONGEST_WORD + 1},}}", lambda word: cut(word[0]), escaped(message))
+    return cut(words, _LONGEST)
+
+
+def escaped(text: str) -> str:
+    """Text with an escape for every character that a terminal cannot show."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def cut(text: str, most: int = 200) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from mpjax.disk import writing
-from mpjax.errors import InputError, cut
+from mpjax.errors import InputError, cut, escaped
 from mpjax.temporary import beside, put, sync
 
 MOST_DEPTH = 100  # lists and objects inside each other: json's own writer recurses too
@@ -130,12 +130,15 @@ def parse_json(path: Path, content: bytes, line: int | None = None) -> Any:
 
 
 def shown(value: object, most: int = 200) -> str:
-    """Text of a value, cut in the middle where it is long, for messages.
+    """Text of a value for messages: at most `most` printable characters, and in quotes if blank.
 
     >>> shown("a" * 1000, 9)
     'aaa...aaa'
+    >>> print(shown(" "))
+    ' '
     """
-    return cut(str(value), most)
+    text = str(value)
+    return cut(escaped(text if text.strip() else repr(text)), most)
 
 
 def _where(path: Path, line: int | None, content: bytes = b"", at: int | None = None) -> str:

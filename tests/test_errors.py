@@ -1,6 +1,8 @@
 """Messages stay one short line, whatever they quote."""
 
 import errno
+import io
+import sys
 
 import pytest
 
@@ -9,7 +11,8 @@ from mpjax.cli import recipes
 from mpjax.config.recorded import differences
 from mpjax.errors import InputError, plain
 
-STRANGE = ["a\0b", "a\u2028b", "a\rb", "\ufeffa", "a\nb", "a\x1b[31mb", "\udcff", "x" * 70_000]
+STRANGE = ["a\0b", "a\u2028b", "a\rb", "\ufeffa", "a\nb", "a\x1b[31mb", "\udcff", "x" * 70_000,
+           "\0" * 400]  # fmt: skip
 
 
 @pytest.mark.parametrize("text", [*STRANGE, "x " * 70_000], ids=ascii)
@@ -32,6 +35,17 @@ def test_words_of_the_command_line_are_quoted_plainly(text, capsys):
         assert cli.main(words) == 2
         said = capsys.readouterr().err.removesuffix("\n")
         assert said.isprintable() and len(said) < 1_000, words[:2]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "said"), [("utf-8", "λ \\udcff"), ("ascii", r"\u03bb \udcff")]
+)
+def test_results_that_stdout_cannot_encode_are_escaped(encoding, said, monkeypatch):
+    monkeypatch.setattr(recipes, "run", lambda args: print("λ \udcff"))
+    stdout = io.TextIOWrapper(io.BytesIO(), encoding)
+    monkeypatch.setattr(sys, "stdout", stdout)
+    assert cli.main(["recipes"]) == 0
+    assert stdout.buffer.getvalue().decode(encoding) == said + "\n"
 
 
 def test_a_recorded_value_is_quoted_plainly():

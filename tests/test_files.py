@@ -55,6 +55,8 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, name):
 def test_long_values_are_cut():
     assert shown("b" * 1000, 9) == "bbb...bbb"
     assert shown(12) == "12"
+    assert shown("\0" * 1000, 19) == r"\x00\x00...\x00\x00"
+    assert [shown(text) for text in ("", " ", "\t", " a")] == ["''", "' '", r"'\t'", " a"]
 
 
 def test_no_mutation_of_json_gives_a_traceback():

@@ -8,13 +8,14 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import experiments.reliability as package
 from experiments.commandline import Parser, run
-from mpjax.files import write_json
+from mpjax.errors import InputError
+from mpjax.files import read_object, shown, write_json
 
 DEFAULT = Path("experiments/results/reliability.json")
 
@@ -41,8 +42,10 @@ def build_parser() -> argparse.ArgumentParser:
             add("file", type=Path)
             continue
         add("--seed", type=int, default=0)
-        add("--output", type=Path, default=DEFAULT if name == "all" else None,
-            help="JSON file of the numbers (default: %(default)s)")  # fmt: skip
+        add(
+            "--output", type=Path, default=DEFAULT if name == "all" else None,
+            help="JSON file; parts in it that are not measured stay (default: %(default)s)",
+        )  # fmt: skip
         for option, (value, kind, meaning, parts) in OPTIONS.items():
             if name in (*parts, "all"):
                 add(option, type=kind, default=value, help=meaning)
@@ -111,12 +114,17 @@ def _save(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
 def _part(args: argparse.Namespace) -> int:
     """Runs one part, or all of them."""
     names = MEASURES if args.command == "all" else {args.command: MEASURES[args.command]}
+    # Before hours of measuring: a file that is not ours is refused, and the commit may change.
+    _others(args.output, names)
+    about = _about() if args.output is not None else {}
     with _folder(args) as folder:
         parts: dict[str, Any] = {}
         for name, measure in names.items():
             (own := folder / name).mkdir(parents=True, exist_ok=True)
             parts[name] = measure(args, own)
-    return _finish(parts, args.output)
+    if args.output is not None:
+        _write(args.output, {name: {"provenance": about, **part} for name, part in parts.items()})
+    return int(any(part.get("failures") for part in parts.values()))
 
 
 def _replay(args: argparse.Namespace) -> int:
@@ -134,19 +142,38 @@ def _printed(found: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _finish(parts: Mapping[str, Mapping[str, Any]], output: Path | None) -> int:
-    """Writes the parts with what they were measured on; returns 1 if any found a failure."""
-    failed = any(part.get("failures") for part in parts.values())
-    if output is not None:
-        from experiments.paper.receipt import without_paths
-        from mpjax.runs.provenance import provenance
+def _about() -> dict[str, Any]:
+    """Command, commit, versions and hardware of a measurement."""
+    from mpjax.runs.provenance import provenance
 
-        about = provenance()
-        del about["from_step"]
-        about["command"] = sys.argv
-        output.parent.mkdir(parents=True, exist_ok=True)
-        write_json(output, without_paths({"provenance": about, **parts}))
-    return int(failed)
+    about = {**provenance(), "command": sys.argv}
+    del about["from_step"]
+    return about
+
+
+def _write(output: Path, parts: Mapping[str, Any]) -> None:
+    """Writes parts to a file; others that it holds stay as they are."""
+    from experiments.paper.receipt import without_paths
+
+    found = {**_others(output, parts), **without_paths(dict(parts))}
+    write_json(output, {name: found[name] for name in MEASURES if name in found})
+
+
+def _others(output: Path | None, parts: Collection[str]) -> dict[str, Any]:
+    """Parts of a file that was written before, without `parts`; {} if all are in `parts`.
+
+    Raises:
+      InputError: a file that is kept in part, and holds something else.
+    """
+    if output is None or not output.exists() or len(parts) == len(MEASURES):
+        return {}
+    found = read_object(output)
+    if any(name not in MEASURES or not isinstance(part, dict) for name, part in found.items()):
+        raise InputError(
+            f"--output {shown(output)} holds something else than the parts {', '.join(MEASURES)}; "
+            "give another file"
+        )
+    return {name: part for name, part in found.items() if name not in parts}
 
 
 MEASURES: dict[str, Callable[[argparse.Namespace, Path], dict[str, Any]]] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import collections
 import json
+import math
 import os
 import queue
 import re
@@ -234,9 +235,9 @@ def as_table(found: Mapping[str, Any]) -> str:
 
 
 def _counts(targets: Mapping[str, Target], inputs: int) -> dict[str, int]:
-    """Inputs of each target, the slowest ones first."""
+    """Inputs of each target, the largest shares first; at least `inputs` together."""
     shares = sum(target.share for target in targets.values())
-    counts = {n: max(1, round(inputs * t.share / shares)) for n, t in targets.items()}
+    counts = {n: math.ceil(inputs * t.share / shares) for n, t in targets.items()}
     return dict(sorted(counts.items(), key=lambda pair: -pair[1]))
 
 

@@ -21,6 +21,7 @@ from experiments.parity.replay import prepared, replay
 from experiments.reliability import originals
 from mpjax import cli, models, tasks
 from mpjax.cli import COMMANDS
+from mpjax.cli.main import escape_output
 from mpjax.config.evaluate import EvaluateConfig
 from mpjax.errors import InputError
 
@@ -138,6 +139,7 @@ def command_line(folder: Path, root: Path) -> Any:
     del root
     commands = json.loads((folder / "command.json").read_text())
     with contextlib.chdir(folder), _quiet():
+        escape_output()  # as `main` begins
         return [_stopped_early(words) for words in commands]
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import io
+import itertools
 import logging
 import os
 import signal
@@ -87,6 +89,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """
     parser, known = build_parser()
     words = sys.argv[1:] if argv is None else list(argv)
+    _check_values(words)
     args, unknown = parser.parse_known_args(words)
     flags = {word.split("=")[0] for word in words if word.startswith("--")}
     actions = known[args.command]._actions if args.command else []
@@ -100,6 +103,23 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
+def _check_values(words: Sequence[str]) -> None:
+    """Raises `InputError` for `--option=--`, which argparse reads as an option with no value.
+
+    Before Python 3.12.5 it then gives the option an empty list, whatever its type.
+    """
+    for word in itertools.takewhile(lambda word: word != "--", words):
+        flag, equals, value = word.partition("=")
+        if flag.startswith("--") and equals and value == "--":
+            raise InputError(f"{flag} is '--', which is no value; give {flag}=VALUE")
+
+
+def escape_output() -> None:
+    """Makes stdout escape what its encoding lacks: names that are not UTF-8, λ in ASCII."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit status: 0, 2 for a mistake in the input, 128 + signal."""
     notes = logging.StreamHandler(sys.stderr)  # of this call: stdout is for results
@@ -110,6 +130,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     log.propagate = False  # libraries give the root logger handlers of their own
     # transformers says on import that PyTorch is missing; mpjax needs none.
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    escape_output()
     keep_freed_memory()  # before JAX starts its threads
     try:
         args = parse(argv)

@@ -5,14 +5,19 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import math
+import os
 import pkgutil
+import typing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mpjax import tasks
 from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError
 from mpjax.files import shown
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 _TENSORBOARD = "tensorboardX"
 DENSE = "dense"  # the method that prunes nothing: plain fine-tuning
@@ -36,6 +41,25 @@ def option(field: str) -> str:
     '--final-lambda'
     """
     return "--" + field.replace("_", "-")
+
+
+_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+
+
+def check_types(config: DataclassInstance) -> None:
+    """Raises `InputError` for a value that is of another type than its option.
+
+    The command line converts its words; a program may give anything. A path is text, a whole
+    number is a number, and a truth value is neither.
+    """
+    for name, hint in typing.get_type_hints(type(config)).items():
+        value, kinds = getattr(config, name), typing.get_args(hint) or (hint,)
+        if value is None and type(None) in kinds:
+            continue
+        kind = kinds[0]
+        allowed = {float: (float, int), str: (str, os.PathLike)}.get(kind, kind)
+        if not isinstance(value, allowed) or (isinstance(value, bool) and kind is not bool):
+            raise InputError(f"{option(name)} is {shown(repr(value))}; give {_KINDS[kind]}")
 
 
 # Least allowed values; fields of type float or int, None allowed where the field allows it.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from mpjax.config.checks import option
+from mpjax.config.checks import check_types, option
 from mpjax.errors import InputError
 
 
@@ -40,6 +40,7 @@ class EvaluateConfig:
     threshold: float | None = None
 
     def __post_init__(self) -> None:
+        check_types(self)
         for name in ("batch_size", "limit", "max_length"):
             value = getattr(self, name)
             if value is not None and value < 1:

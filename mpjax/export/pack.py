@@ -12,6 +12,7 @@ import numpy as np
 from mpjax.errors import InputError
 from mpjax.export.packed_sizes import is_embedding
 from mpjax.export.source import known_files, output_folder
+from mpjax.files import shown
 from mpjax.models.families import CONFIG_JSON, known_config
 from mpjax.models.hf.saving import write_folder
 from mpjax.models.hf.scores import split_scores
@@ -96,7 +97,9 @@ def unpack_model(file: str | Path, output: str | Path, *, overwrite: bool = Fals
       InputError: a damaged file, or an ``output`` that is not a new or empty folder.
     """
     if not is_packed(file):
-        raise InputError(f"{file} is not a packed model; give a file that ends in {PACKED_SUFFIX}")
+        raise InputError(
+            f"{shown(file)} is not a packed model; give a file that ends in {PACKED_SUFFIX}"
+        )
     target = output_folder(output, file, overwrite)
     packed = read_packed(Path(file))
     unknown = set(packed.files) - set(FILES)  # also keeps paths within the folder

@@ -38,7 +38,7 @@ def read_pruned_heads(data: Mapping[str, Any], layers: int, heads: int) -> Prune
         known = _all_whole(removed) and all(0 <= head < heads for head in removed)
         if not known or not 0 <= int(layer) < layers:
             raise InputError(
-                f"{PRUNED_HEADS} removes {shown(repr(removed))} from layer {shown(layer)!r}; "
+                f"{PRUNED_HEADS} removes {shown(repr(removed))} from layer {shown(repr(layer))}; "
                 f"the model has {layers} layers of {heads} heads"
             )
         pruned[int(layer)] = tuple(sorted(set(removed)))

@@ -76,7 +76,9 @@ def read_tsv(
         header = line.split("\t")
         twice = [name for name, times in Counter(header).items() if name.strip() and times > 1]
         if twice:
-            raise InputError(f"{path} line {number}: two columns are called {shown(twice[0])!r}")
+            raise InputError(
+                f"{path} line {number}: two columns are called {shown(repr(twice[0]))}"
+            )
     columns = tuple(header or ())
     spare = int(broken * len(numbered))
     for number, line in numbered:

@@ -115,6 +115,10 @@ def test_a_misspelt_option_is_answered_with_the_right_one(argv, meant, capsys):
         (["inspect", "/not/here"], ["/not/here"]),
         (["export", "/not/here"], ["--output", "missing"]),
         (["export", "/not/here", "--output", "x"], ["/not/here"]),
+        (["train", "--learning-rate=--"], ["--learning-rate is '--'", "=VALUE"]),
+        (["train", "--structure=--"], ["--structure is '--'", "=VALUE"]),
+        (["inspect", "--", "--model=--"], ["--model=-- does not exist"]),
+        (["unpack", " ", "--output", "x"], ["error: ' ' is not a packed model"]),
     ],
 )
 def test_wrong_words_are_answered(argv, parts, capsys):

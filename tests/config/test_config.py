@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from mpjax.config.checks import DENSE, methods
+from mpjax.config.evaluate import EvaluateConfig
 from mpjax.config.length import run_length, shortened
 from mpjax.config.recorded import as_dict, differences
 from mpjax.config.resolve import config_rule, resolve
@@ -154,6 +155,14 @@ def test_what_is_not_said_is_what_the_rule_says():
         ({"final_lambda": 1.0, "seed": -1}, ["--seed"]),
         ({"final_lambda": 1.0, "dtype": "float16"}, ["--dtype", "bfloat16"]),
         ({"final_lambda": 1.0, "data": "/not/here"}, ["--data", "/not/here"]),
+        ({"learning_rate": []}, ["--learning-rate is []", "give a number"]),
+        ({"structure": []}, ["--structure is []", "give text"]),
+        ({"final_lambda": "1"}, ["--final-lambda is '1'", "give a number"]),
+        ({"steps": 6.0}, ["--steps is 6.0", "give a whole number"]),
+        ({"steps": True}, ["--steps is True", "give a whole number"]),
+        ({"tensorboard": 1}, ["--tensorboard is 1", "give true or false"]),
+        ({"fill_from": 3}, ["--fill-from is 3", "give text"]),
+        ({"model": None}, ["--model is None", "give text"]),
     ],
     ids=str,
 )
@@ -162,6 +171,17 @@ def test_a_wrong_option_is_named(options, parts):
         resolve(TrainConfig(**(BASE | options)))
     for part in parts:
         assert part in str(error.value)
+
+
+def test_numbers_of_an_evaluation_are_numbers():
+    with pytest.raises(InputError, match="--limit is '8'; give a whole number"):
+        EvaluateConfig(model="m", limit="8")  # pyright: ignore[reportArgumentType]
+
+
+def test_paths_become_text(tmp_path):
+    config = resolve(TrainConfig(**(BASE | {"output": tmp_path / "run", "final_lambda": 1.0})))
+    given = resolve(TrainConfig(**(BASE | {"output": str(tmp_path / "run"), "final_lambda": 1.0})))
+    assert config == given
 
 
 def test_wrong_numbers_are_found_without_importing_jax():

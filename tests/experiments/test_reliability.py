@@ -11,11 +11,12 @@ import numpy as np
 import planted
 import pytest
 
+from experiments.reliability import __main__ as commands
 from experiments.reliability import kills, soak
 from experiments.reliability.__main__ import main
 from experiments.reliability.containers import spoil_npz, spoil_packed, spoil_safetensors
 from experiments.reliability.flips import _named
-from experiments.reliability.fuzz import fuzz, replay
+from experiments.reliability.fuzz import _counts, fuzz, replay
 from experiments.reliability.mutations import spoil_bytes, spoil_json, spoil_lines
 from experiments.reliability.target import _clear
 from experiments.reliability.targets import FLIPS, TARGETS
@@ -166,6 +167,39 @@ def test_mistakes_are_one_sentence(tmp_path, capsys):
         assert main([*words, *(["--work", str(tmp_path)] if words[:1] == ["fuzz"] else [])]) == 2
         error = capsys.readouterr().err
         assert said in error and len(error.splitlines()) == 1
+
+
+def test_a_part_measured_anew_replaces_its_own_numbers_only(tmp_path, monkeypatch, capsys):
+    output, numbers = tmp_path / "found" / "a.json", iter(range(100))
+    parts = dict.fromkeys(commands.MEASURES, lambda args, folder: {"number": next(numbers)})
+    monkeypatch.setattr(commands, "MEASURES", parts)
+
+    def measured(part: str) -> dict:
+        monkeypatch.setattr(sys, "argv", ["reliability", part])
+        assert main([part, "--output", str(output), "--work", str(tmp_path / "work")]) == 0
+        return json.loads(output.read_text())
+
+    assert list(measured("soak")) == ["soak"]
+    every = measured("all")
+    assert [every[name]["number"] for name in parts] == [1, 2, 3, 4, 5]
+    now = measured("flips")
+    assert now["flips"]["number"] == 6 and list(now) == list(parts)
+    assert {**now, "flips": every["flips"]} == every
+    for name, part in now.items():
+        made = part["provenance"]
+        assert made["command"] == ["reliability", "flips" if name == "flips" else "all"]
+        assert {"started", "commit", "versions", "hardware"} <= made.keys()
+    output.write_text('{"fuzz": 1}')
+    assert main(["save", "--output", str(output), "--work", str(tmp_path / "work")]) == 2
+    assert "a.json holds something else than the parts fuzz, kills" in capsys.readouterr().err
+    assert output.read_text() == '{"fuzz": 1}' and next(numbers) == 7  # nothing was measured
+
+
+@pytest.mark.parametrize("inputs", [1, 1_000, 40_000])
+def test_at_least_as_many_inputs_as_asked_for(inputs):
+    counts = _counts(TARGETS, inputs)
+    assert min(counts.values()) >= 1 and counts.keys() == TARGETS.keys()
+    assert inputs <= sum(counts.values()) <= inputs + len(TARGETS)
 
 
 def test_tables_cover_what_is_promised():

@@ -99,12 +99,27 @@ def test_no_damage_to_predictions_gives_a_traceback(tmp_path, name):
         ("dev.jsonl", b"[" * 100_000, "line 1: lists and objects are more than 100 deep"),
         ("dev.jsonl", b'{"label": 1, "label": 0, "sentence": "a"}', "line 1: 'label' is in one"),
         ("dev.tsv", b"label\tsentence\tlabel\n1\ta\t0", "line 1: two columns are called 'label'"),
+        ("dev.tsv", b"\0" * 9999 + b"\n1\ta", "line 2: expected 1 tab-separated columns"),
+        ("dev.tsv", b"\0" * 9999 + b"\n1", "line 2: no column sentence"),
+        ("dev.tsv", b"\0a\t\0a\n1\ta", r"line 1: two columns are called '.x00a'"),
     ],
 )
 def test_records_that_say_two_things_or_too_much(tmp_path, file, content, said):
     (tmp_path / file).write_bytes(content)
-    with pytest.raises(InputError, match=rf"{file} {said}|{file} line 1: .*{said}"):
+    with pytest.raises(InputError, match=rf"{file} {said}|{file} line 1: .*{said}") as caught:
         tasks.get("sst2").read(tmp_path, "dev")
+    assert len(str(caught.value)) < 500
+
+
+def test_a_message_about_an_answer_is_short(tmp_path):
+    long = "\0 " * 999
+    answers = [{"text": long, "answer_start": 1}]
+    questions = [{"id": "a", "question": "b", "answers": answers}]
+    article = {"title": long, "paragraphs": [{"context": long + long, "qas": questions}]}
+    (tmp_path / "dev.json").write_text(json.dumps({"data": [article]}))
+    with pytest.raises(InputError, match="is not at character 1 of the context") as caught:
+        tasks.get("squad_v2").read(tmp_path / "dev.json", "dev")
+    assert len(str(caught.value)) < 550
 
 
 @pytest.mark.parametrize("name", ["a" * 5000, "nul\0", "~nobody-of-this-name/x"])

@@ -12,6 +12,7 @@ from mpjax.files import read_json, shown, write_text
 from mpjax.tasks.base import Row
 
 NBEST, NULL_ODDS = "nbest_", "null_odds_"  # prefixes of the files beside predictions
+_SHOWN = 80  # characters of a text in a message, which may quote three
 
 
 def read_questions(path: Path, may_be_empty: bool) -> list[Row]:
@@ -32,7 +33,7 @@ def read_questions(path: Path, may_be_empty: bool) -> list[Row]:
     for a, article in enumerate(_list(document, "data", f"{path}")):
         place = f"{path} article {a}"
         if isinstance(article, dict) and "title" in article:
-            place += f" ({shown(article['title'])!r})"
+            place += f" ({shown(repr(article['title']), _SHOWN)})"
         for p, paragraph in enumerate(_list(article, "paragraphs", place)):
             where = f"{place} paragraph {p}"
             context = _text(paragraph, "context", where)
@@ -66,8 +67,8 @@ def check_answers(row: Row, where: str, may_be_empty: bool) -> None:
         found = row["context"][start : start + len(text)] if start >= 0 else ""
         if not text or found != text:
             raise InputError(
-                f"{where}: the answer {shown(text)!r} is not at character {start} of the context, "
-                f"which has {shown(found)!r} there"
+                f"{where}: the answer {shown(repr(text), _SHOWN)} is not at character {start} of "
+                f"the context, which has {shown(repr(found), _SHOWN)} there"
             )
 
 
