@@ -88,7 +88,8 @@ def _reached(output: str | Path, named: str) -> Path:
 
 def _check_writable(target: Path, named: str, output: str | Path) -> None:
     """`InputError` unless the nearest folder that exists lets this process make files in it."""
-    above = next(folder for folder in target.parents if os.path.lexists(folder))
+    # The root has nothing above it.
+    above = next((folder for folder in target.parents if os.path.lexists(folder)), target)
     if not above.is_dir():
         raise InputError(f"{named} {output}: {above} is a file, not a folder; choose another place")
     if os.access(above, os.W_OK | os.X_OK):

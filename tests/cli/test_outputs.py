@@ -119,6 +119,13 @@ def test_places_that_cannot_hold_an_output(command, root, tmp_path, capsys):
     assert not (tmp_path / "nowhere").exists()
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_root_is_no_output(command, root, capsys):
+    assert make(command, root, "one", Path("/")) == 2
+    said = "must end in .mpz" if command == "pack" else "is not empty"
+    assert f"--output / {said}" in refused(capsys)
+
+
 @pytest.mark.parametrize("command", ["export", "shrink"])
 def test_input_and_output_in_one_another(command, tmp_path, capsys):
     inner = classifier(tmp_path / "outer" / "model", 0)
