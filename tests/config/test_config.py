@@ -3,6 +3,7 @@
 import dataclasses
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -179,9 +180,9 @@ def test_numbers_of_an_evaluation_are_numbers():
 
 
 def test_paths_become_text(tmp_path):
-    config = resolve(TrainConfig(**(BASE | {"output": tmp_path / "run", "final_lambda": 1.0})))
-    given = resolve(TrainConfig(**(BASE | {"output": str(tmp_path / "run"), "final_lambda": 1.0})))
-    assert config == given
+    given = BASE | {"output": str(tmp_path / "run"), "final_lambda": 1.0}
+    paths = {name: Path(given[name]) for name in ("model", "output")}
+    assert resolve(TrainConfig(**(given | paths))) == resolve(TrainConfig(**given))
 
 
 def test_wrong_numbers_are_found_without_importing_jax():
