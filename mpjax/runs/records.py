@@ -59,7 +59,7 @@ def damage_of(checkpoint: Path) -> str | None:
         return None
     try:
         record = read_object(checkpoint / RECORD)
-        if record.pop("own", None) != _own_digest(record) or record["step"] != int(checkpoint.name):
+        if not _as_written(record, checkpoint):
             return f"{RECORD} has other content than was written"
         return damage(checkpoint, record["digests"])
     except (InputError, OSError) as error:
@@ -113,8 +113,25 @@ def prune(folder: Path, keep: int) -> None:
 
 
 def _rank(checkpoint: Path) -> float | None:
+    """Rank of a checkpoint; None without one, and for a damaged record, which is said."""
     path = checkpoint / RECORD
-    return read_object(path).get("rank") if path.is_file() else None
+    if not path.is_file():
+        return None
+    try:
+        record = read_object(path)
+    except InputError as error:
+        log.warning("%s; its checkpoint is not ranked", error)
+        return None
+    if not _as_written(record, checkpoint):
+        log.warning("%s has other content than was written; its checkpoint is not ranked", path)
+        return None
+    return record["rank"]
+
+
+def _as_written(record: dict[str, Any], checkpoint: Path) -> bool:
+    """Whether a record has the digest that it names, and is in the folder of its step."""
+    rest = {name: value for name, value in record.items() if name != "own"}
+    return record.get("own") == _own_digest(rest) and rest.get("step") == int(checkpoint.name)
 
 
 def _own_digest(record: dict[str, Any]) -> str:

@@ -171,6 +171,23 @@ def test_a_record_that_was_changed_is_named(tmp_path):
         restore(folder, strict=True)
 
 
+@pytest.mark.parametrize(
+    "damaged", [b"\xf8 not text", b'{"rank": 99.0}', None], ids=["bytes", "other", "one digit"]
+)
+def test_a_damaged_record_of_an_older_checkpoint_stops_no_save(tmp_path, caplog, damaged):
+    folder = tmp_path / "c"
+    with Checkpoints(folder, keep=2, rank=lambda score: score) as checkpoints:
+        for step, score in {1: 50.0, 2: 60.0}.items():
+            checkpoints.save(make_state(step), step, score)
+        checkpoints.wait()
+        record = folder / "1" / records.RECORD
+        record.write_bytes(damaged or record.read_bytes().replace(b"50.0", b"90.0"))
+        checkpoints.save(make_state(3), 3, 55.0)
+    assert records.steps(folder) == [2, 3]  # 1 has not become the best
+    said = caplog.text
+    assert f"{record}" in said and "not ranked" in said
+
+
 def test_growing_files_come_back_as_they_were_at_the_checkpoint(tmp_path):
     journal = tmp_path / "metrics.jsonl"
     journal.write_bytes(b"one\n")
