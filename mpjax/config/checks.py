@@ -9,7 +9,7 @@ import os
 import pkgutil
 import typing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from mpjax import tasks
 from mpjax.config.train import TrainConfig
@@ -46,12 +46,16 @@ def option(field: str) -> str:
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 
 
-def check_types(config: DataclassInstance) -> None:
-    """Raises `InputError` for a value that is of another type than its option.
+def check_types(config: DataclassInstance) -> dict[str, str]:
+    """Text of the values that are paths, by field, after a check of the type of every value.
 
-    The command line converts its words; a program may give anything. A path is text, a whole
-    number is a number, and a truth value is neither.
+    The command line converts its words; a program may give anything. A whole number is a number,
+    and a truth value is neither.
+
+    Raises:
+      InputError: a value of another type than its option.
     """
+    paths: dict[str, str] = {}
     for name, hint in typing.get_type_hints(type(config)).items():
         value, kinds = getattr(config, name), typing.get_args(hint) or (hint,)
         if value is None and type(None) in kinds:
@@ -60,6 +64,9 @@ def check_types(config: DataclassInstance) -> None:
         allowed = {float: (float, int), str: (str, os.PathLike)}.get(kind, kind)
         if not isinstance(value, allowed) or (isinstance(value, bool) and kind is not bool):
             raise InputError(f"{option(name)} is {shown(repr(value))}; give {_KINDS[kind]}")
+        if isinstance(value, os.PathLike):
+            paths[name] = str(cast("os.PathLike[str]", value))
+    return paths
 
 
 # Least allowed values; fields of type float or int, None allowed where the field allows it.

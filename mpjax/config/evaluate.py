@@ -40,7 +40,8 @@ class EvaluateConfig:
     threshold: float | None = None
 
     def __post_init__(self) -> None:
-        check_types(self)
+        for name, path in check_types(self).items():
+            object.__setattr__(self, name, path)
         for name in ("batch_size", "limit", "max_length"):
             value = getattr(self, name)
             if value is not None and value < 1:

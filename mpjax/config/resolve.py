@@ -39,10 +39,7 @@ def resolve(config: TrainConfig) -> TrainConfig:
     Raises:
       InputError: an option that is missing, out of range, or has no effect with the method.
     """
-    check_types(config)
-    given = ((field.name, getattr(config, field.name)) for field in dataclasses.fields(config))
-    text = {name: os.fspath(value) for name, value in given if isinstance(value, os.PathLike)}
-    config = dataclasses.replace(config, **text)
+    config = dataclasses.replace(config, **check_types(config))
     config = with_changes(dataclasses.replace(config, **check_fill(config)))
     for name in ("model", "task", "output"):
         if not getattr(config, name):

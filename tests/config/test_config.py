@@ -183,6 +183,8 @@ def test_paths_become_text(tmp_path):
     given = BASE | {"output": str(tmp_path / "run"), "final_lambda": 1.0}
     paths = {name: Path(given[name]) for name in ("model", "output")}
     assert resolve(TrainConfig(**(given | paths))) == resolve(TrainConfig(**given))
+    scored = EvaluateConfig(model=Path("m"), data=Path("d"))  # pyright: ignore[reportArgumentType]
+    assert scored == EvaluateConfig(model="m", data="d")
 
 
 def test_wrong_numbers_are_found_without_importing_jax():
