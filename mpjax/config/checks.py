@@ -9,15 +9,12 @@ import os
 import pkgutil
 import typing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from mpjax import tasks
 from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError
 from mpjax.files import shown
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
 _TENSORBOARD = "tensorboardX"
 DENSE = "dense"  # the method that prunes nothing: plain fine-tuning
@@ -46,8 +43,8 @@ def option(field: str) -> str:
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 
 
-def check_types(config: DataclassInstance) -> dict[str, str]:
-    """Text of the values that are paths, by field, after a check of the type of every value.
+def check_types(config: object) -> dict[str, str]:
+    """Text of the values of a config that are paths, after a check of the type of every value.
 
     The command line converts its words; a program may give anything. A whole number is a number,
     and a truth value is neither.
