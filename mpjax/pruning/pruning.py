@@ -10,10 +10,12 @@ from typing import Any
 import chex  # pyright: ignore[reportMissingTypeStubs]
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Key
 
 from mpjax.errors import InputError
 from mpjax.pruning.density import mask_density
+from mpjax.pruning.explicit import inferred
 from mpjax.pruning.rules import Rule
 from mpjax.pruning.structures import ELEMENT, Structure
 from mpjax.pruning.topk.counting import count_true
@@ -70,7 +72,12 @@ class Pruning:
           ValueError: ``where`` matches nothing, or an unknown ``init``.
           InputError: the structure does not divide a kernel.
         """
-        return self.rule.init_scores(self._expected(params), init=init, scale=scale, key=key)
+
+        def scores(params: Tree, key: Any) -> dict[str, Any]:
+            return self.rule.init_scores(self._expected(params), init=init, scale=scale, key=key)
+
+        places = self._places(params) if self.rule.has_scores else {}
+        return inferred(scores, places)(params, key)
 
     def prune(
         self,
@@ -104,6 +111,14 @@ class Pruning:
         scores = self._checked(params, scores)
         noise = None if noise is None else unflatten(flatten(noise))
         kernels = select(params, self.where)
+        masked = inferred(self._masked, (kernels, kernels))
+        pruned, masks = masked(kernels, scores, threshold, noise, kept)
+        return merge(params, pruned), masks
+
+    def _masked(
+        self, kernels: Tree, scores: Tree, threshold: Any, noise: Tree | None, kept: Tree | None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Masked kernels and masks, both like the kernels."""
         if kept is None:
             masks = self.structure.masks(self.rule, kernels, scores, threshold, noise)
         else:
@@ -118,8 +133,7 @@ class Pruning:
             outside = weights * jax.lax.stop_gradient(1 - gate)
             return weights * gate + (outside - jax.lax.stop_gradient(outside))
 
-        pruned = map_leaves(multiply, kernels, gates)
-        return merge(params, pruned), self.structure.expand(masks, kernels)
+        return map_leaves(multiply, kernels, gates), self.structure.expand(masks, kernels)
 
     def keep(self, params: Tree, scores: Tree, threshold: Threshold) -> dict[str, Any]:
         """Marks of the scores that are kept, boolean, in their shapes (of kernels without scores).
@@ -128,7 +142,12 @@ class Pruning:
         """
         scores = self._checked(params, scores)
         kernels = jax.lax.stop_gradient(select(params, self.where))
-        return self.structure.kept(self.rule, kernels, scores, threshold)
+
+        def marks(kernels: Tree, scores: Tree, threshold: Threshold) -> dict[str, Any]:
+            return self.structure.kept(self.rule, kernels, scores, threshold)
+
+        like = scores if self.rule.has_scores else self._places(params)
+        return inferred(marks, like)(kernels, scores, threshold)
 
     def covers(self, params: Tree) -> dict[str, Any]:
         """Weights that one score covers, an int at the path of every score array."""
@@ -139,19 +158,25 @@ class Pruning:
 
         For rules that can be steered; see `Rule.kept_by_threshold`.
         """
-        marks = flatten(self.rule.kept_by_threshold(self._checked(params, scores), threshold))
+        scores = self._checked(params, scores)
         covers, dtype = flatten(self.covers(params)), jnp.result_type(float)
+        marks = flatten(inferred(self.rule.kept_by_threshold, scores)(scores, threshold))
         kept = [count_true(marks[p]).astype(dtype) * c for p, c in covers.items()]
         total = sum(marks[path].size * c for path, c in covers.items())
         return jnp.sum(jnp.stack(kept)) / total
 
     def sample_noise(self, key: Key[Array, ""], scores: Tree) -> dict[str, Any] | None:
         """Uniform draws of the shapes of the scores for a stochastic rule, else None."""
-        return self.rule.sample_noise(key, scores)
+        draws = jax.eval_shape(self.rule.sample_noise, key, scores)
+        return inferred(self.rule.sample_noise, None if draws is None else scores)(key, scores)
 
     def penalty(self, scores: Tree) -> Float[Array, ""]:
         """R(S) ≥ 0, multiplied by λ in the loss; 0 for a rule without a penalty."""
-        return self.structure.penalty(self.rule, scores)
+
+        def penalty(scores: Tree) -> Float[Array, ""]:
+            return self.structure.penalty(self.rule, scores)
+
+        return inferred(penalty)(scores)
 
     def density(self, masks: Tree) -> Float[Array, ""]:
         """Kept / all weights over the masks of `prune`; a gate above 0 counts as kept."""
@@ -190,6 +215,15 @@ class Pruning:
     def _expected(self, params: Tree) -> dict[str, Any]:
         """Shape and dtype of the scores."""
         return self.structure.like_scores(select(params, self.where))
+
+    def _places(self, params: Tree) -> dict[str, Any]:
+        """Kernels where they have one score per weight, for `inferred`; other scores are whole."""
+        kernels = select(params, self.where)
+        groups, flat = self.structure.groups(kernels), flatten(kernels)
+        fine = {g.path for g in groups if g.path in flat and g.covers == 1}
+        return unflatten(
+            {g.path: flat[g.path] if g.path in fine else PartitionSpec() for g in groups}
+        )
 
     def _checked(self, params: Tree, scores: Tree) -> dict[str, Any]:
         """Scores as nested dicts, whatever mappings they came in (a FrozenDict, say)."""
