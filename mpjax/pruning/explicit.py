@@ -51,7 +51,7 @@ def inferred(function: Callable[..., Any], like: Any = None) -> Callable[..., An
             return NamedSharding(mesh, _spec(x))
 
         out = jax.tree.map(place, PartitionSpec() if like is None else like)
-        auto_axes: Any = jax.sharding.auto_axes
+        auto_axes = cast(Any, jax.sharding.auto_axes)
         return auto_axes(on_arrays, axes=axes, out_sharding=out)(*(leaves[i] for i in places))
 
     return call

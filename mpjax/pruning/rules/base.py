@@ -8,13 +8,16 @@ A rule turns scores into masks, and says what is trained and penalised. To add o
 
 import abc
 import dataclasses
+import pkgutil
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, ClassVar, cast
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from mpjax import plugins
 from mpjax.pruning.allocation import counts_by_type
 from mpjax.pruning.estimators import straight_through
 from mpjax.pruning.granularities import ByWeight, NofM
@@ -27,6 +30,8 @@ from mpjax.pruning.topk.num_kept import Threshold, is_final, num_kept, threshold
 from mpjax.pruning.trees import Tree, flatten, map_leaves, split_leaves, unflatten
 
 RULES: dict[str, type["Rule"]] = {}
+# Files of this folder, so that a plugin cannot take a name before its file has been read.
+OUR_RULES = {module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)])}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +67,8 @@ class Rule(abc.ABC):
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         if cls.__dict__.get("name"):  # a subclass without a name of its own replaces no rule
+            if cls.__module__.partition(".")[0] != plugins.OURS:
+                plugins.claim("rule", cls.name, cls.__module__, (*OUR_RULES, "dense"))
             RULES[cls.name] = cls
 
     def __post_init__(self) -> None:
