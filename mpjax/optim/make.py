@@ -54,7 +54,8 @@ class OptimizerConfig:
       lambda_ramp: "threshold", λ follows the rule's threshold; "rising", it goes from 0 to
         ``final_lambda`` along the cubic ramp.
       first_step: t of the first forward pass in the sparsity schedule.
-      frozen: regular expression for the ``/``-joined paths of parameters that are not trained.
+      frozen: regular expression for the ``/``-joined paths of parameters that are not trained; ""
+        freezes none. The published runs freeze the embeddings, as `mpjax train` does.
       score_optimizer: one of ``SCORE_OPTIMIZERS``; "sensitivity", "platon" have no learning rate.
       prune_every: steps between two changes of the masks and the threshold.
       first_cut: t of the first change, from which the others are counted; None = ``first_step``.
@@ -75,7 +76,7 @@ class OptimizerConfig:
     final_lambda: float = 0.0
     lambda_ramp: str = "threshold"
     first_step: int = 0
-    frozen: str = r".*/embeddings/.*"
+    frozen: str = ""
     score_optimizer: str = "adam"
     prune_every: int = 1
     first_cut: int | None = None
@@ -200,7 +201,7 @@ def make_optimizer(
     pattern = re.compile(config.frozen)
 
     def frozen(path: str) -> bool:
-        return pattern.fullmatch(path) is not None
+        return config.frozen != "" and pattern.fullmatch(path) is not None
 
     def adam(rate: Schedule, decay: float) -> optax.GradientTransformation:
         return optax.adamw(rate, b1=0.9, b2=0.999, eps=config.adam_eps, weight_decay=decay)

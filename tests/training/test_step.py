@@ -22,7 +22,7 @@ CONFIG = BertConfig(
     intermediate_size=24, max_position_embeddings=16,
 )  # fmt: skip
 OPTIMIZER = OptimizerConfig(
-    learning_rate=1e-3, score_learning_rate=0.1, warmup_steps=2, final_lambda=20.0
+    learning_rate=1e-3, score_learning_rate=0.1, warmup_steps=2, final_lambda=20.0, frozen=FROZEN
 )
 TOTAL = 12
 
