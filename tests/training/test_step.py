@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mpjax.errors import InputError
-from mpjax.models import PRUNABLE, BertConfig, encoder
+from mpjax.models import FROZEN, PRUNABLE, BertConfig, encoder
 from mpjax.optim.make import OptimizerConfig, make_optimizer
 from mpjax.pruning import RULES, Pruning, flatten, make_rule, select
 from mpjax.training.losses import distillation_loss, mlm_loss, qa_loss, task_loss
