@@ -19,7 +19,6 @@ from mpjax.optim.transforms import (
     add_score_penalty,
     clip_grad_norm,
     freeze_params,
-    path_name,
     per_weight,
     sparsity_schedule,
 )
@@ -34,8 +33,10 @@ from mpjax.pruning.schedules import (
     linear_schedule,
     linear_warmup_decay,
 )
+from mpjax.pruning.trees import map_named
 
 FROZEN, NO_DECAY, WEIGHTS, SCORES = "frozen", "no_decay", "weights", "scores"
+UNDECAYED = ("bias", "scale", "b", "offset")  # biases and norms in Flax, NNX, Equinox, Haiku
 
 
 @dataclasses.dataclass(frozen=True)
@@ -256,15 +257,14 @@ def labels(variables: Any, frozen: Callable[[str], bool]) -> Any:
     {'params': {'bias': 'no_decay', 'kernel': 'weights'}, 'scores': {'kernel': 'scores'}, 'batch_stats': {'m': 'frozen'}}
     """  # noqa: E501
 
-    def label(path: tuple[Any, ...], leaf: Any) -> str:
+    def label(path: str, leaf: Any) -> str:
         del leaf
-        name = path_name(path)
-        if frozen(name):
+        if frozen(path):
             return FROZEN
-        return NO_DECAY if name.rpartition("/")[2] in ("bias", "scale") else WEIGHTS
+        return NO_DECAY if path.rpartition("/")[2] in UNDECAYED else WEIGHTS
 
     own = {
-        "params": jax.tree_util.tree_map_with_path(label, variables["params"]),
+        "params": map_named(label, variables["params"]),
         "scores": jax.tree.map(lambda _: SCORES, variables["scores"]),
     }
     others = {name: tree for name, tree in variables.items() if name not in own}

@@ -49,7 +49,7 @@ RULES = {
 UNITS = Part(".*ffn/.*", Shared("units", (("in/kernel", 1), ("out/kernel", 0))))
 STRUCTURES = {
     "element": ELEMENT,
-    "2:4": Structure((Part(".*ffn/.*", NofM(2, 4)),)),
+    "2:4": Structure((Part(".*(ffn|stack)/.*", NofM(2, 4)),)),
     "blocks": Structure((Part(".*", Block(4, 2)),)),
     "rows and units": Structure((UNITS, Part(".*", Block(1, None)))),
 }
@@ -69,17 +69,24 @@ SPECS = {
     "l0/ffn/in/kernel": PartitionSpec(None, ("rows", "columns")),
     "l0/ffn/out/kernel": PartitionSpec("columns", None),
     "l1/attention/kernel": PartitionSpec("rows"),
+    "stack/kernel": PartitionSpec(None, "rows", "columns"),
 }
 SHAPES = {
     "l0/attention/kernel": (16, 24),
     "l0/ffn/in/kernel": (16, 32),
     "l0/ffn/out/kernel": (32, 16),
     "l1/attention/kernel": (16, 24),
+    "stack/kernel": (3, 16, 8),
 }
 
 
 def explicit_mesh():
     return jax.make_mesh((4, 2), ("rows", "columns"), axis_types=(AxisType.Explicit,) * 2)
+
+
+def made(rule, structure="element"):
+    axes = {"stack/.*": ("stack", "input", "output")}
+    return Pruning(RULES[rule], ".*kernel", STRUCTURES[structure], axes=axes)
 
 
 def nested(flat):
@@ -143,7 +150,7 @@ def outputs(pruning, params, scores, threshold):
 @cases
 def test_masks_are_those_of_one_device_to_the_bit(rule, structure):
     mesh = explicit_mesh()
-    pruning = Pruning(RULES[rule], ".*kernel", STRUCTURES[structure])
+    pruning = made(rule, structure)
     params = parameters()
     ask = jax.jit(lambda *args: outputs(pruning, *args))
     for ties in (False, True):
@@ -191,7 +198,7 @@ def make_step(pruning, tx, noise=None):
 )
 def test_gradients_and_the_optimiser_chain_are_those_of_one_device(rule, structure):
     mesh = explicit_mesh()
-    pruning = Pruning(RULES[rule], ".*kernel", STRUCTURES[structure])
+    pruning = made(rule, structure)
     config = OptimizerConfig(
         learning_rate=1e-2, score_learning_rate=0.1, final_lambda=2.0, prune_every=2
     )
@@ -227,8 +234,8 @@ def test_gradients_and_the_optimiser_chain_are_those_of_one_device(rule, structu
 
 def test_what_a_step_draws_and_starts_from_is_split_as_its_kernels():
     mesh = explicit_mesh()
-    pruning = Pruning(RULES["l0 local"], ".*kernel", STRUCTURES["rows and units"])
-    fine = Pruning(RULES["l0 local"], ".*kernel")
+    pruning = made("l0 local", "rows and units")
+    fine = made("l0 local")
 
     @jax.jit
     def start(params, key):
@@ -253,7 +260,7 @@ def test_what_a_step_draws_and_starts_from_is_split_as_its_kernels():
 
 
 def test_a_deterministic_rule_draws_nothing_on_any_mesh():
-    pruning = Pruning(RULES["movement local"], ".*kernel")
+    pruning = made("movement local")
     params = place(parameters(), explicit_mesh())
     assert pruning.sample_noise(jax.random.key(0), pruning.init_scores(params)) is None
 
@@ -271,7 +278,7 @@ def test_selections_take_arrays_of_an_explicit_mesh_one_by_one(joint):
 
 @pytest.mark.parametrize("kind", [None, AxisType.Auto])
 def test_nothing_is_added_to_programs_without_explicit_axes(kind):
-    pruning, params = Pruning(RULES["movement local"], ".*kernel"), parameters()
+    pruning, params = made("movement local"), parameters()
     if kind is not None:
         mesh = jax.make_mesh((4, 2), ("rows", "columns"), axis_types=(kind,) * 2)
         params = place(params, mesh)
@@ -290,13 +297,13 @@ COLLECTIVE = re.compile(
     "rule", ["movement local", "movement global", "soft_movement", "l0 global"]
 )
 def test_no_score_or_mask_is_gathered(rule):
-    mesh, pruning = explicit_mesh(), Pruning(RULES[rule], ".*kernel")
+    mesh, pruning = explicit_mesh(), made(rule)
 
-    # Much larger than the sample of 1024 entries that a search begins with.
+    # Much larger than the sample of 256 entries of each matrix that a search begins with.
     def large(path, leaf):
         names = "/".join(k.key for k in path)
         sharding = NamedSharding(mesh, SPECS.get(names, PartitionSpec()))
-        shape = tuple(16 * n for n in leaf.shape)
+        shape = (*leaf.shape[:-2], *(16 * n for n in leaf.shape[-2:]))
         return jax.ShapeDtypeStruct(shape, leaf.dtype, sharding=sharding)
 
     params = jax.tree_util.tree_map_with_path(large, parameters())
@@ -314,4 +321,4 @@ def test_no_score_or_mask_is_gathered(rule):
             math.prod(int(n) for n in dims.split(",") if n)
             for dims in re.findall(r"\[([\d,]*)\]", move[1])
         ]
-        assert max(sizes) <= 1024, move[0]  # the smallest shard has 8192
+        assert max(sizes) <= 7 * 256, move[0]  # the smallest shard has 12,288
