@@ -10,6 +10,7 @@ Names are loaded on first use, so that ``import mpjax`` and ``mpjax --help`` imp
 * train step, to be jitted: :func:`create_state`, :func:`make_train_step`, :func:`make_measure`,
   :func:`finalize`
 * runs: :class:`TrainConfig`, :func:`train`
+* plugins: :class:`Rule`, :func:`register_task`, :func:`register_structure`
 * CPU memory kept between steps: :func:`keep_freed_memory`
 * errors in user input: :class:`InputError`
 
@@ -42,10 +43,12 @@ if TYPE_CHECKING:
     from mpjax.hostmemory import keep_freed_memory
     from mpjax.linen import Pruned
     from mpjax.models import load_model, save_model
+    from mpjax.models.structure import register_structure
     from mpjax.optim import OptimizerConfig, make_optimizer, pruning_state
     from mpjax.pruning import (
         RULES,
         Pruning,
+        Rule,
         Structure,
         cubic_schedule,
         make_rule,
@@ -53,6 +56,7 @@ if TYPE_CHECKING:
         straight_through,
         top_k_masks,
     )
+    from mpjax.tasks import register_task
     from mpjax.training.state import create_state
     from mpjax.training.step import finalize, make_measure, make_train_step
     from mpjax.training.train import train
@@ -63,6 +67,7 @@ _HOMES = {
     "Pruned": "mpjax.linen",
     "Pruning": "mpjax.pruning",
     "RULES": "mpjax.pruning",
+    "Rule": "mpjax.pruning",
     "Structure": "mpjax.pruning",
     "TrainConfig": "mpjax.config.train",
     "create_state": "mpjax.training.state",
@@ -75,6 +80,8 @@ _HOMES = {
     "make_rule": "mpjax.pruning",
     "make_train_step": "mpjax.training.step",
     "pruning_state": "mpjax.optim",
+    "register_structure": "mpjax.models.structure",
+    "register_task": "mpjax.tasks",
     "save_model": "mpjax.models",
     "select": "mpjax.pruning",
     "straight_through": "mpjax.pruning",
@@ -93,6 +100,7 @@ __all__ = [
     "OptimizerConfig",
     "Pruned",
     "Pruning",
+    "Rule",
     "Structure",
     "TrainConfig",
     "create_state",
@@ -105,6 +113,8 @@ __all__ = [
     "make_rule",
     "make_train_step",
     "pruning_state",
+    "register_structure",
+    "register_task",
     "save_model",
     "select",
     "straight_through",

@@ -15,6 +15,7 @@ LEVELS = (
     ("disk",),
     ("temporary",),
     ("files", "locks", "outputs"),
+    ("plugins",),
     ("arrays",),
     ("pruning",),
     ("optim",),

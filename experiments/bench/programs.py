@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from mpjax.models import PRUNABLE, BertConfig, encoder
+from mpjax.models import GROUPS, PRUNABLE, BertConfig, encoder
 from mpjax.optim import OptimizerConfig, make_optimizer
 from mpjax.pruning import RULES, Pruning, make_rule
 from mpjax.training.losses import task_loss
@@ -31,7 +31,8 @@ def build(
 ) -> tuple[Any, Any, Any]:
     """Compiled step, state and batch of a rule (or ``dense``, or ``RULE:global``) in its ramp."""
     pruning = None if name == "dense" else _pruning(name)
-    tx = make_optimizer(OptimizerConfig(warmup_steps=1, final_lambda=100.0), pruning, 1000)
+    settings = OptimizerConfig(warmup_steps=1, final_lambda=100.0, frozen=GROUPS["embeddings"])
+    tx = make_optimizer(settings, pruning, 1000)
     module = encoder(config, "classification", jnp.dtype(dtype))
     ids = jax.random.randint(jax.random.key(1), (batch_size, length), 0, config.vocab_size)
     batch = {

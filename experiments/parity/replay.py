@@ -14,7 +14,7 @@ from experiments.parity.case import Case
 from experiments.parity.rules import ValueCut, case_rule, published_cut
 from experiments.parity.shapes import check_arrays
 from mpjax.errors import InputError
-from mpjax.models import PRUNABLE, encoder, to_torch_names
+from mpjax.models import GROUPS, PRUNABLE, encoder, to_torch_names
 from mpjax.optim import (
     OptimizerConfig,
     add_score_penalty,
@@ -119,6 +119,7 @@ def case_optimizer(settings: Mapping[str, Any]) -> OptimizerConfig:
         final_warmup=settings["final_warmup"],
         final_lambda=settings["final_lambda"],
         first_step=settings["first_step"],
+        frozen=GROUPS["embeddings"],
     )
 
 

@@ -96,8 +96,8 @@ class JaxSide:
         """Arrays like the scores at the paths and in the shapes of the kernels."""
         if self.job.pruning is None:
             return {}
-        kernels = select(self.state.params, models.PRUNABLE)
-        return flatten(self.job.pruning.structure.expand(tree, kernels))
+        layout = self.job.pruning.layout(self.state.params)
+        return layout.expand(layout.read(tree))
 
     def _named(self, tree: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Arrays at kernel paths by their Hugging Face module, (out, in)."""

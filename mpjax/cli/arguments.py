@@ -25,19 +25,39 @@ def add_field(parser: argparse.ArgumentParser, field: dataclasses.Field[Any]) ->
         parser.add_argument(flag, action="store_true", help=text)
         return
     kind = next((part for part in typing.get_args(kind) if part is not type(None)), kind)
-    choices = methods() if field.name == "method" else field.metadata.get("choices")
+    choices = field.metadata.get("choices")
     if field.name == "method":
         text += f" (default: with --density that of --recipe {RECOMMENDED}, else {field.default})"
     elif field.default not in (None, ""):
         text += (
             f" (default: {field.default:g})" if kind is float else f" (default: {field.default})"
         )
-    metavar = (
-        None if choices else field.name.upper() if kind is str else "N" if kind is int else "X"
-    )
     parser.add_argument(
-        flag, type=kind, default=field.default, choices=choices, metavar=metavar, help=text
+        flag,
+        type=kind,
+        default=field.default,
+        choices=choices,
+        metavar=_metavar(field, kind),
+        help=text,
+        action=_Joined if field.metadata.get("several") else "store",
     )
+
+
+class _Joined(argparse.Action):
+    """Values of an option that is given several times, with commas between them."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
+        before = getattr(namespace, self.dest)
+        setattr(namespace, self.dest, values if before is None else f"{before},{values}")
+
+
+def _metavar(field: dataclasses.Field[Any], kind: type) -> str | None:
+    """Placeholder of a value in the help; None where argparse writes the choices."""
+    if field.name == "method":  # checked later, when plugins are known
+        return f"{{{','.join(methods())}}}"
+    if field.metadata.get("choices"):
+        return None
+    return field.name.upper() if kind is str else "N" if kind is int else "X"
 
 
 def train_config(args: argparse.Namespace, names: Collection[str] = FIELDS.keys()) -> TrainConfig:

@@ -33,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_overwrite(parser, "a file of predictions")
     add_threshold(parser)
+    add_field(parser, FIELDS["plugin"])
     add_field(parser, FIELDS["cache"])
 
 

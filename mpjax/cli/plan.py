@@ -18,7 +18,8 @@ EXAMPLE = (
 PLANNED = (
     "model", "task", "method", "density", "final_lambda", "structure", "scope", "published_cut",
     "batch_size", "max_length", "dtype", "accumulate", "mesh", "remat", "scan_layers",
-    "train_embeddings", "freeze", "score_optimizer", "prune_every", "dense_gradient",
+    "train_embeddings", "freeze", "score_optimizer", "prune_every", "dense_gradient", "plugin",
+    "rule_option",
 )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import typing
 from pathlib import Path
 from typing import Any, cast
 
-from mpjax import tasks
+from mpjax import plugins, tasks
 from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError
 from mpjax.files import shown
@@ -21,14 +21,14 @@ DENSE = "dense"  # the method that prunes nothing: plain fine-tuning
 
 
 def methods() -> tuple[str, ...]:
-    """Names for `--method`: the files of `mpjax.pruning.rules`, and dense. Imports no rule.
+    """Names for `--method`: the files of `mpjax.pruning.rules`, dense, plugins. Imports no rule.
 
     >>> "movement" in methods() and "dense" in methods()
     True
     """
     folder = Path(__file__).parent.parent / "pruning" / "rules"
     found = {module.name for module in pkgutil.iter_modules([str(folder)])} - {"base"}
-    return (*sorted(found), DENSE)
+    return (*sorted(found), DENSE, *plugins.names("rule"))
 
 
 def option(field: str) -> str:
@@ -78,6 +78,9 @@ _LEAST = {
 }  # fmt: skip
 
 
+_REGISTERED: dict[str, plugins.Kind] = {"method": "rule", "task": "task"}
+
+
 def check_ranges(config: TrainConfig) -> None:
     """Raises `InputError` for a number out of the range of its option."""
     for name, least in _LEAST.items():
@@ -115,13 +118,36 @@ def check_ranges(config: TrainConfig) -> None:
 def check_choices(config: TrainConfig) -> None:
     """Raises `InputError` for a word that its option does not accept."""
     for field in dataclasses.fields(config):
-        choices = {"method": methods(), "task": tasks.names()}.get(
-            field.name, field.metadata.get("choices")
-        )
         value = getattr(config, field.name)
+        kind = _REGISTERED.get(field.name)
+        if kind is not None and value not in _known(kind):
+            plugins.search(kind, value)
+        choices = field.metadata.get("choices") if kind is None else _known(kind)
         if choices and value is not None and value not in choices:
-            found = shown(repr(value))
-            raise InputError(f"{option(field.name)} is {found}; choose from {', '.join(choices)}")
+            found, more = shown(repr(value)), "" if kind is None else plugins.hint(kind)
+            raise InputError(
+                f"{option(field.name)} is {found}; choose from {', '.join(choices)}{more}"
+            )
+
+
+def check_plugins(config: TrainConfig) -> dict[str, Any]:
+    """Modules of the plugins that a run uses, as values of the config: given, and installed ones.
+
+    They are recorded with the run.
+    """
+    given = plugins.split(config.plugin)
+    structures = [part.rpartition("=")[2] for part in config.structure.split(",")]
+    found = [
+        plugins.provider("rule", config.method),
+        plugins.provider("task", config.task),
+        *(plugins.provider("structure", name) for name in structures),
+    ]
+    used = dict.fromkeys([*given, *(module for module in found if module is not None)])
+    return {"plugin": ",".join(used) or None}
+
+
+def _known(kind: plugins.Kind) -> tuple[str, ...]:
+    return methods() if kind == "rule" else tasks.names()
 
 
 def distillation(config: TrainConfig) -> dict[str, Any]:

@@ -24,6 +24,7 @@ class EvaluateConfig:
       predictions: file for the predictions, in the form that `mpjax score` reads; of questions, the
         n best answers go beside it.
       overwrite: replace predictions that exist.
+      plugin: as in `TrainConfig`.
       threshold: of the masks of a training checkpoint with scores.
     """
 
@@ -37,6 +38,7 @@ class EvaluateConfig:
     cache: str | None = None
     predictions: str | None = None
     overwrite: bool = False
+    plugin: str | None = None
     threshold: float | None = None
 
     def __post_init__(self) -> None:

@@ -6,10 +6,12 @@ import dataclasses
 import os
 from typing import TYPE_CHECKING, Any
 
+from mpjax import plugins
 from mpjax.config.changes import with_changes
 from mpjax.config.checks import (
     DENSE,
     check_choices,
+    check_plugins,
     check_ranges,
     check_tensorboard,
     check_types,
@@ -18,6 +20,7 @@ from mpjax.config.checks import (
 )
 from mpjax.config.freeze import check_freeze
 from mpjax.config.mesh import check_mesh
+from mpjax.config.rule_options import check_rule_options
 from mpjax.config.scores import IMPORTANCES, check_scores
 from mpjax.config.structure import check_fill, check_structure, is_n_of_m
 from mpjax.config.train import TrainConfig
@@ -40,6 +43,7 @@ def resolve(config: TrainConfig) -> TrainConfig:
       InputError: an option that is missing, out of range, or has no effect with the method.
     """
     config = dataclasses.replace(config, **check_types(config))
+    plugins.load(config.plugin)
     config = with_changes(dataclasses.replace(config, **check_fill(config)))
     for name in ("model", "task", "output"):
         if not getattr(config, name):
@@ -64,8 +68,10 @@ def resolve(config: TrainConfig) -> TrainConfig:
         check_structure(config, None, penalty=False)
         check_scores(config, None, penalty=False)
         check_freeze(config, None)
-        return dataclasses.replace(config, **paths)
-    return dataclasses.replace(config, **paths, **_method_values(config))
+        check_rule_options(config, None)
+        return dataclasses.replace(config, **paths, **check_plugins(config))
+    values = _method_values(config)
+    return dataclasses.replace(config, **paths, **values, **check_plugins(config))
 
 
 def config_rule(config: TrainConfig) -> Rule | None:
@@ -80,6 +86,7 @@ def config_rule(config: TrainConfig) -> Rule | None:
         by_density = not RULES[config.method].is_density
         extra = {"density": config.density} if by_density else {"steered": True}
         scope = scope if by_density else "global"
+    extra |= check_rule_options(config, RULES[config.method])
     try:
         return make_rule(
             config.method,

@@ -35,6 +35,17 @@ class TrainConfig:
     )
     output: str = _option("", "run folder; the same command again continues it (required)")
     method: str = _option("soft_movement", "pruning rule, or dense for plain fine-tuning")
+    rule_option: str | None = _option(
+        None,
+        "further fields of the rule of a plugin, as name=value; several with commas",
+        several=True,
+    )
+    plugin: str | None = _option(
+        None,
+        "importable module with rules, tasks or structures, as my_package.my_module; several with "
+        "commas",
+        several=True,
+    )
     density: float | None = _option(None, "fraction of the prunable weights to keep, in (0, 1]")
     final_lambda: float | None = _option(
         None,

@@ -8,13 +8,19 @@ four matrices of a head, and N:M are not in the paper.
 """
 
 import re
+import sys
+from collections.abc import Callable
+from typing import Any
 
+from mpjax import plugins
 from mpjax.errors import InputError
 from mpjax.pruning import Block, Element, Granularity, NofM, Part, Shared, Structure
 
 # Patterns for re.fullmatch on the "/"-path of kernels and scores, as PRUNABLE.
 ATTENTION = r".*/encoder/layer_\d+/attention/.*"
 FFN = r".*/encoder/layer_\d+/ffn/.*"
+
+_REGISTERED: dict[str, Callable[[int], Granularity]] = {}  # from outside, by name
 
 SHORTHANDS = {
     "hybrid": {"attention": "block:32x32", "ffn": "units"},
@@ -89,8 +95,39 @@ def _granularity(text: str, group: str, names: dict[str, str], head_size: int) -
         simple["units"] = Shared("units", (("in/kernel", 1), ("out/kernel", 0)))
     if name in simple:
         return simple[name]
+    if name in _REGISTERED or plugins.search("structure", name):
+        return _from_plugin(name, head_size)
     if match := re.fullmatch(r"block:(\d+)x(\d+)", name):
         return Block(int(match[1]), int(match[2]))
     if match := re.fullmatch(r"(\d+):(\d+)", name):
         return NofM(int(match[1]), int(match[2]))
-    raise InputError(f"--structure is {text!r}; {STRUCTURE_GRAMMAR}")
+    raise InputError(f"--structure is {text!r}; {STRUCTURE_GRAMMAR}{_of_plugins()}")
+
+
+def register_structure(name: str, make: Callable[[int], Granularity]) -> None:
+    """Makes a granularity of another package available to ``--structure``; see `mpjax.plugins`.
+
+    Args:
+      name: for all matrices, or in ``attention=NAME`` and ``ffn=NAME``.
+      make: granularity from the features of one attention head.
+
+    Raises:
+      InputError: the name is one of ours, or of another module.
+    """
+    module = sys._getframe(1).f_globals.get("__name__", "__main__")
+    taken = ("element", "rows", "columns", "units", *SHORTHANDS)
+    plugins.claim("structure", name, module, taken)
+    _REGISTERED[name] = make
+
+
+def _from_plugin(name: str, head_size: int) -> Granularity:
+    made: Any = _REGISTERED[name](head_size)
+    if isinstance(made, Granularity) and not isinstance(made, NofM):
+        return made
+    what = "an N:M granularity: give it as N:M" if isinstance(made, NofM) else "no Granularity"
+    raise InputError(f"--structure {name} of a plugin makes {what}")
+
+
+def _of_plugins() -> str:
+    known = plugins.names("structure")
+    return f", or of a plugin: {', '.join(known)}" if known else ""

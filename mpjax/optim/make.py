@@ -19,7 +19,6 @@ from mpjax.optim.transforms import (
     add_score_penalty,
     clip_grad_norm,
     freeze_params,
-    path_name,
     per_weight,
     sparsity_schedule,
 )
@@ -34,8 +33,10 @@ from mpjax.pruning.schedules import (
     linear_schedule,
     linear_warmup_decay,
 )
+from mpjax.pruning.trees import map_named
 
 FROZEN, NO_DECAY, WEIGHTS, SCORES = "frozen", "no_decay", "weights", "scores"
+UNDECAYED = ("bias", "scale", "b", "offset")  # biases and norms in Flax, NNX, Equinox, Haiku
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +55,8 @@ class OptimizerConfig:
       lambda_ramp: "threshold", λ follows the rule's threshold; "rising", it goes from 0 to
         ``final_lambda`` along the cubic ramp.
       first_step: t of the first forward pass in the sparsity schedule.
-      frozen: regular expression for the ``/``-joined paths of parameters that are not trained.
+      frozen: regular expression for the ``/``-joined paths of parameters that are not trained; ""
+        freezes none. The published runs freeze the embeddings, as `mpjax train` does.
       score_optimizer: one of ``SCORE_OPTIMIZERS``; "sensitivity", "platon" have no learning rate.
       prune_every: steps between two changes of the masks and the threshold.
       first_cut: t of the first change, from which the others are counted; None = ``first_step``.
@@ -75,7 +77,7 @@ class OptimizerConfig:
     final_lambda: float = 0.0
     lambda_ramp: str = "threshold"
     first_step: int = 0
-    frozen: str = r".*/embeddings/.*"
+    frozen: str = ""
     score_optimizer: str = "adam"
     prune_every: int = 1
     first_cut: int | None = None
@@ -200,7 +202,7 @@ def make_optimizer(
     pattern = re.compile(config.frozen)
 
     def frozen(path: str) -> bool:
-        return pattern.fullmatch(path) is not None
+        return config.frozen != "" and pattern.fullmatch(path) is not None
 
     def adam(rate: Schedule, decay: float) -> optax.GradientTransformation:
         return optax.adamw(rate, b1=0.9, b2=0.999, eps=config.adam_eps, weight_decay=decay)
@@ -255,15 +257,14 @@ def labels(variables: Any, frozen: Callable[[str], bool]) -> Any:
     {'params': {'bias': 'no_decay', 'kernel': 'weights'}, 'scores': {'kernel': 'scores'}, 'batch_stats': {'m': 'frozen'}}
     """  # noqa: E501
 
-    def label(path: tuple[Any, ...], leaf: Any) -> str:
+    def label(path: str, leaf: Any) -> str:
         del leaf
-        name = path_name(path)
-        if frozen(name):
+        if frozen(path):
             return FROZEN
-        return NO_DECAY if name.rpartition("/")[2] in ("bias", "scale") else WEIGHTS
+        return NO_DECAY if path.rpartition("/")[2] in UNDECAYED else WEIGHTS
 
     own = {
-        "params": jax.tree_util.tree_map_with_path(label, variables["params"]),
+        "params": map_named(label, variables["params"]),
         "scores": jax.tree.map(lambda _: SCORES, variables["scores"]),
     }
     others = {name: tree for name, tree in variables.items() if name not in own}

@@ -13,7 +13,7 @@ import optax
 
 from mpjax.pruning.pruning import Pruning
 from mpjax.pruning.schedules import Schedule
-from mpjax.pruning.trees import flatten, unflatten
+from mpjax.pruning.trees import leaves_by_keys, map_named, replace
 
 State = TypeVar("State")
 
@@ -186,8 +186,8 @@ def freeze_params(frozen: Callable[[str], bool]) -> optax.GradientTransformation
 
     def update_fn(updates, state, params=None):
         del params
-        held = jax.tree_util.tree_map_with_path(
-            lambda path, g: jnp.zeros_like(g) if frozen(path_name(path)) else g, updates["params"]
+        held = map_named(
+            lambda path, g: jnp.zeros_like(g) if frozen(path) else g, updates["params"]
         )
         zeros = {
             name: jax.tree.map(jnp.zeros_like, tree)
@@ -205,7 +205,7 @@ def hold_zeros(masks: Any) -> optax.GradientTransformation:
     Put it first in a chain, before moments are formed. A decoupled weight decay keeps zeros, too.
 
     Args:
-      masks: nested dict of boolean arrays at the paths of some parameters, broadcast to them.
+      masks: tree of boolean arrays at the paths of some parameters, broadcast to them.
 
     >>> import jax.numpy as jnp
     >>> tx = hold_zeros({"kernel": jnp.array([[True, False]])})
@@ -213,20 +213,15 @@ def hold_zeros(masks: Any) -> optax.GradientTransformation:
     >>> tx.update(grads, tx.init(grads))[0]["params"]["kernel"].tolist()
     [[1.0, 0.0], [1.0, 0.0]]
     """
-    fixed = flatten(masks)
+    fixed = leaves_by_keys(masks)
 
     def update_fn(updates, state, params=None):
         del params
-        flat = flatten(updates["params"])
-        held = {path: jnp.where(mask, flat[path], 0) for path, mask in fixed.items()}
-        return {**updates, "params": unflatten(flat | held)}, state
+        own = leaves_by_keys(updates["params"])
+        held = {keys: jnp.where(mask, own[keys], 0) for keys, mask in fixed.items()}
+        return {**updates, "params": replace(updates["params"], held)}, state
 
     return optax.GradientTransformation(optax.init_empty_state, update_fn)
-
-
-def path_name(key_path: tuple[Any, ...]) -> str:
-    """Keys of a path in nested dicts, joined with ``/``."""
-    return "/".join(str(key.key) for key in key_path)
 
 
 def find_state(opt_state: Any, kind: type[State]) -> State | None:

@@ -17,7 +17,6 @@ from mpjax.errors import InputError
 from mpjax.models import EncoderConfig
 from mpjax.parallel.sharding import shardings
 from mpjax.planning.shape import abstract_model
-from mpjax.pruning import select
 from mpjax.training.build import make_optimizers, make_pruning
 from mpjax.training.losses import task_loss
 from mpjax.training.prepare import as_computed, check_trainable
@@ -57,7 +56,7 @@ def abstract_step(config: TrainConfig, shape: EncoderConfig, mesh: Mesh | None) 
     pruning, length = make_pruning(config, shape.head_size), run_length(config, _STEPS_PER_EPOCH)
     if pruning is not None:
         # Refuses sizes that the groups do not divide.
-        pruning.structure.groups(select(model.params, pruning.where))
+        pruning.groups(model.params)
     tx = make_optimizers(config, pruning, length)(None)
     state = jax.eval_shape(lambda params: create_state(params, pruning, tx), model.params)
     step = make_train_step(

@@ -4,29 +4,42 @@
 
 from __future__ import annotations
 
+from collections import Counter, OrderedDict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import replace as changed
 from typing import Any
 
 import chex  # pyright: ignore[reportMissingTypeStubs]
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Key
 
 from mpjax.errors import InputError
+from mpjax.pruning.axes import Axes, given_axes, known
+from mpjax.pruning.cuts import each_scope, like_layers
 from mpjax.pruning.density import mask_density
+from mpjax.pruning.explicit import inferred
+from mpjax.pruning.granularities import Group
+from mpjax.pruning.layout import Flat, Layout, lay_out
 from mpjax.pruning.rules import Rule
+from mpjax.pruning.spreading import of_layers
 from mpjax.pruning.structures import ELEMENT, Structure
 from mpjax.pruning.topk.counting import count_true
 from mpjax.pruning.topk.num_kept import Threshold
-from mpjax.pruning.trees import Tree, Where, flatten, map_leaves, merge, select, unflatten
+from mpjax.pruning.trees import Tree, Where, leaves_by_keys, names, pick, replace
 
 
 @dataclass(frozen=True)
 class Pruning:
     """A pruning rule, the kernels it applies to, and the structure of their scores.
 
-    Methods are pure functions over nested dicts of arrays. Scores are checked against the
-    parameters when a function is traced, so a compiled step pays nothing for it.
+    Methods are pure functions over pytrees of arrays: nested dicts, lists, tuples, dataclasses,
+    `nnx.State`, NNX and Equinox modules. A pytree of parameters keeps its structure. Scores and
+    masks lie in dicts at the paths of the kernels, without other leaves; lists keep their length,
+    with None. Scores are checked against the parameters when a function is traced, so a compiled
+    step pays nothing for it.
 
     Attributes:
       rule: turns scores into masks; see `make_rule`.
@@ -34,6 +47,9 @@ class Pruning:
         predicate on (path, leaf).
       structure: weights per score; one by default.
       dense_gradient: weights outside the mask get the gradient ∂L/∂(W∘M), too, and go on learning.
+      axes: roles of the axes of kernels, ``stack``, ``input`` or ``output``, by a regular
+        expression for their paths; the others are guessed, see `guess_axes`. The layers of a stack
+        (`nn.scan`) are pruned as matrices of their own.
 
     >>> import jax.numpy as jnp
     >>> from mpjax.pruning.rules import make_rule
@@ -49,6 +65,10 @@ class Pruning:
     where: Where = r".*kernel"
     structure: Structure = ELEMENT
     dense_gradient: bool = False
+    axes: Mapping[str, str | Sequence[str]] | tuple[tuple[str, Axes], ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "axes", given_axes(self.axes))
 
     def init_scores(
         self,
@@ -57,20 +77,33 @@ class Pruning:
         *,
         init: str = "constant",
         scale: float | None = None,
-    ) -> dict[str, Any]:
+    ) -> Tree:
         """Scores before the first step, in the dtype of the kernels; {} for a rule without scores.
 
         Args:
-          params: nested dict of parameters.
+          params: pytree of parameters.
           key: jax.random key, for a random ``init``.
           init: "constant", "uniform" or "kaiming"; see `Rule.init_scores`.
           scale: value or half-width; None = the published value of the rule.
 
         Raises:
           ValueError: ``where`` matches nothing, or an unknown ``init``.
-          InputError: the structure does not divide a kernel.
+          InputError: the structure does not divide a kernel, or its axes are unknown.
         """
-        return self.rule.init_scores(self._expected(params), init=init, scale=scale, key=key)
+        layout = self.layout(params)
+        like = like_layers(layout.groups, layout.like_scores())
+
+        def arrays(kernels: Flat, key: Any) -> Flat:
+            del kernels
+            layers = iter(self.rule.init_scores(like, init=init, scale=scale, key=key).values())
+            return OrderedDict(
+                (path, of_layers(group, [next(layers) for _ in range(group.layers)]))
+                for path, group in layout.groups.items()
+            )
+
+        if not self.rule.has_scores:
+            return {}
+        return layout.scores(inferred(arrays, self._places(layout))(layout.kernels, key))
 
     def prune(
         self,
@@ -80,14 +113,14 @@ class Pruning:
         noise: Tree | None = None,
         *,
         kept: Tree | None = None,
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
+    ) -> tuple[Tree, Tree]:
         """``params`` with every prunable kernel multiplied by its mask, and the masks.
 
         Differentiable in ``params`` and ``scores``: masked weights get no gradient, and
         ∂L/∂S = ∂L/∂(W∘M) ∘ W (Sanh et al. 2020, eq. 2), summed over the weights of a score.
 
         Args:
-          params: nested dict of parameters.
+          params: pytree of parameters.
           scores: from `init_scores`, trained.
           threshold: density or τ, as the rule takes it: a Python float or a traced scalar.
           noise: draws of `sample_noise` in training; None = deterministic, for evaluation and
@@ -101,65 +134,129 @@ class Pruning:
         Raises:
           InputError: scores that do not fit the parameters; names path and shapes.
         """
-        scores = self._checked(params, scores)
-        noise = None if noise is None else unflatten(flatten(noise))
-        kernels = select(params, self.where)
+        layout = self.layout(params)
+        own = self._checked(layout, scores)
+        draws = None if noise is None else layout.read(noise)
+        marks = None if kept is None else layout.read(kept)
+
+        def masked(
+            kernels: Flat, scores: Flat, threshold: Threshold, noise: Flat | None, kept: Flat | None
+        ) -> tuple[Flat, Flat]:
+            return self._masked(changed(layout, kernels=kernels), scores, threshold, noise, kept)
+
+        like = (layout.kernels, layout.kernels)
+        pruned, masks = inferred(masked, like)(layout.kernels, own, threshold, draws, marks)
+        by_keys = {layout.keys[path]: weights for path, weights in pruned.items()}
+        return replace(params, by_keys), layout.like_kernels(masks)
+
+    def _masked(
+        self,
+        layout: Layout,
+        scores: Flat,
+        threshold: Threshold,
+        noise: Flat | None,
+        kept: Flat | None,
+    ) -> tuple[Flat, Flat]:
+        """Masked kernels, and the masks in their shapes."""
         if kept is None:
-            masks = self.structure.masks(self.rule, kernels, scores, threshold, noise)
+            masks = self._masks(layout, scores, threshold, noise)
         else:
             masks = self.rule.masks_of_kept(scores, kept, noise)
-        gates = self.structure.expand(self.rule.straight_through_masks(scores, masks), kernels)
+        gates = layout.expand(self.rule.straight_through_masks(scores, OrderedDict(masks)))
+        expanded = layout.expand(masks)
+        kernels = layout.kernels.items()
+        return (
+            OrderedDict((path, self._multiply(w, gates[path])) for path, w in kernels),
+            OrderedDict((path, expanded[path]) for path in layout.kernels),
+        )
 
-        def multiply(weights: jax.Array, gate: jax.Array) -> jax.Array:
-            gate = gate.astype(weights.dtype)
-            if not self.dense_gradient:
-                return weights * gate
-            # 0 in the forward pass; in the backward pass it completes the gradient of the weights.
-            outside = weights * jax.lax.stop_gradient(1 - gate)
-            return weights * gate + (outside - jax.lax.stop_gradient(outside))
+    def _multiply(self, weights: jax.Array, gate: jax.Array) -> jax.Array:
+        gate = gate.astype(weights.dtype)
+        if not self.dense_gradient:
+            return weights * gate
+        # 0 in the forward pass; in the backward pass it completes the gradient of the weights.
+        outside = weights * jax.lax.stop_gradient(1 - gate)
+        return weights * gate + (outside - jax.lax.stop_gradient(outside))
 
-        pruned = map_leaves(multiply, kernels, gates)
-        return merge(params, pruned), self.structure.expand(masks, kernels)
+    def _masks(
+        self, layout: Layout, scores: Flat, threshold: Threshold, noise: Flat | None
+    ) -> dict[str, Any]:
+        """Masks in the shapes of the scores, by path; see `Rule.masks`."""
 
-    def keep(self, params: Tree, scores: Tree, threshold: Threshold) -> dict[str, Any]:
+        def cut(rule: Rule, weights: Tree, scores: Tree, noise: Tree | None) -> Tree:
+            return rule.masks(weights, scores, threshold, noise)
+
+        return each_scope(self.rule, layout.groups, cut, layout.importance(), scores, noise)
+
+    def keep(self, params: Tree, scores: Tree, threshold: Threshold) -> Tree:
         """Marks of the scores that are kept, boolean, in their shapes (of kernels without scores).
 
         Args and errors as in `prune`. To hold masks, hand them to `prune` at later steps.
         """
-        scores = self._checked(params, scores)
-        kernels = jax.lax.stop_gradient(select(params, self.where))
-        return self.structure.kept(self.rule, kernels, scores, threshold)
+        layout = self.layout(params)
 
-    def covers(self, params: Tree) -> dict[str, Any]:
+        def marks(kernels: Flat, scores: Flat, threshold: Threshold) -> Flat:
+            def cut(rule: Rule, weights: Tree, scores: Tree) -> Tree:
+                return rule.kept(weights, scores, threshold)
+
+            weights = jax.lax.stop_gradient(changed(layout, kernels=kernels).importance())
+            return OrderedDict(each_scope(self.rule, layout.groups, cut, weights, scores))
+
+        own = self._checked(layout, scores)
+        like = own if self.rule.has_scores else self._places(layout)
+        return layout.scores(inferred(marks, like)(layout.kernels, own, threshold))
+
+    def covers(self, params: Tree) -> Tree:
         """Weights that one score covers, an int at the path of every score array."""
-        return self.structure.covers(select(params, self.where))
+        layout = self.layout(params)
+        return layout.scores({path: group.covers for path, group in layout.groups.items()})
 
     def density_above(self, params: Tree, scores: Tree, threshold: Any) -> Float[Array, ""]:
         """Fraction of the weights whose scores clear a threshold, whatever the density asked for.
 
         For rules that can be steered; see `Rule.kept_by_threshold`.
         """
-        marks = flatten(self.rule.kept_by_threshold(self._checked(params, scores), threshold))
-        covers, dtype = flatten(self.covers(params)), jnp.result_type(float)
+        layout = self.layout(params)
+        own = self._checked(layout, scores)
+        marks = inferred(self.rule.kept_by_threshold, own)(own, threshold)
+        covers, dtype = {p: g.covers for p, g in layout.groups.items()}, jnp.result_type(float)
         kept = [count_true(marks[p]).astype(dtype) * c for p, c in covers.items()]
         total = sum(marks[path].size * c for path, c in covers.items())
         return jnp.sum(jnp.stack(kept)) / total
 
-    def sample_noise(self, key: Key[Array, ""], scores: Tree) -> dict[str, Any] | None:
+    def sample_noise(self, key: Key[Array, ""], scores: Tree) -> Tree | None:
         """Uniform draws of the shapes of the scores for a stochastic rule, else None."""
-        return self.rule.sample_noise(key, scores)
+        draws = jax.eval_shape(self.rule.sample_noise, key, scores)
+        return inferred(self.rule.sample_noise, None if draws is None else scores)(key, scores)
 
     def penalty(self, scores: Tree) -> Float[Array, ""]:
-        """R(S) ≥ 0, multiplied by λ in the loss; 0 for a rule without a penalty."""
-        return self.structure.penalty(self.rule, scores)
+        """R(S) = mean over score matrices of (factor of its part · penalty of the matrix) ≥ 0.
+
+        Multiplied by λ in the loss; 0 for a rule without a penalty. A stack of layers counts as one
+        matrix.
+        """
+        return inferred(self._penalty)(scores)
+
+    def _penalty(self, scores: Tree) -> Float[Array, ""]:
+        by_keys = leaves_by_keys(scores)
+        factors = [self.structure.penalty_factor(path) for path in names(by_keys)]
+        if set(factors) <= {1.0}:
+            return self.rule.penalty(scores)
+        # Penalties are means over arrays: one call per factor, weighted by its share of the arrays.
+        leaves = list(by_keys.values())
+        terms = [
+            factor * n / len(leaves) * self.rule.penalty(
+                [leaf for leaf, own in zip(leaves, factors, strict=True) if own == factor]
+            )
+            for factor, n in Counter(factors).items()
+        ]  # fmt: skip
+        return sum(terms[1:], start=terms[0])
 
     def density(self, masks: Tree) -> Float[Array, ""]:
         """Kept / all weights over the masks of `prune`; a gate above 0 counts as kept."""
         return mask_density(masks)
 
-    def finalize(
-        self, variables: Tree, threshold: Threshold, *, kept: Tree | None = None
-    ) -> dict[str, Any]:
+    def finalize(self, variables: Tree, threshold: Threshold, *, kept: Tree | None = None) -> Tree:
         """Plain parameters without scores: masks applied, gates without noise.
 
         Args:
@@ -167,39 +264,70 @@ class Pruning:
           threshold: as in `prune`; the final one for a finished run.
           kept: as in `prune`.
         """
-        scores = variables.get("scores", {})
-        pruned, _ = self.prune(variables["params"], scores, threshold, kept=kept)
+        params = variables["params"]
+        pruned, _ = self.prune(params, variables.get("scores", {}), threshold, kept=kept)
 
         # -0 becomes +0. The sign of a pruned weight carries nothing, and costs a packed model one
         # random bit per weight: at 6% density more than the mask (0.33 bits).
         def positive_zeros(weights: jax.Array) -> jax.Array:
             return jnp.where(weights == 0, jnp.zeros_like(weights), weights)
 
-        return map_leaves(positive_zeros, pruned)
+        kernels = pick(pruned, self.where)
+        return replace(pruned, {keys: positive_zeros(w) for keys, w in kernels.items()})
+
+    def groups(self, params: Tree) -> list[Group]:
+        """Score arrays of the parameters; a rule without scores ranks weights in their place.
+
+        Raises:
+          ValueError: ``where`` matches nothing.
+          InputError: the structure does not divide a kernel, or its axes are unknown.
+        """
+        return list(self.layout(params).groups.values())
 
     def score_sizes(self, params: Tree) -> tuple[int, ...]:
-        """Numbers that a density is taken of: scores of each array, of all, and weights of all.
+        """Numbers that a density is taken of: scores of each matrix, of all, and weights of all.
 
         N:M groups are left out: their count per run is fixed.
         """
-        groups = self.structure.groups(select(params, self.where))
-        free = [group for group in groups if group.runs is None]
-        sizes = [group.size for group in free]
-        return tuple(sorted({*sizes, sum(sizes), sum(g.size * g.covers for g in free)}))
+        free = [group for group in self.groups(params) if group.runs is None]
+        sizes = [group.size for group in free for _ in range(group.layers)]
+        covers = [group.covers for group in free for _ in range(group.layers)]
+        weights = sum(n * c for n, c in zip(sizes, covers, strict=True))
+        return tuple(sorted({*sizes, sum(sizes), weights}))
 
-    def _expected(self, params: Tree) -> dict[str, Any]:
-        """Shape and dtype of the scores."""
-        return self.structure.like_scores(select(params, self.where))
+    def layout(self, params: Tree) -> Layout:
+        """Kernels, score arrays and their places; errors as of :meth:`groups`."""
+        assert isinstance(self.axes, tuple)  # since __post_init__
+        layout = lay_out(params, self.where, self.structure, self.axes)
+        if self.rule.scope != "global":
+            for group in layout.groups.values():
+                for path, kernel, _ in group.kernels:
+                    if len(kernel.shape) > 2:  # a stack has a cut for every layer
+                        known(path, kernel)
+        return layout
 
-    def _checked(self, params: Tree, scores: Tree) -> dict[str, Any]:
-        """Scores as nested dicts, whatever mappings they came in (a FrozenDict, say)."""
-        expected = flatten(self._expected(params) if self.rule.has_scores else {})
-        found = flatten(scores)
+    def _places(self, layout: Layout) -> OrderedDict[str, Any]:
+        """Kernels where they have one score per weight, for `inferred`; other scores are whole."""
+        return OrderedDict(
+            (path, layout.kernels[path] if group.per_weight else PartitionSpec())
+            for path, group in layout.groups.items()
+        )
+
+    def _checked(self, layout: Layout, scores: Tree) -> Flat:
+        """Scores by path, whatever mappings they came in (a FrozenDict, say)."""
+        expected = layout.like_scores() if self.rule.has_scores else OrderedDict[str, Any]()
+        found = layout.read(scores)
+        every = leaves_by_keys(scores)
+        extra = [keys for keys in every if keys not in layout.places.values() or not expected]
         try:
             chex.assert_trees_all_equal_shapes_and_dtypes(found, expected)
         except (AssertionError, ValueError):
-            raise InputError(_difference(expected, found)) from None
-        return unflatten(found)
+            pass
+        else:
+            if not extra:
+                return found
+        others = dict(zip(names(extra), (every[keys] for keys in extra), strict=True))
+        raise InputError(_difference(expected, dict(found) | others))
 
 
 def _difference(expected: dict[str, Any], found: dict[str, Any]) -> str:

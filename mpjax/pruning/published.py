@@ -6,7 +6,7 @@ import jax
 
 from mpjax.pruning.rules import make_rule
 from mpjax.pruning.rules.base import PUBLISHED_FLOOR, floored
-from mpjax.pruning.structures import spread
+from mpjax.pruning.spreading import spread
 from mpjax.pruning.trees import Tree, map_leaves, split_leaves
 
 # Published pruning_method -> rule. "threshold" is a raw cut on the scores, which the published

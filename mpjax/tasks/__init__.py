@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import sys
 from typing import TYPE_CHECKING, Any
 
+from mpjax import plugins
 from mpjax.errors import InputError
 from mpjax.tasks import catalog
 
@@ -22,12 +24,25 @@ if TYPE_CHECKING:
     from mpjax.tasks.base import Encoded as Encoded
     from mpjax.tasks.base import Task as Task
 
-__all__ = ["Encoded", "Task", "get", "names"]
+__all__ = ["Encoded", "Task", "get", "names", "register_task"]
+
+_REGISTERED: dict[str, Task] = {}  # from outside, by name
 
 
 def names() -> tuple[str, ...]:
-    """Names of all tasks, sorted. Imports no task."""
-    return tuple(sorted(module.name for module in pkgutil.iter_modules(catalog.__path__)))
+    """Names of all tasks, sorted, those of plugins last. Imports no task."""
+    return (*_own_names(), *plugins.names("task"))
+
+
+def register_task(task: Task) -> None:
+    """Makes a task of another package available by its name; see `mpjax.plugins`.
+
+    Raises:
+      InputError: the name is one of ours, or of another module.
+    """
+    module = sys._getframe(1).f_globals.get("__name__", "__main__")
+    plugins.claim("task", task.name, module, _own_names())
+    _REGISTERED[task.name] = task
 
 
 def get(name: str) -> Task:
@@ -36,9 +51,16 @@ def get(name: str) -> Task:
     Raises:
       InputError: unknown name; the message lists the known ones.
     """
-    if name not in names():
-        raise InputError(f"unknown task {name!r}; the tasks are {', '.join(names())}")
+    if name not in _own_names():
+        if plugins.search("task", name):
+            return _REGISTERED[name]
+        known = ", ".join(names())
+        raise InputError(f"unknown task {name!r}; the tasks are {known}{plugins.hint('task')}")
     return importlib.import_module(f"{catalog.__name__}.{name}").TASK
+
+
+def _own_names() -> tuple[str, ...]:
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(catalog.__path__)))
 
 
 def __getattr__(name: str) -> Any:

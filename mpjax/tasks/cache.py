@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mpjax import plugins
 from mpjax.arrays import SUFFIX, damaged, keep, kept
 from mpjax.tasks.base import Encoded, Row, Task
 
@@ -32,7 +33,8 @@ def encode(
       folder: of the cache, None for no cache. A damaged file in it is said and replaced; a folder
         that cannot be written is said once and not used.
     """
-    if folder is None:
+    # A plugin's code may change while its settings stay, and the key has only these.
+    if folder is None or task.name in plugins.names("task"):
         return task.encode(rows, tokenizer, max_length)
     path = folder / f"{task.name}-{key(task, rows, tokenizer, max_length)}{SUFFIX}"
     found = _load(path, task, max_length)

@@ -11,12 +11,12 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from mpjax import models, tasks
+from mpjax import models, plugins, tasks
 from mpjax.config.evaluate import EvaluateConfig
 from mpjax.config.recorded import is_run
 from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError
-from mpjax.files import read_object
+from mpjax.files import read_object, shown
 from mpjax.outputs import new_file
 from mpjax.parallel.sharding import fetch, own_rows, place_batch
 from mpjax.runs.folder import RunDir
@@ -50,6 +50,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
       InputError: an unfinished run, a model without a trained head for the task, bad data, or
         predictions that exist or that the disk refuses (`Unwritten`).
     """
+    plugins.load(config.plugin)
     config = _completed(config)
     if not config.task:
         raise InputError("--task is missing: a model folder does not say what to score it on")
@@ -102,6 +103,8 @@ def _completed(config: EvaluateConfig) -> EvaluateConfig:
     length = recorded.get("max_length")
     if not isinstance(recorded.get("task"), str) or not isinstance(length, int):
         raise InputError(f"{path} does not say the task and --max-length of the run; it is damaged")
+    if config.task is None:
+        _check_plugin(path, recorded)
     no_data = config.task is None and config.data is None
     return replace(
         config,
@@ -109,6 +112,26 @@ def _completed(config: EvaluateConfig) -> EvaluateConfig:
         data=recorded.get("data") if no_data else config.data,
         max_length=config.max_length or length,
     )
+
+
+def _check_plugin(path: Path, recorded: Mapping[str, Any]) -> None:
+    """Raises `InputError` unless the task of a run is ours, or of the plugin that the run names.
+
+    A plugin is code: it is imported where the user or an installed package names it, never because
+    a run does, which may be a stranger's.
+    """
+    name, plugin = recorded["task"], str(recorded.get("plugin") or "")
+    if not plugin or (name in tasks.names() and plugins.provider("task", name) is None):
+        return
+    if not plugins.search("task", name):
+        hint = plugins.hint("task", plugin)
+        raise InputError(f"{path}: the task {shown(name)} is not known here{hint}")
+    other = plugins.provider("task", name)
+    if other not in plugins.split(plugin):
+        raise InputError(
+            f"{path}: the task {shown(name)} was of the plugin {shown(plugin)}, and here it is of "
+            f"{other}; give --plugin {shown(plugin)}, or --task {name} to use the one at hand"
+        )
 
 
 def score_dev(

@@ -23,7 +23,7 @@ from mpjax.log import log
 from mpjax.models import Model
 from mpjax.parallel.consensus import first
 from mpjax.parallel.mesh import batch_parts, choose_mesh
-from mpjax.pruning import Pruning, Tree, flatten, select
+from mpjax.pruning import Pruning, Tree, flatten
 from mpjax.pruning.published import RULE_OF
 from mpjax.runs.cache import cache_folder
 from mpjax.runs.opening import load_for_task, model_folder
@@ -229,8 +229,7 @@ def starting_scores(model: Model, config: TrainConfig, pruning: Pruning | None) 
     """
     shapes: dict[str, tuple[int, ...]] = {}
     if pruning is not None:
-        groups = pruning.structure.groups(select(model.params, pruning.where))
-        shapes = {group.path: group.shape for group in groups}
+        shapes = {group.path: group.shape for group in pruning.groups(model.params)}
     if model.stored_scores is None:
         return None
     method, scores = model.stored_scores.method, model.stored_scores.scores

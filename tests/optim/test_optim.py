@@ -175,11 +175,21 @@ def test_labels_and_freeze_params():
     assert float(updates["params"]["dense"]["kernel"]) == 2.0
 
 
+@pytest.mark.parametrize(("asked", "moves"), [({}, True), ({"frozen": ".*"}, False)])
+def test_nothing_of_a_model_is_frozen_unless_asked(asked, moves):
+    tx = make_optimizer(OptimizerConfig(learning_rate=0.1, **asked), None, 10)
+    table = jnp.ones(2)
+    for params in ({"m": {"embeddings": {"table": table}}}, {"embeddings": table}, table):
+        variables = {"params": params, "scores": {}}
+        updates, _ = tx.update(variables, tx.init(variables), variables)
+        assert all((leaf != 0).all() == moves for leaf in jax.tree.leaves(updates))
+
+
 def test_whole_chain_equals_a_numpy_replay(x64):
     """Adam with three groups, penalty, clip, warm-up and frozen embeddings, for 12 steps."""
     config = OptimizerConfig(
         learning_rate=1e-2, score_learning_rate=0.3, weight_decay=0.1, max_grad_norm=0.5,
-        warmup_steps=2, final_warmup=1, final_lambda=5.0,
+        warmup_steps=2, final_warmup=1, final_lambda=5.0, frozen=".*/embeddings/.*",
     )  # fmt: skip
     pruning, total = Pruning(make_rule("soft_movement")), 12
     tx = make_optimizer(config, pruning, total)

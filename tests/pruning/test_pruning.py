@@ -19,9 +19,9 @@ from mpjax.pruning import (
     TracedDensity,
     flatten,
     make_rule,
-    merge,
     rules,
     select,
+    unflatten,
 )
 
 PARAMS = {
@@ -35,8 +35,7 @@ SCORES = PRUNING.init_scores(PARAMS)
 
 def but(path: str, leaf) -> dict:
     """The scores that fit, but for one leaf."""
-    first, last = path.split("/")
-    return merge(SCORES, {first: {last: leaf}})
+    return unflatten(flatten(SCORES) | {path: leaf})
 
 
 REFUSED = {
@@ -150,7 +149,7 @@ def test_masks_of_a_traced_final_density_have_the_exact_counts(scope):
 
     assert int(kept(jnp.float32(0.29))) == int(0.29 * size)
     in_runs = Pruning(pruning.rule, "kernel", Structure((Part("kernel", NofM(1, 4)),)))
-    params = {"kernel": jnp.arange(8.0)}
+    params = {"kernel": jnp.arange(8.0)[:, None]}
 
     @jax.jit
     def runs(value, final):

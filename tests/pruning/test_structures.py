@@ -60,7 +60,7 @@ every_pair = pytest.mark.parametrize(
 
 
 def spread(name: str, path: str, score_of: dict[str, np.ndarray]) -> np.ndarray:
-    """NumPy oracle of `Structure.expand`: scores over the kernel at a path."""
+    """NumPy oracle of `Layout.expand`: scores over the kernel at a path."""
     rows, columns = SHAPES[path]
     attention = "attention" in path
     first = path.endswith(("in/kernel", "query/kernel"))  # kernel whose columns are shared
@@ -80,9 +80,14 @@ def spread(name: str, path: str, score_of: dict[str, np.ndarray]) -> np.ndarray:
 def make_trees(name: str, rule, seed: int = 0):
     rng = np.random.default_rng(seed)
     kernels = unflatten({p: jnp.asarray(rng.normal(size=s)) for p, s in SHAPES.items()})
-    like = STRUCTURES[name].like_scores(kernels) if rule.has_scores else {}
+    like = like_scores(name, kernels) if rule.has_scores else {}
     scores = jax.tree.map(lambda s: jnp.asarray(2 * rng.normal(size=s.shape), s.dtype), like)
     return kernels, scores, rule.sample_noise(jax.random.key(seed), scores)
+
+
+def like_scores(name: str, kernels):
+    layout = Pruning(make_rule("movement"), ".*", STRUCTURES[name]).layout(kernels)
+    return layout.scores(layout.like_scores())
 
 
 def numbers(tree) -> dict[str, np.ndarray]:
@@ -90,12 +95,10 @@ def numbers(tree) -> dict[str, np.ndarray]:
 
 
 def expected_masks(rule, name, kernels, scores, noise) -> dict[str, np.ndarray]:
-    """NumPy oracle of `Structure.masks`, in the shapes of the scores."""
+    """NumPy oracle of `Pruning._masks`, in the shapes of the scores."""
     trees = [numbers(tree or {}) for tree in (kernels, scores, noise)]
     if not rule.has_scores:  # mean |W| per score, one score at a time
-        like = {
-            p: np.zeros(s.shape) for p, s in flatten(STRUCTURES[name].like_scores(kernels)).items()
-        }
+        like = {p: np.zeros(s.shape) for p, s in flatten(like_scores(name, kernels)).items()}
         for path, zeros in like.items():
             for i in np.ndindex(*zeros.shape):
                 one = {q: np.zeros(z.shape) for q, z in like.items()}
@@ -140,6 +143,13 @@ def weights_covered(name, arrays) -> list[int]:
     return found
 
 
+def masks_of(pruning, kernels, scores, threshold, noise=None):
+    """Masks in the shapes and at the places of the scores."""
+    layout = pruning.layout(kernels)
+    draws = None if noise is None else layout.read(noise)
+    return layout.scores(pruning._masks(layout, layout.read(scores), threshold, draws))
+
+
 @pytest.mark.slow
 @every_pair
 def test_masks_gradients_and_density_equal_numpy(rule, name, x64):
@@ -157,7 +167,7 @@ def test_masks_gradients_and_density_equal_numpy(rule, name, x64):
     (d_kernels, d_scores), (pruned, masks) = grad(kernels, scores)
     expected = expected_masks(rule, name, kernels, scores, noise)
     weights = numbers(kernels)
-    small = pruning.structure.masks(rule, kernels, scores, jnp.asarray(rule.final), noise)
+    small = masks_of(pruning, kernels, scores, jnp.asarray(rule.final), noise)
     assert small.keys() == kernels.keys() and flatten(small).keys() == expected.keys()
     for path, mask in numbers(small).items():
         np.testing.assert_allclose(mask, expected[path], rtol=0, atol=1e-14)
@@ -188,7 +198,9 @@ def test_masks_gradients_and_density_equal_numpy(rule, name, x64):
 def test_scores_lie_as_numpy_says_and_are_small(name):
     structure = STRUCTURES[name]
     kernels, scores, _ = make_trees(name, make_rule("movement"))
-    wide = flatten(structure.expand(scores, kernels))
+    pruning = Pruning(make_rule("movement"), ".*", structure)
+    layout = pruning.layout(kernels)
+    wide = layout.expand(layout.read(scores))
     assert wide.keys() == SHAPES.keys()
     for path, array in wide.items():
         np.testing.assert_array_equal(array, spread(name, path, numbers(scores)).astype(np.float32))
@@ -196,15 +208,12 @@ def test_scores_lie_as_numpy_says_and_are_small(name):
         "element": 1408, "block": 176, "rows": 76, "columns": 76, "hybrid": 44, "heads": 24,
         "one part": 788,
     }  # fmt: skip
-    pruning = Pruning(make_rule("movement"), ".*", structure)
     state = create_state(kernels, pruning, make_optimizer(OptimizerConfig(), pruning, 10))
     dense = create_state(kernels, None, make_optimizer(OptimizerConfig(), None, 10))
     assert sum(s.size for s in jax.tree.leaves(state.scores)) == sizes[name]
     count = lambda s: sum(np.size(x) for x in jax.tree.leaves(s.opt_state))  # noqa: E731
     assert count(state) - count(dense) <= 2 * sizes[name] + 8  # two moments, and a few counters
-    text = str(
-        jax.make_jaxpr(lambda s: structure.masks(make_rule("movement"), kernels, s, 0.5))(scores)
-    )
+    text = str(jax.make_jaxpr(lambda s: masks_of(pruning, kernels, s, 0.5))(scores))
     if name not in ("element", "one part"):
         assert all(f"{math.prod(s)}]" not in text for s in SHAPES.values())
 
@@ -223,8 +232,8 @@ def test_a_score_per_weight_costs_nothing():
     for structure in (ELEMENT, Structure((Part(ATTENTION, Element()), Part(FFN, Element())))):
 
         def structured(kernels, scores, structure=structure):
-            pruned, _ = Pruning(rule, ".*", structure).prune(kernels, scores, 0.1)
-            return pruned, structure.penalty(rule, scores)
+            pruning = Pruning(rule, ".*", structure)
+            return pruning.prune(kernels, scores, 0.1)[0], pruning.penalty(scores)
 
         assert str(jax.make_jaxpr(structured)(kernels, scores)) == expected
 
@@ -233,12 +242,12 @@ def test_a_score_per_weight_costs_nothing():
 @pytest.mark.parametrize("rule", [r for r in RULES if r.has_penalty], ids=id_of)
 def test_penalty_is_the_mean_over_arrays_times_the_factors(rule, x64):
     _, scores, _ = make_trees("hybrid", rule)
-    structure = STRUCTURES["hybrid"]
+    pruning = Pruning(rule, ".*", STRUCTURES["hybrid"])
     shift = {"l1": 0.0, "l0": 2 / 3 * np.log(0.1 / 1.1)}[rule.regularization]
     sigma = {p: 1 / (1 + np.exp(-(s - shift))) for p, s in numbers(scores).items()}
     factor = {p: 3.0 if "ffn" in p else 0.25 for p in sigma}
     expected = np.mean([factor[p] * x.mean() for p, x in sigma.items()])
-    value, slope = jax.value_and_grad(lambda s: structure.penalty(rule, s))(scores)
+    value, slope = jax.value_and_grad(pruning.penalty)(scores)
     assert len(sigma) == 3 and float(value) == pytest.approx(expected, rel=1e-12)
     for path, x in sigma.items():
         want = factor[path] * x * (1 - x) / x.size / 3
@@ -265,7 +274,8 @@ def test_n_of_m_is_exact_in_every_run(name, nm):
     kernels = {"kernel": jnp.asarray(values)}
     scores = {"kernel": jnp.asarray(values) + 5} if rule.has_scores else {}
     rank = np.abs(values) if name == "magnitude" else values
-    masks = jax.jit(lambda v: structure.masks(rule, kernels, scores, v)["kernel"] != 0)
+    pruning = Pruning(rule, ".*", structure)
+    masks = jax.jit(lambda v: masks_of(pruning, kernels, scores, v)["kernel"] != 0)
     for density in (1.0, 0.8, 0.6, n / m):
         count = n if density == n / m else max(n, int(density * m))
         got = np.asarray(masks(jnp.float32(density)))
@@ -279,17 +289,19 @@ def test_n_of_m_beside_another_granularity_keeps_its_own_count():
     rule = make_rule("movement", final=0.1, scope="global")
     structure = Structure((Part(ATTENTION, NofM(2, 4)), Part(FFN, UNITS)))
     kernels, *_ = make_trees("element", rule)
+    pruning = Pruning(rule, ".*", structure)
     scores = jax.tree.map(
         lambda s: jnp.asarray(np.random.default_rng(0).normal(size=s.shape), s.dtype),
-        structure.like_scores(kernels),
+        pruning.init_scores(kernels),
     )
-    masks = numbers(structure.masks(rule, kernels, scores, jnp.float32(0.1)))
+    masks = numbers(masks_of(pruning, kernels, scores, jnp.float32(0.1)))
     assert masks["l0/ffn/units"].sum() == 2
     for path in (p for p in SHAPES if "attention" in p):
         np.testing.assert_array_equal(masks[path], of_runs(numbers(scores)[path], 2, 4))
     open_gates = jax.tree.map(lambda s: s + 9, scores)
     rule = make_rule("l0")  # no density: λ decides about the units, and runs are cut all the same
-    masks = numbers(structure.masks(rule, kernels, open_gates, jnp.float32(1.0)))
+    gates = Pruning(rule, ".*", structure)
+    masks = numbers(masks_of(gates, kernels, open_gates, jnp.float32(1.0)))
     assert masks["l0/ffn/units"].all()
     np.testing.assert_array_equal(
         masks["l0/attention/query/kernel"] != 0,
@@ -301,7 +313,7 @@ def test_n_of_m_beside_another_granularity_keeps_its_own_count():
 def test_global_scope_counts_scores_whatever_they_cover():
     rule = make_rule("movement", final=0.5, scope="global")
     _, scores, _ = make_trees("hybrid", rule)
-    masks = STRUCTURES["hybrid"].masks(rule, unflatten(zeros()), scores, 0.5)
+    masks = masks_of(Pruning(rule, ".*", STRUCTURES["hybrid"]), unflatten(zeros()), scores, 0.5)
     assert sum(m.sum() for m in numbers(masks).values()) == 44 // 2
 
 
@@ -359,7 +371,7 @@ def test_a_wrapped_module_and_a_state_have_the_scores_of_the_structure():
 )
 def test_what_does_not_divide_is_named(part, parts):
     with pytest.raises(InputError) as error:
-        Structure((part,)).groups(unflatten(zeros()))
+        Pruning(make_rule("movement"), ".*", Structure((part,))).groups(unflatten(zeros()))
     for word in parts:
         assert word in str(error.value)
 
@@ -368,7 +380,8 @@ def test_bad_sizes_are_refused():
     for make in (lambda: NofM(3, 2), lambda: NofM(0, 4), lambda: Block(0, 4), lambda: Block(2, -1)):
         with pytest.raises(InputError, match="structure"):
             make()
-    with pytest.raises(InputError, match="blocks are for matrices"):
-        Structure((Part(".*", Block(1, 1)),)).groups({"conv": jnp.ones((3, 3, 4))})
+    blocks = Pruning(make_rule("movement"), ".*", Structure((Part(".*", Block(1, 1)),)))
+    with pytest.raises(InputError, match="are for matrices"):
+        blocks.groups({"scale": jnp.ones(4)})
     with pytest.raises(ValueError, match="scope"):
         make_rule("soft_movement", scope=NofM(2, 4))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mpjax.errors import InputError
-from mpjax.models import PRUNABLE, BertConfig, encoder
+from mpjax.models import FROZEN, PRUNABLE, BertConfig, encoder
 from mpjax.optim.make import OptimizerConfig, make_optimizer
 from mpjax.pruning import RULES, Pruning, flatten, make_rule, select
 from mpjax.training.losses import distillation_loss, mlm_loss, qa_loss, task_loss
@@ -22,7 +22,7 @@ CONFIG = BertConfig(
     intermediate_size=24, max_position_embeddings=16,
 )  # fmt: skip
 OPTIMIZER = OptimizerConfig(
-    learning_rate=1e-3, score_learning_rate=0.1, warmup_steps=2, final_lambda=20.0
+    learning_rate=1e-3, score_learning_rate=0.1, warmup_steps=2, final_lambda=20.0, frozen=FROZEN
 )
 TOTAL = 12
 

@@ -10,7 +10,7 @@ from mpjax.config.resolve import resolve
 from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError
 from mpjax.optim.transforms import hold_zeros
-from mpjax.pruning import NofM, flatten, select
+from mpjax.pruning import NofM, Pruning, flatten, make_rule
 from mpjax.report import measure
 from mpjax.runs.checkpoints import read_latest
 from mpjax.runs.folder import RunDir
@@ -160,13 +160,13 @@ def test_heads_and_units_are_found_in_every_family(family, tmp_path):
         intermediate_size=12,
     )  # fmt: skip
     params = models.new_model(config, "classification").params
-    kernels = select(params, models.PRUNABLE)
-    groups = models.parse_structure("heads", config.head_size).groups(kernels)
+    structure = models.parse_structure("heads", config.head_size)
+    groups = Pruning(make_rule("movement"), models.PRUNABLE, structure).groups(params)
     assert [(g.shape, len(g.kernels), g.covers) for g in groups] == [
-        ((4,), 4, 64), ((4,), 4, 64), ((12,), 2, 16), ((12,), 2, 16)
+        ((4,), 4, 64), ((12,), 2, 16), ((4,), 4, 64), ((12,), 2, 16)
     ]  # fmt: skip
     assert groups[0].path.endswith("encoder/layer_0/attention/heads")
-    assert groups[2].path.endswith("encoder/layer_0/ffn/units")
+    assert groups[1].path.endswith("encoder/layer_0/ffn/units")
 
 
 @pytest.mark.parametrize(

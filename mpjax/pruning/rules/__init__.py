@@ -5,6 +5,7 @@ import importlib
 import pkgutil
 from typing import Any
 
+from mpjax import plugins
 from mpjax.pruning.rules.base import RULES, Rule, top_v
 
 for _module in pkgutil.iter_modules(__path__):
@@ -22,7 +23,7 @@ def make_rule(name: str, /, **options: Any) -> Rule:
     >>> make_rule("movement", final=0.03, scope="global")
     Movement(scope='global', initial=1.0, final=0.03, regularization='none', published_cut=False)
     """
-    if name not in RULES:
+    if name not in RULES and not plugins.search("rule", name):
         raise ValueError(f"pruning rule is {name!r}; it must be one of {', '.join(sorted(RULES))}")
     rule = RULES[name]
     known = [field.name for field in dataclasses.fields(rule)]  # class variables are no options

@@ -8,13 +8,16 @@ A rule turns scores into masks, and says what is trained and penalised. To add o
 
 import abc
 import dataclasses
+import pkgutil
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, ClassVar, cast
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from mpjax import plugins
 from mpjax.pruning.allocation import counts_by_type
 from mpjax.pruning.estimators import straight_through
 from mpjax.pruning.granularities import ByWeight, NofM
@@ -24,18 +27,20 @@ from mpjax.pruning.topk.counting import count_true
 from mpjax.pruning.topk.masks import top_k_cuts, top_k_masks
 from mpjax.pruning.topk.n_of_m import largest_of_runs
 from mpjax.pruning.topk.num_kept import Threshold, is_final, num_kept, threshold_value
-from mpjax.pruning.trees import Tree, flatten, map_leaves, split_leaves, unflatten
+from mpjax.pruning.trees import Tree, flatten, map_leaves, split_leaves
 
 RULES: dict[str, type["Rule"]] = {}
+# Files of this folder, so that a plugin cannot take a name before its file has been read.
+OUR_RULES = {module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)])}
 
 
 @dataclasses.dataclass(frozen=True)
 class Rule(abc.ABC):
     """A pruning rule as data: scores to masks.
 
-    Trees are nested dicts of arrays at the paths of the prunable kernels, or of the scores that a
-    ``Structure`` gives them. The threshold runs from ``initial`` to ``final`` in training; it is a
-    density or τ, as ``is_density`` says.
+    Trees are dicts of arrays by the paths of the prunable kernels, or of the scores that a
+    ``Structure`` gives them; the layers of a stack are arrays of their own. The threshold runs from
+    ``initial`` to ``final`` in training; it is a density or τ, as ``is_density`` says.
 
     Attributes:
       scope: "local", one cut per score array; "global", one cut for all of them; or, for rules of
@@ -62,6 +67,8 @@ class Rule(abc.ABC):
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         if cls.__dict__.get("name"):  # a subclass without a name of its own replaces no rule
+            if cls.__module__.partition(".")[0] != plugins.OURS:
+                plugins.claim("rule", cls.name, cls.__module__, (*OUR_RULES, "dense"))
             RULES[cls.name] = cls
 
     def __post_init__(self) -> None:
@@ -118,8 +125,9 @@ class Rule(abc.ABC):
         return map_leaves(straight_through, scores, masks)
 
     def num_kept(self, density: Threshold, size: int) -> int | jax.Array:
-        """Entries kept of ``size``; exactly ``int(final * size)`` at the final density."""
-        return num_kept(density, size, final=self.final_density)
+        """Entries kept of ``size``: ``int(density * size)``, exact at the end, and at least one."""
+        count = num_kept(density, size, final=self.final_density)
+        return max(count, 1) if isinstance(count, int) else jnp.maximum(count, 1)
 
     @property
     def final_density(self) -> float | None:
@@ -257,12 +265,11 @@ def top_v(
         )
         return rebuild([largest_of_runs(x, count, m) for x in leaves])
     if isinstance(rule.scope, ByWeight):
-        flat, covers = flatten(jax.lax.stop_gradient(importance)), dict(rule.scope.covers)
-        each = [covers[path] for path in flat]
-        weights = sum(covers[path] * leaf.size for path, leaf in flat.items())
-        counts = budget_counts(list(flat.values()), each, rule.num_kept(density, weights))
-        masks = top_k_masks(list(flat.values()), counts)
-        return unflatten(dict(zip(flat, masks, strict=True)))
+        covers = dict(rule.scope.covers)
+        each = [covers[path] for path in flatten(importance)]
+        weights = sum(n * leaf.size for n, leaf in zip(each, leaves, strict=True))
+        counts = budget_counts(leaves, each, rule.num_kept(density, weights))
+        return rebuild(top_k_masks(leaves, counts))
     total = sum(leaf.size for leaf in leaves)
     if rule.scope == "local":
         counts = [rule.num_kept(density, leaf.size) for leaf in leaves]
@@ -270,8 +277,7 @@ def top_v(
     if rule.scope == "type":
         flat = flatten(jax.lax.stop_gradient(importance))
         by_path = counts_by_type(flat, lambda size: rule.num_kept(density, size))
-        masks = top_k_masks(list(flat.values()), [by_path[path] for path in flat])
-        return unflatten(dict(zip(flat, masks, strict=True)))
+        return rebuild(top_k_masks(leaves, [by_path[path] for path in flat]))
     count = rule.num_kept(density, total)
     if not published_cut:
         return rebuild(top_k_masks(leaves, [count], joint=True))

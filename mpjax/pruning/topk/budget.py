@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int32
 
+from mpjax.pruning.explicit import inferred
 from mpjax.pruning.topk.counting import count_true
 from mpjax.pruning.topk.keys import ordered_keys
 
@@ -52,12 +53,12 @@ def budget_counts(
     left = jnp.clip(jnp.asarray(budget, jnp.int32), 0, total)
     counts: list[Any] = [None] * len(scores)
     if coarse:
-        above, _ = _cut(scores, covers, left)
+        above, _ = inferred(_cut)(scores, covers, left)
         for i in coarse:
             counts[i] = above[i]
             left = left - covers[i] * above[i]
     number = jnp.clip((left + finest // 2) // finest, 0, int(sizes[fine].sum()))
-    above, at_cut = _cut([scores[i] for i in fine], [1] * len(fine), number)
+    above, at_cut = inferred(_cut)([scores[i] for i in fine], [1] * len(fine), number)
     ties = at_cut - above
     before = jnp.cumsum(ties) - ties
     rest = number - jnp.sum(above, dtype=jnp.int32)

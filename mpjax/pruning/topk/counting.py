@@ -4,8 +4,11 @@
 
 import math
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int32, Shaped
+
+from mpjax.pruning.explicit import inferred
 
 GROUP = 16  # rows added up in int8: at most 127 would fit
 
@@ -21,6 +24,10 @@ def count_true(marks: Bool[Array, "..."]) -> Int32[Array, ""]:
     >>> int(count_true(jnp.array([[True, False], [True, True]])))
     3
     """
+    return inferred(_count_true)(marks)
+
+
+def _count_true(marks: jax.Array) -> jax.Array:
     rows = as_rows(marks)
     # Groups of rows are added up in int8, of which a vector register holds four times as many as
     # of int32. 16 divides the shards of most sharded axes, so that groups rarely straddle two.

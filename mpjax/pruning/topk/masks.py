@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from mpjax.pruning.explicit import inferred
 from mpjax.pruning.topk.counting import as_rows
 from mpjax.pruning.topk.keys import from_keys, ordered_keys
 from mpjax.pruning.topk.search import Cut, find_cut, group_sizes, per_array
@@ -37,6 +38,10 @@ def top_k_masks(
     >>> a.tolist(), b.tolist()
     ([True, False], [False, True])
     """
+    return inferred(_top_k_masks, list(arrays))(list(arrays), list(counts), joint)
+
+
+def _top_k_masks(arrays: list[jax.Array], counts: list[Any], joint: bool) -> list[jax.Array]:
     wanted = _wanted(arrays, counts, joint)
     cut = find_cut(arrays, wanted, joint)
     nowhere = jnp.zeros(len(arrays), jnp.int32)
@@ -78,6 +83,10 @@ def top_k_cuts(
     >>> [int((x > top_k_cuts([x], [k])[0]).sum()) for k in (1, 2, 3, 4)]
     [1, 1, 3, 4]
     """
+    return inferred(_top_k_cuts)(list(arrays), list(counts), joint)
+
+
+def _top_k_cuts(arrays: list[jax.Array], counts: list[Any], joint: bool) -> list[jax.Array]:
     wanted = _wanted(arrays, counts, joint)
     cut = find_cut(arrays, wanted, joint)
     # An exact cut has k entries at or above its key, which are those strictly above the key before.

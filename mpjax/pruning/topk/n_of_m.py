@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from mpjax.pruning.explicit import inferred
 from mpjax.pruning.topk.keys import ordered_keys
 
 
@@ -25,6 +26,10 @@ def largest_of_runs(
     >>> largest_of_runs(x, 1, 2).tolist()
     [[True, True], [False, False], [False, False], [True, True]]
     """
+    return inferred(_largest_of_runs, values)(values, count, length)
+
+
+def _largest_of_runs(values: jax.Array, count: int | jax.Array, length: int) -> jax.Array:
     keys = ordered_keys(values)
     runs = keys.reshape(values.shape[0] // length, length, *values.shape[1:])
     members = [runs[:, i] for i in range(length)]
