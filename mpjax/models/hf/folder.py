@@ -15,7 +15,7 @@ from mpjax.errors import InputError
 from mpjax.files import parse_object, shown
 from mpjax.models.config import EncoderConfig
 from mpjax.models.families import CONFIG_JSON, FAMILIES, check_head, encoder, parse_config
-from mpjax.models.hf.hub import local_folder
+from mpjax.models.hf.hub import local_folder, models_below
 from mpjax.models.hf.scores import METHOD, StoredScores, is_scored, read_scores, split_scores
 from mpjax.models.hf.tensors import read_tensors
 from mpjax.models.hf.weights import Params, check_dtype, initial, read_torch_names, shapes
@@ -243,7 +243,9 @@ def _make(request: _Request, contents: _Contents) -> Model:
 def _read_config(folder: Path) -> dict[str, Any]:
     found = small_files(folder, [CONFIG_JSON])
     if not found:
-        raise InputError(f"{folder} has no {CONFIG_JSON}; give the folder of a transformers model")
+        below = shown(", ".join(models_below(folder)))
+        which = f"one of the model folders in it: {below}" if below else "the folder of a model"
+        raise InputError(f"{folder} has no {CONFIG_JSON}; give {which}")
     return parse_object(folder / CONFIG_JSON, found[CONFIG_JSON])
 
 
