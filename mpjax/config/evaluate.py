@@ -25,6 +25,9 @@ class EvaluateConfig:
         n best answers go beside it.
       overwrite: replace predictions that exist.
       threshold: of the masks of a training checkpoint with scores.
+      labels: the task's labels, separated by commas, in the order of the folder's classes; None:
+        the folder's names say it.
+      repair: mend faults of the data where that is certain, and drop other faulty records.
     """
 
     model: str
@@ -38,6 +41,8 @@ class EvaluateConfig:
     predictions: str | None = None
     overwrite: bool = False
     threshold: float | None = None
+    labels: str | None = None
+    repair: bool = False
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "limit", "max_length"):

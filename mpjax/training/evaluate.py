@@ -22,11 +22,13 @@ from mpjax.parallel.sharding import fetch, own_rows, place_batch
 from mpjax.runs.folder import RunDir
 from mpjax.runs.opening import load_for_task, model_folder
 from mpjax.tasks.batches import ALL, collect, eval_batches
+from mpjax.tasks.repairing import with_repair
 from mpjax.tasks.scoring import check_destination, predicting
 from mpjax.tasks.squad.files import NBEST, NULL_ODDS
 from mpjax.training.job import DevSet
 from mpjax.training.predict import make_predict
 from mpjax.training.prepare import check_fits, check_length, encode
+from mpjax.training.relabel import check_order, given_places, untrained
 
 Predict = Callable[[Mapping[str, Any], Mapping[str, Any]], jax.Array]
 
@@ -53,7 +55,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     config = _completed(config)
     if not config.task:
         raise InputError("--task is missing: a model folder does not say what to score it on")
-    task = tasks.get(config.task)
+    task = with_repair(tasks.get(config.task), config.repair)
+    places = given_places(task, config.labels)
     able = predictions = None
     if config.predictions is not None:
         able, predictions = predicting(task), Path(config.predictions).expanduser()
@@ -66,16 +69,18 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     check_length(folder, width)
     rows = task.read(config.data, "dev")[: config.limit]
     encoded = encode(task, rows, models.load_tokenizer(folder), width, config.cache)
-    loaded = load_for_task(folder, task, config.dtype, seed=0, threshold=config.threshold)
+    loaded = load_for_task(
+        folder, task, config.dtype, seed=0, threshold=config.threshold, places=places
+    )
     if loaded.fresh:
-        raise InputError(
-            f"{folder} has no trained head for {config.task} (missing: {', '.join(loaded.fresh)}); "
-            "fine-tune it first with: mpjax train"
-        )
+        why = untrained(loaded, task, str(folder))
+        raise InputError(f"{why}; fine-tune it first with: mpjax train")
     check_fits(loaded, encoded)
     dev = DevSet(task, rows, encoded)
     params = jax.device_put(loaded.params)
     logits = dev_logits(make_predict(loaded.module), params, dev, config.batch_size)
+    if task.head == "classification":
+        check_order(loaded, task, logits, encoded.arrays["labels"], str(folder))
     result = {
         "model": config.model,
         "task": config.task,
@@ -108,6 +113,7 @@ def _completed(config: EvaluateConfig) -> EvaluateConfig:
         task=config.task or recorded["task"],
         data=recorded.get("data") if no_data else config.data,
         max_length=config.max_length or length,
+        repair=config.repair or (no_data and recorded.get("repair") is True),
     )
 
 

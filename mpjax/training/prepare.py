@@ -31,6 +31,7 @@ from mpjax.tasks import cache as data_cache
 from mpjax.tasks.base import Encoded, Row, Task
 from mpjax.tasks.batches import Batches
 from mpjax.tasks.masking import MaskedBatches, MaskSettings
+from mpjax.tasks.repairing import with_repair
 from mpjax.training.build import (
     make_learning_rates,
     make_loss,
@@ -40,6 +41,7 @@ from mpjax.training.build import (
 )
 from mpjax.training.filling import fill
 from mpjax.training.job import Cadence, DevSet, Inputs, Job, Lengths, Mishaps
+from mpjax.training.relabel import untrained
 from mpjax.training.state import ScoreInit
 from mpjax.training.teacher import Teacher, prepare_teacher
 
@@ -59,7 +61,7 @@ def prepare(config: TrainConfig) -> Job:
 def read_inputs(config: TrainConfig) -> Inputs:
     """Data, model and teacher of a resolved config; errors as in `prepare`."""
     mesh = choose_mesh(config)
-    task = tasks.get(config.task)
+    task = with_repair(tasks.get(config.task), config.repair)
     folder = model_folder(config.model) if config.fill_from else models.local_folder(config.model)
     check_length(folder, config.max_length)
     if config.teacher:
@@ -83,6 +85,8 @@ def read_inputs(config: TrainConfig) -> Inputs:
     for note in shortened(config, length) if first() else ():
         log.warning("%s", note)
     model = load_for_task(folder, task, config.dtype, config.seed, masked=False)
+    if model.other_labels:
+        log.warning("%s; a new head is drawn", untrained(model, task, f"--model {config.model}"))
     held = None
     if config.fill_from:
         model, held = fill(Path(config.fill_from), model)

@@ -58,7 +58,8 @@ def is_standard(folder: Path) -> bool:
     standard = {form + end for form in (SAFETENSORS, PICKLE) for end in ("", INDEX)}
     if listed.parent != folder or listed.name not in standard:
         return False
-    return set(_merged(files, kind.shapes or kind.read)) == set(read_tensors(folder)[1])
+    stored = _merged(files, kind.read) if kind.shapes is None else _merged(files, kind.shapes)
+    return set(stored) == set(read_tensors(folder)[1])
 
 
 @dataclass(frozen=True)
