@@ -25,6 +25,7 @@ from mpjax.tasks.batches import ALL, collect, eval_batches
 from mpjax.tasks.repairing import with_repair
 from mpjax.tasks.scoring import check_destination, predicting
 from mpjax.tasks.squad.files import NBEST, NULL_ODDS
+from mpjax.tasks.unknown import check_known
 from mpjax.training.job import DevSet
 from mpjax.training.predict import make_predict
 from mpjax.training.prepare import check_fits, check_length, encode
@@ -68,7 +69,9 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     width = config.max_length or TrainConfig.max_length
     check_length(folder, width)
     rows = task.read(config.data, "dev")[: config.limit]
-    encoded = encode(task, rows, models.load_tokenizer(folder), width, config.cache)
+    tokenizer = models.load_tokenizer(folder)
+    encoded = encode(task, rows, tokenizer, width, config.cache)
+    check_known(encoded, tokenizer, "rows")
     loaded = load_for_task(
         folder, task, config.dtype, seed=0, threshold=config.threshold, places=places
     )

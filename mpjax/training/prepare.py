@@ -32,6 +32,7 @@ from mpjax.tasks.base import Encoded, Row, Task
 from mpjax.tasks.batches import Batches
 from mpjax.tasks.masking import MaskedBatches, MaskSettings
 from mpjax.tasks.repairing import with_repair
+from mpjax.tasks.unknown import check_known
 from mpjax.training.build import (
     make_learning_rates,
     make_loss,
@@ -73,6 +74,9 @@ def read_inputs(config: TrainConfig) -> Inputs:
         log.info("tokenizing %d training and %d dev rows", len(rows), len(dev_rows))
     encoded = encode(task, rows, tokenizer, config.max_length, config.cache)
     dev_encoded = encode(task, dev_rows, tokenizer, config.max_length, config.cache)
+    if first():
+        check_known(encoded, tokenizer, "training rows")
+        check_known(dev_encoded, tokenizer, "dev rows")
     if config.batch_size > len(encoded):
         raise InputError(
             f"--batch-size {config.batch_size} is more than the {len(encoded)} training rows; "
