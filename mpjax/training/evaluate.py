@@ -91,14 +91,13 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         "max_length": width,
         "metric": task.metric,
     }
-    if able is None or predictions is None:
-        return {**result, "score": task.score(rows, encoded, logits)}
-    try:
-        answers = able.write_predictions(predictions, rows, encoded, logits)
-    except InputError as error:  # a disk that has filled up meanwhile
-        score = task.score(rows, encoded, logits)
-        raise Unwritten(str(error), {**result, "score": score}) from error
-    return {**result, "score": able.score_predictions(rows, answers)}
+    result["score"] = task.score(rows, encoded, logits)
+    if able is not None and predictions is not None:
+        try:
+            able.write_predictions(predictions, rows, encoded, logits)
+        except InputError as error:  # a disk that has filled up meanwhile
+            raise Unwritten(str(error), result) from error
+    return result
 
 
 def _completed(config: EvaluateConfig) -> EvaluateConfig:
