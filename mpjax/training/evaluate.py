@@ -19,6 +19,7 @@ from mpjax.errors import InputError
 from mpjax.files import read_object
 from mpjax.outputs import new_file
 from mpjax.parallel.sharding import fetch, own_rows, place_batch
+from mpjax.runs.class_order import check_order, given_places, untrained
 from mpjax.runs.folder import RunDir
 from mpjax.runs.opening import load_for_task, model_folder
 from mpjax.tasks.batches import ALL, collect, eval_batches
@@ -29,7 +30,6 @@ from mpjax.tasks.unknown import check_known
 from mpjax.training.job import DevSet
 from mpjax.training.predict import make_predict
 from mpjax.training.prepare import check_fits, check_length, encode
-from mpjax.training.relabel import check_order, given_places, untrained
 
 Predict = Callable[[Mapping[str, Any], Mapping[str, Any]], jax.Array]
 

@@ -26,6 +26,7 @@ from mpjax.parallel.mesh import batch_parts, choose_mesh
 from mpjax.pruning import Pruning, Tree, flatten, select
 from mpjax.pruning.published import RULE_OF
 from mpjax.runs.cache import cache_folder
+from mpjax.runs.class_order import untrained
 from mpjax.runs.opening import load_for_task, model_folder
 from mpjax.tasks import cache as data_cache
 from mpjax.tasks.base import Encoded, Row, Task
@@ -42,7 +43,6 @@ from mpjax.training.build import (
 )
 from mpjax.training.filling import fill
 from mpjax.training.job import Cadence, DevSet, Inputs, Job, Lengths, Mishaps
-from mpjax.training.relabel import untrained
 from mpjax.training.state import ScoreInit
 from mpjax.training.teacher import Teacher, prepare_teacher
 

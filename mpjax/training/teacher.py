@@ -24,12 +24,12 @@ from mpjax.log import log, without_cache
 from mpjax.models import Model
 from mpjax.parallel.consensus import everywhere, first
 from mpjax.parallel.sharding import fetch, make_mesh, own_rows, place, place_batch
+from mpjax.runs.class_order import check_order, untrained
 from mpjax.runs.progress import bar
 from mpjax.tasks import cache as data_cache
 from mpjax.tasks.base import Encoded, Row, Task
 from mpjax.tasks.batches import Batches, collect, eval_batches
 from mpjax.training.predict import INPUTS, make_predict
-from mpjax.training.relabel import check_order, untrained
 
 if TYPE_CHECKING:
     from mpjax.tasks.base import Tokenizer

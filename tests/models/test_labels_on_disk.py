@@ -12,10 +12,10 @@ from mpjax import models, tasks
 from mpjax.config.evaluate import EvaluateConfig
 from mpjax.errors import InputError
 from mpjax.models.hf.labels import order_of
+from mpjax.runs.class_order import better_order, hint
 from mpjax.tasks import demo
 from mpjax.tasks.seeds import Dice
 from mpjax.training.evaluate import evaluate
-from mpjax.training.relabel import better_order, hint
 
 MNLI = ("entailment", "neutral", "contradiction")
 TINY = models.BertConfig(

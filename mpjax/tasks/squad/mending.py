@@ -111,17 +111,17 @@ def _answer(
         )
         faults.add("answers without text", name, f"{where}: {said}")
         return None
-    text, start = answer["text"], answer.get("answer_start")
-    whole = isinstance(start, int) and not isinstance(start, bool)
-    if whole and start >= 0 and text and context[start : start + len(text)] == text:
+    text, given = answer["text"], answer.get("answer_start")
+    start = given if isinstance(given, int) and not isinstance(given, bool) else None
+    if start is not None and start >= 0 and text and context[start : start + len(text)] == text:
         return text, start
-    near = start if whole and start >= 0 else None
-    if isinstance(start, str) and re.fullmatch(r"[0-9]{1,9}", start.strip()):
-        near = int(start)
+    near = start if start is not None and start >= 0 else None
+    if isinstance(given, str) and re.fullmatch(r"[0-9]{1,9}", given.strip()):
+        near = int(given)
     found = located(text, near, context)
-    if not whole:
+    if start is None:
         kind = "answers whose start is no number"
-        said = f"answer_start must be an integer, found {shown(repr(start))}"
+        said = f"answer_start must be an integer, found {shown(repr(given))}"
     else:
         beside = context[start : start + len(text)] if start >= 0 else ""
         kind = "answers that are not at their start"
