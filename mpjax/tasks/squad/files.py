@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mpjax.errors import InputError
-from mpjax.files import read_json, shown, write_text
+from mpjax.files import read_json, read_object, shown, write_text
 from mpjax.tasks.base import Row
 from mpjax.tasks.squad.faults import Faults
 from mpjax.tasks.squad.mending import Place, question
@@ -55,6 +55,28 @@ def check_rows(rows: Sequence[Row], source: str, may_be_empty: bool, repair: boo
         place = Place(str(row.get("context", "")), source, str(row.get("title", "")), f"row-{i}")
         found.append(question(row, place, faults, may_be_empty))
     return _settled(found, faults, repair)
+
+
+def read_odds(path: Path) -> tuple[dict[str, str], dict[str, float]] | None:
+    """Best texts of the passage and null odds, from the files beside predictions; None without.
+
+    Raises:
+      InputError: a file of another form.
+    """
+    texts, odds = (path.with_name(prefix + path.name) for prefix in (NBEST, NULL_ODDS))
+    if not (texts.is_file() and odds.is_file()):
+        return None
+    answers = {}
+    for name, entries in read_object(texts).items():
+        listed = isinstance(entries, list) and all(isinstance(e, dict) for e in entries)
+        if not listed or not all(isinstance(e.get("text"), str) for e in entries):
+            raise InputError(f"{texts} question {shown(name)}: expected a list of texts")
+        answers[name] = next((e["text"] for e in entries if e["text"]), "")
+    found = read_object(odds)
+    wrong = [name for name, value in found.items() if type(value) not in (int, float)]
+    if wrong:
+        raise InputError(f"{odds} question {shown(wrong[0])}: the null odds are no number")
+    return answers, found
 
 
 def _settled(rows: Sequence[Row | None], faults: Faults, repair: bool) -> list[Row]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from mpjax.errors import InputError
 from mpjax.files import shown
+from mpjax.log import log
 from mpjax.tasks import hub
 from mpjax.tasks.base import Data, Encoded, PredictingTask, Row, check_split
 from mpjax.tasks.features import padding_arrays, tokenized
@@ -160,6 +161,16 @@ class SquadTask(PredictingTask):
     ) -> dict[str, float]:
         """Official metrics of answers by question id, ``f1`` first."""
         return squad_metrics.squad_scores(rows, predictions, v2=self.unanswerable)
+
+    def scores_beside(self, path: Path, rows: Sequence[Row]) -> dict[str, float]:
+        """Scores of v2 at the best null thresholds, of the n best answers and null odds there."""
+        found = squad_files.read_odds(path) if self.unanswerable else None
+        if found is None:
+            return {}
+        if not all(identity in part for part in found for identity in self.ids(rows)):
+            log.warning("%s: the files beside it are of other questions, and not read", path)
+            return {}
+        return squad_metrics.best_scores(rows, *found)
 
     def _windows(
         self,
