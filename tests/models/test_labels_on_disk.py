@@ -108,6 +108,7 @@ def test_an_order_that_scores_far_better_is_found_and_noise_is_not():
     assert "would be 100.0" in str(hint(logits, gold, MNLI))
     assert "neutral,contradiction,entailment" in str(hint(logits, gold, MNLI))
     assert "neutral,entailment,contradiction" in str(hint(logits, gold, MNLI, places=(0, 2, 1)))
+    assert "entailment,neutral,contradiction" in str(hint(logits, gold, MNLI, places=(1, 2, 0)))
 
 
 # The whole way, by a classifier that knows the demo sentences' labels in the wrong order.
