@@ -31,10 +31,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--predictions", metavar="FILE", help="also write predictions, in the format of mpjax score"
     )
+    parser.add_argument(
+        "--labels",
+        metavar="A,B,C",
+        help="the task's labels in the order of the model's classes, where its folder does not "
+        "name them",
+    )
     add_overwrite(parser, "a file of predictions")
     add_threshold(parser)
-    add_field(parser, FIELDS["plugin"])
-    add_field(parser, FIELDS["cache"])
+    for name in ("plugin", "repair", "cache"):
+        add_field(parser, FIELDS[name])
 
 
 def run(args: argparse.Namespace) -> None:

@@ -26,6 +26,9 @@ class EvaluateConfig:
       overwrite: replace predictions that exist.
       plugin: as in `TrainConfig`.
       threshold: of the masks of a training checkpoint with scores.
+      labels: the task's labels, separated by commas, in the order of the folder's classes; None:
+        the folder's names say it.
+      repair: mend faults of the data where that is certain, and drop other faulty records.
     """
 
     model: str
@@ -40,6 +43,8 @@ class EvaluateConfig:
     overwrite: bool = False
     plugin: str | None = None
     threshold: float | None = None
+    labels: str | None = None
+    repair: bool = False
 
     def __post_init__(self) -> None:
         for name, path in check_types(self).items():

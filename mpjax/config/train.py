@@ -33,6 +33,10 @@ class TrainConfig:
         None,
         "folder or file of the task's data (default: the hub; demo_* tasks generate theirs)",
     )
+    repair: bool = _option(
+        False,
+        "mend faults of question files where that is certain, and leave out other faulty questions",
+    )
     output: str = _option("", "run folder; the same command again continues it (required)")
     method: str = _option("soft_movement", "pruning rule, or dense for plain fine-tuning")
     rule_option: str | None = _option(

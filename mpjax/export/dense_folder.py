@@ -14,6 +14,7 @@ from mpjax.export.source import known_files, load_stored, output_folder, tokeniz
 from mpjax.log import log
 from mpjax.models import is_training_checkpoint, read_config, save_model
 from mpjax.models.hf.saving import finish
+from mpjax.models.hf.tensors import is_standard
 from mpjax.runs.opening import model_folder
 from mpjax.temporary import beside, restore, swap, sync
 
@@ -29,8 +30,9 @@ def export_model(
 
     Pruned weights are zeros in it, so any program that reads such folders reads it. A training
     checkpoint is masked. Layers of different sizes, which `transformers` cannot express, get
-    full-size matrices with zeros. Of any other folder the files of the model are copied unchanged.
-    The output appears at once, whole or not at all; exporting again changes nothing.
+    full-size matrices with zeros, and weights in a place, form or spelling of other programs are
+    written anew. Of any other folder the files of the model are copied unchanged. The output
+    appears at once, whole or not at all; exporting again changes nothing.
 
     Args:
       threshold: of the masks of a training checkpoint, see `load_plain`.
@@ -77,7 +79,8 @@ def _write(source: Path, export: Path, threshold: float | None) -> None:
             "layer_norm_type is %r, which transformers does not know: what it makes of this folder "
             "is another model", config.layer_norm_type
         )  # fmt: skip
-    if is_dense(config) and threshold is None and not is_training_checkpoint(source):
+    as_is = is_dense(config) and threshold is None and is_standard(source)
+    if as_is and not is_training_checkpoint(source):
         _copy(source, export)
         return
     model = load_stored(source, threshold)

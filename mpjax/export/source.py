@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from mpjax.errors import InputError
-from mpjax.files import read_object
 from mpjax.log import log
 from mpjax.models import Model, load_plain, tokenizer_files
 from mpjax.models.hf.folder import CONFIG_JSON
-from mpjax.models.hf.tensors import INDEX, PICKLE, SAFETENSORS
+from mpjax.models.hf.forms.weight_files import find_weights
 from mpjax.models.hf.tokenizer import TOKENIZER_FILES
 from mpjax.outputs import check_apart, new_folder
 from mpjax.runs.opening import model_folder
@@ -63,25 +62,12 @@ def known_files(folder: Path) -> list[Path]:
         blobs that belong to a snapshot of the hub's cache.
     """
     paths = [folder / name for name in (CONFIG_JSON, *TOKENIZER_FILES)]
-    for weights in (SAFETENSORS, PICKLE):
-        index = folder / (weights + INDEX)
-        if (folder / weights).is_file():
-            paths.append(folder / weights)
-            break
-        if index.is_file():
-            paths += [index, *shards(index)]
-            break
-    found = [path for path in paths if path.is_file()]
+    weights = find_weights(folder)
+    paths += [weights.listed, *weights.files]
+    found = list(dict.fromkeys(path for path in paths if path.is_file()))
     for path in found:
         _check_link(path, folder)
     return found
-
-
-def shards(index: Path) -> list[Path]:
-    """Files that an index of weights names, by plain names in its own folder."""
-    named = read_object(index).get("weight_map")
-    values = sorted({str(name) for name in named.values()}) if isinstance(named, dict) else []
-    return [index.parent / name for name in values if Path(name).name == name]
 
 
 def _check_link(path: Path, folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
 import jax
@@ -40,6 +41,7 @@ def load_for_task(
     *,
     masked: bool = True,
     threshold: float | None = None,
+    places: Mapping[str, int] | None = None,
 ) -> Model:
     """Model with the head that a task needs, its parameters on the host.
 
@@ -48,8 +50,9 @@ def load_for_task(
     Args:
       masked: mask the weights of a training checkpoint, see `plain.load_plain`; else leave them
         as they are, with the scores beside them.
+      places: index of every class in the folder's classifier, where the user gives it.
     """
-    labels = ("LABEL_0",) if task.head == "regression" else task.labels or None
+    labels = ("LABEL_0",) if task.head == "regression" else places or task.labels or None
     head, options = MODEL_HEADS[task.head], {"labels": labels, "seed": seed, "dtype": dtype}
     if masked:
         model = models.load_plain(folder, head, threshold=threshold, **options)

@@ -129,6 +129,10 @@ class PredictingTask(Task):
     ) -> dict[str, float]:
         """Scores in percent, the primary one first, of predictions for every row."""
 
+    def scores_beside(self, path: Path, rows: Sequence[Row]) -> dict[str, float]:
+        """Scores that need the files which `write_predictions` puts beside `path`; {} without."""
+        return {}
+
 
 def check_split(split: str) -> None:
     """Raises `InputError` unless `split` is one of `SPLITS`."""

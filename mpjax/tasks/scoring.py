@@ -42,7 +42,7 @@ def score_file(task: str, data: Data, predictions: str | Path) -> dict[str, Any]
         "task": task,
         "rows": len(rows),
         "metric": chosen.metric,
-        "score": chosen.score_predictions(rows, guesses),
+        "score": chosen.score_predictions(rows, guesses) | chosen.scores_beside(path, rows),
     }
 
 

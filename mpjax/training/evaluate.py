@@ -19,11 +19,14 @@ from mpjax.errors import InputError
 from mpjax.files import read_object, shown
 from mpjax.outputs import new_file
 from mpjax.parallel.sharding import fetch, own_rows, place_batch
+from mpjax.runs.class_order import check_order, given_places, untrained
 from mpjax.runs.folder import RunDir
 from mpjax.runs.opening import load_for_task, model_folder
 from mpjax.tasks.batches import ALL, collect, eval_batches
+from mpjax.tasks.repairing import with_repair
 from mpjax.tasks.scoring import check_destination, predicting
 from mpjax.tasks.squad.files import NBEST, NULL_ODDS
+from mpjax.tasks.unknown import check_known
 from mpjax.training.job import DevSet
 from mpjax.training.predict import make_predict
 from mpjax.training.prepare import check_fits, check_length, encode
@@ -54,7 +57,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     config = _completed(config)
     if not config.task:
         raise InputError("--task is missing: a model folder does not say what to score it on")
-    task = tasks.get(config.task)
+    task = with_repair(tasks.get(config.task), config.repair)
+    places = given_places(task, config.labels)
     able = predictions = None
     if config.predictions is not None:
         able, predictions = predicting(task), Path(config.predictions).expanduser()
@@ -66,17 +70,21 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     width = config.max_length or TrainConfig.max_length
     check_length(folder, width)
     rows = task.read(config.data, "dev")[: config.limit]
-    encoded = encode(task, rows, models.load_tokenizer(folder), width, config.cache)
-    loaded = load_for_task(folder, task, config.dtype, seed=0, threshold=config.threshold)
+    tokenizer = models.load_tokenizer(folder)
+    encoded = encode(task, rows, tokenizer, width, config.cache)
+    check_known(encoded, tokenizer, "rows")
+    loaded = load_for_task(
+        folder, task, config.dtype, seed=0, threshold=config.threshold, places=places
+    )
     if loaded.fresh:
-        raise InputError(
-            f"{folder} has no trained head for {config.task} (missing: {', '.join(loaded.fresh)}); "
-            "fine-tune it first with: mpjax train"
-        )
+        why = untrained(loaded, task, str(folder))
+        raise InputError(f"{why}; fine-tune it first with: mpjax train")
     check_fits(loaded, encoded)
     dev = DevSet(task, rows, encoded)
     params = jax.device_put(loaded.params)
     logits = dev_logits(make_predict(loaded.module), params, dev, config.batch_size)
+    if task.head == "classification":
+        check_order(loaded, task, logits, encoded.arrays["labels"], str(folder))
     result = {
         "model": config.model,
         "task": config.task,
@@ -84,14 +92,13 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         "max_length": width,
         "metric": task.metric,
     }
-    if able is None or predictions is None:
-        return {**result, "score": task.score(rows, encoded, logits)}
-    try:
-        answers = able.write_predictions(predictions, rows, encoded, logits)
-    except InputError as error:  # a disk that has filled up meanwhile
-        score = task.score(rows, encoded, logits)
-        raise Unwritten(str(error), {**result, "score": score}) from error
-    return {**result, "score": able.score_predictions(rows, answers)}
+    result["score"] = task.score(rows, encoded, logits)
+    if able is not None and predictions is not None:
+        try:
+            able.write_predictions(predictions, rows, encoded, logits)
+        except InputError as error:  # a disk that has filled up meanwhile
+            raise Unwritten(str(error), result) from error
+    return result
 
 
 def _completed(config: EvaluateConfig) -> EvaluateConfig:
@@ -111,6 +118,7 @@ def _completed(config: EvaluateConfig) -> EvaluateConfig:
         task=config.task or recorded["task"],
         data=recorded.get("data") if no_data else config.data,
         max_length=config.max_length or length,
+        repair=config.repair or (no_data and recorded.get("repair") is True),
     )
 
 

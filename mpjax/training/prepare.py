@@ -26,11 +26,14 @@ from mpjax.parallel.mesh import batch_parts, choose_mesh
 from mpjax.pruning import Pruning, Tree, flatten
 from mpjax.pruning.published import RULE_OF
 from mpjax.runs.cache import cache_folder
+from mpjax.runs.class_order import untrained
 from mpjax.runs.opening import load_for_task, model_folder
 from mpjax.tasks import cache as data_cache
 from mpjax.tasks.base import Encoded, Row, Task
 from mpjax.tasks.batches import Batches
 from mpjax.tasks.masking import MaskedBatches, MaskSettings
+from mpjax.tasks.repairing import with_repair
+from mpjax.tasks.unknown import check_known
 from mpjax.training.build import (
     make_learning_rates,
     make_loss,
@@ -59,7 +62,7 @@ def prepare(config: TrainConfig) -> Job:
 def read_inputs(config: TrainConfig) -> Inputs:
     """Data, model and teacher of a resolved config; errors as in `prepare`."""
     mesh = choose_mesh(config)
-    task = tasks.get(config.task)
+    task = with_repair(tasks.get(config.task), config.repair)
     folder = model_folder(config.model) if config.fill_from else models.local_folder(config.model)
     check_length(folder, config.max_length)
     if config.teacher:
@@ -71,6 +74,9 @@ def read_inputs(config: TrainConfig) -> Inputs:
         log.info("tokenizing %d training and %d dev rows", len(rows), len(dev_rows))
     encoded = encode(task, rows, tokenizer, config.max_length, config.cache)
     dev_encoded = encode(task, dev_rows, tokenizer, config.max_length, config.cache)
+    if first():
+        check_known(encoded, tokenizer, "training rows")
+        check_known(dev_encoded, tokenizer, "dev rows")
     if config.batch_size > len(encoded):
         raise InputError(
             f"--batch-size {config.batch_size} is more than the {len(encoded)} training rows; "
@@ -83,6 +89,8 @@ def read_inputs(config: TrainConfig) -> Inputs:
     for note in shortened(config, length) if first() else ():
         log.warning("%s", note)
     model = load_for_task(folder, task, config.dtype, config.seed, masked=False)
+    if model.other_labels:
+        log.warning("%s; a new head is drawn", untrained(model, task, f"--model {config.model}"))
     held = None
     if config.fill_from:
         model, held = fill(Path(config.fill_from), model)

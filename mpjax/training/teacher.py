@@ -24,6 +24,7 @@ from mpjax.log import log, without_cache
 from mpjax.models import Model
 from mpjax.parallel.consensus import everywhere, first
 from mpjax.parallel.sharding import fetch, make_mesh, own_rows, place, place_batch
+from mpjax.runs.class_order import check_order, untrained
 from mpjax.runs.progress import bar
 from mpjax.tasks import cache as data_cache
 from mpjax.tasks.base import Encoded, Row, Task
@@ -65,8 +66,8 @@ def prepare_teacher(
         raise InputError(f"--teacher does not apply to {task.name}: it has no labels to soften")
     if model.fresh:
         raise InputError(
-            f"--teacher {model.folder} has no trained head for {task.name} (missing: "
-            f"{', '.join(model.fresh)}); fine-tune it first with: mpjax train --method dense"
+            f"{untrained(model, task, f'--teacher {model.folder}')}; fine-tune it first with: "
+            "mpjax train --method dense"
         )
     same = data_cache.tokenizer_text(tokenizer) == data_cache.tokenizer_text(student_tokenizer)
     if not same and task.head == "qa":
@@ -124,10 +125,13 @@ def _alone(path: Path) -> Iterator[None]:
 
 
 def with_teacher_logits(
-    batches: Batches, teacher: Teacher, batch_size: int, cache: Path | None, mesh: Mesh
+    batches: Batches, teacher: Teacher, task: Task, batch_size: int, cache: Path | None, mesh: Mesh
 ) -> Batches:
     """Batches with ``teacher_logits`` among their arrays; arguments as of `teacher_logits`."""
     logits = teacher_logits(teacher, batch_size, cache and cache / "teacher", mesh)
+    if task.head == "classification" and first():
+        gold = batches.encoded.arrays["labels"]
+        check_order(teacher.model, task, logits, gold, f"--teacher {teacher.model.folder}")
     return batches.with_array(LOGITS, logits)
 
 

@@ -81,7 +81,7 @@ def with_teacher(job: Job) -> Job:
     if inputs.teacher is None:
         return job
     batches = with_teacher_logits(
-        inputs.batches, inputs.teacher, job.eval_batch, job.cache, inputs.mesh
+        inputs.batches, inputs.teacher, inputs.task, job.eval_batch, job.cache, inputs.mesh
     )
     return dataclasses.replace(job, inputs=dataclasses.replace(inputs, batches=batches))
 

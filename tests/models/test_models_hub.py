@@ -10,7 +10,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import numpy as np
 import pytest
+from flax.serialization import msgpack_serialize
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from mpjax import models
 from mpjax.errors import InputError
@@ -95,6 +98,16 @@ class Hub(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
 
+def flax_file(params):
+    """The question answerer's weights as the Flax classes of transformers save them."""
+    named = models.torch_names(TINY, "qa")
+    flat = {
+        (*named[path].split(".")[:-1], path.rsplit("/", 1)[-1]): np.asarray(leaf)
+        for path, leaf in flatten_dict(params, sep="/").items()
+    }
+    return msgpack_serialize(unflatten_dict(flat))
+
+
 @pytest.fixture
 def hub(tmp_path):
     """A running server: its repositories, its log of requests, and a client for it."""
@@ -113,6 +126,13 @@ def hub(tmp_path):
         "lab/both": files | {"pytorch_model.bin": b"PK", "tf_model.h5": b"h5", "README.md": b"#"},
         "lab/pickle": plain | {"pytorch_model.bin": b"PK"},
         "lab/shards": plain | {"model.safetensors.index.json": index, shard: weights},
+        "lab/odd": plain
+        | {
+            "model.safetensors.index.json": index.replace(b"model-", b"model.safetensors-"),
+            shard.replace("model-", "model.safetensors-"): weights,
+            "model.safetensors-00002-of-00002": b"of no tensor",
+        },
+        "lab/flax": plain | {"flax_model.msgpack": flax_file(params), "tf_model.h5": b"h5"},
         "lab/bare": plain,
         "lab/other": {"README.md": b"#"},
     }
@@ -183,6 +203,19 @@ def test_names_become_folders_with_one_form_of_the_weights(hub, tmp_path):
     fetched = {path for path in hub.log if "/resolve/" in path}
     assert not any(path.endswith((".h5", ".md")) for path in fetched)
     assert not any("lab/both" in path and path.endswith(".bin") for path in fetched)
+
+
+@pytest.mark.slow
+def test_shards_of_any_name_and_flax_weights_are_fetched(hub, tmp_path):
+    odd, flax = client(hub, tmp_path / "cache", ("lab/odd", None, True), ("lab/flax", None, True))
+    assert odd["files"] == [
+        "config.json",
+        "model.safetensors-00001-of-00001.safetensors",
+        "model.safetensors.index.json",
+        "vocab.txt",
+    ]
+    assert odd["fresh"] == []
+    assert flax == {"files": ["config.json", "flax_model.msgpack", "vocab.txt"], "fresh": []}
 
 
 @pytest.mark.slow

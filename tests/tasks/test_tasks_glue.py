@@ -187,7 +187,8 @@ def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path) -> Non
             r"dev\.jsonl line 2: not JSON",
         ),
         ("sst2", "dev.jsonl", "[1]\n", r"dev\.jsonl line 1: expected an object"),
-        ("sst2", "dev.jsonl", '{"sentence": "a", "label": -1}', r"line 1: unknown label -1"),
+        ("sst2", "dev.jsonl", '{"sentence": "a", "label": -1}', r"none of its 1 rows has a label"),
+        ("sst2", "dev.jsonl", '{"sentence": "a", "label": -2}', r"line 1: unknown label -2"),
         ("sst2", "dev.jsonl", '{"sentence": "a", "label": true}', r"line 1: unknown label True"),
         ("sst2", "dev.jsonl", '{"sentence": null, "label": 1}', r"line 1: sentence must be text"),
         ("sst2", "dev.jsonl", '{"sentence": "a"}', r"line 1: no column label"),
@@ -206,7 +207,7 @@ def test_text_that_is_not_utf8_is_refused_with_its_line(tmp_path: Path) -> None:
 
 
 def test_missing_files_are_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"dev\.tsv, dev\.jsonl, validation\.tsv"):
+    with pytest.raises(InputError, match=r"dev\.tsv, dev\.jsonl, dev\.csv, validation\.tsv"):
         tasks.get("sst2").read(tmp_path, "dev")
     with pytest.raises(InputError, match="does not exist"):
         tasks.get("sst2").read(tmp_path / "nowhere", "dev")

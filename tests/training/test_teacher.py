@@ -18,7 +18,7 @@ from mpjax.tasks.batches import Batches
 from mpjax.training.predict import INPUTS, make_predict
 from mpjax.training.prepare import prepare
 from mpjax.training.teacher import LOGITS, teacher_logits
-from mpjax.training.train import train
+from mpjax.training.train import train, with_teacher
 
 pytestmark = pytest.mark.usefixtures("programs")
 
@@ -179,6 +179,21 @@ def test_a_teacher_without_a_head_is_refused(root, teachers):
     config = student(root, teachers, "classification", teacher=str(root / "model"))
     with pytest.raises(InputError, match=r"no trained head for sst2.*mpjax train --method dense"):
         prepare(resolve(config))
+
+
+def test_a_teacher_whose_classes_are_in_another_order_is_warned_about(
+    root, teachers, caplog, monkeypatch
+):
+    job = prepare(resolve(student(root, teachers, "classification")))
+    wrong = np.eye(2, dtype=np.float32)[1 - job.inputs.batches.encoded.arrays["labels"]]
+    monkeypatch.setattr("mpjax.training.teacher.teacher_logits", lambda *_: wrong)
+    with_teacher(job)
+    assert "--teacher " in caplog.text and "accuracy is 0.0, and would be 100.0" in caplog.text
+    assert "classes were positive,negative, in this order" in caplog.text
+    caplog.clear()
+    monkeypatch.setattr("mpjax.training.teacher.teacher_logits", lambda *_: 1 - wrong)
+    with_teacher(job)
+    assert caplog.text == ""
 
 
 def test_a_teacher_with_other_tokens(root, teachers, tmp_path):

@@ -15,7 +15,8 @@ from mpjax.errors import InputError
 from mpjax.files import parse_object, shown
 from mpjax.models.config import EncoderConfig
 from mpjax.models.families import CONFIG_JSON, FAMILIES, check_head, encoder, parse_config
-from mpjax.models.hf.hub import local_folder
+from mpjax.models.hf.hub import local_folder, models_below
+from mpjax.models.hf.labels import folder_order
 from mpjax.models.hf.scores import METHOD, StoredScores, is_scored, read_scores, split_scores
 from mpjax.models.hf.tensors import read_tensors
 from mpjax.models.hf.weights import Params, check_dtype, initial, read_torch_names, shapes
@@ -41,6 +42,9 @@ class Model:
       unused: tensors of the folder without a place in a model with this head.
       stored_scores: method, threshold and scores of a training checkpoint, whose weights are not
         masked; None for a plain model.
+      other_labels: class names of the folder's classifier where it was left out because it has
+        another number of classes than was asked for.
+      places: index in the folder's classifier of every class; () where it is drawn anew.
     """
 
     config: EncoderConfig
@@ -51,6 +55,8 @@ class Model:
     head: str
     unused: tuple[str, ...] = ()
     stored_scores: StoredScores | None = None
+    other_labels: tuple[str, ...] = ()
+    places: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,7 @@ class _Request:
     """Arguments of `load_model` about the model to make, checked before the folder is opened."""
 
     head: str
-    labels: Sequence[str] | None
+    labels: Sequence[str] | Mapping[str, int] | None
     seed: int
     dtype: DTypeLike | None
     param_dtype: DTypeLike
@@ -112,7 +118,7 @@ def load_model(
     name_or_dir: str | Path,
     head: str,
     *,
-    labels: Sequence[str] | None = None,
+    labels: Sequence[str] | Mapping[str, int] | None = None,
     seed: int = 0,
     dtype: DTypeLike | None = None,
     param_dtype: DTypeLike = jnp.float32,
@@ -122,11 +128,13 @@ def load_model(
 
     A stored head of the same kind, and of a size that fits ``labels``, is loaded; otherwise a new
     head is drawn from ``seed`` and listed in ``fresh``. Where ``labels`` are the folder's in
-    another order, the rows of its classifier are permuted accordingly.
+    another order, or under other usual names, the rows of its classifier are permuted accordingly;
+    where the folder's names do not tell, a warning says the order that is assumed.
 
     Args:
       head: ``classification``, ``qa``, ``mlm`` or ``features``.
-      labels: class names in the order of the logits; default: those of the folder.
+      labels: class names in the order of the logits; default: those of the folder. A mapping
+        gives the index of each in the folder's classifier, whose names must not contradict it.
       dtype: type the module computes in; default: ``param_dtype``.
 
     Raises:
@@ -148,7 +156,7 @@ def load_with_scores(
     name_or_dir: str | Path,
     head: str,
     *,
-    labels: Sequence[str] | None = None,
+    labels: Sequence[str] | Mapping[str, int] | None = None,
     seed: int = 0,
     dtype: DTypeLike | None = None,
     param_dtype: DTypeLike = jnp.float32,
@@ -231,19 +239,37 @@ def _make(request: _Request, contents: _Contents) -> Model:
         resized=config.num_labels != stored.num_labels,
         source=str(contents.weights),
     )
-    params = loaded.params
-    if head == "classification" and "classifier/kernel" not in loaded.fresh:
-        params = _reorder(params, stored.id2label, config.id2label)
+    params, others, order = loaded.params, (), ()
+    if head == "classification" and labels is not None:
+        names = stored.id2label or tuple(f"LABEL_{i}" for i in range(stored.num_labels))
+        if "classifier/kernel" not in loaded.fresh:
+            places = request.labels if isinstance(request.labels, Mapping) else None
+            order = folder_order(names, labels, places, contents.folder)
+            params = _reorder(params, order)
+        elif len(names) != len(labels) and _has_classifier(tensors, config):
+            others = names
     dtype = request.param_dtype if request.dtype is None else request.dtype
     module = encoder(config, head, dtype, request.param_dtype)
     unused = (*loaded.unused, *other_heads)
-    return Model(config, module, params, contents.folder, loaded.fresh, head, unused)
+    return Model(
+        config,
+        module,
+        params,
+        contents.folder,
+        loaded.fresh,
+        head,
+        unused,
+        other_labels=others,
+        places=order,
+    )
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
     found = small_files(folder, [CONFIG_JSON])
     if not found:
-        raise InputError(f"{folder} has no {CONFIG_JSON}; give the folder of a transformers model")
+        below = shown(", ".join(models_below(folder)))
+        which = f"one of the model folders in it: {below}" if below else "the folder of a model"
+        raise InputError(f"{folder} has no {CONFIG_JSON}; give {which}")
     return parse_object(folder / CONFIG_JSON, found[CONFIG_JSON])
 
 
@@ -270,7 +296,15 @@ def _split_heads(
     return body, heads
 
 
-def _check_labels(labels: Sequence[str] | None, head: str) -> tuple[str, ...] | None:
+def _has_classifier(tensors: Mapping[str, np.ndarray], config: EncoderConfig) -> bool:
+    """Whether a folder has the last layer of a classifier, of any size."""
+    module = FAMILIES[config.model_type].modules(config, "classification")["classifier"]
+    return f"{module}.weight" in tensors
+
+
+def _check_labels(
+    labels: Sequence[str] | Mapping[str, int] | None, head: str
+) -> tuple[str, ...] | None:
     """Label names as a tuple, None where the folder's are to stay; `InputError` for bad ones."""
     if labels is None or (not labels and head != "classification"):
         return None
@@ -292,16 +326,10 @@ def _relabel(config: EncoderConfig, names: tuple[str, ...]) -> EncoderConfig:
     return replace(config, id2label=names, extra=extra)
 
 
-def _reorder(
-    params: Params, stored: tuple[str, ...] | None, asked: tuple[str, ...] | None
-) -> Params:
-    """Permutes the classifier from the order of the ``stored`` labels to the order ``asked``."""
-    if stored is None or asked is None or stored == asked:
+def _reorder(params: Params, order: tuple[int, ...]) -> Params:
+    """Takes the classes of the classifier in the order of their indices."""
+    if order == tuple(range(len(order))):
         return params
-    old, new = [s.lower() for s in stored], [s.lower() for s in asked]
-    if sorted(old) != sorted(new) or len(set(old)) != len(old):
-        return params
-    order = np.asarray([old.index(name) for name in new])
-    classifier = params["classifier"]
-    moved = {"kernel": classifier["kernel"][:, order], "bias": classifier["bias"][order]}
+    classifier, places = params["classifier"], np.asarray(order)
+    moved = {"kernel": classifier["kernel"][:, places], "bias": classifier["bias"][places]}
     return {**params, "classifier": moved}

@@ -1,12 +1,15 @@
 """Model names to local folders, downloaded from the Hugging Face hub where necessary."""
 
+import glob
 import os
 import re
 from pathlib import Path
 
 from mpjax.errors import InputError
-from mpjax.files import shown
-from mpjax.models.hf.tensors import INDEX, PICKLE, SAFETENSORS
+from mpjax.files import read_object, shown
+from mpjax.log import warn_once
+from mpjax.models.families import CONFIG_JSON
+from mpjax.models.hf.forms.weight_files import FORMS, INDEX, find_weights, shard_names
 from mpjax.models.hf.tokenizer import TOKENIZER_FILES
 from mpjax.models.packed.file import is_packed
 
@@ -16,10 +19,10 @@ _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 def local_folder(name_or_dir: str | Path, revision: str | None = None) -> Path:
     """Local folder of a model: an existing folder as it is, a hub name after a download.
 
-    A packed model (a file) stands for the folder that it was made from. A folder takes precedence
-    over a hub name. Downloads go through ``huggingface_hub`` (``HF_ENDPOINT``, ``HF_HOME`` and
-    ``HF_HUB_OFFLINE`` apply) and fetch the config, the tokenizer and one form of the weights,
-    safetensors where available.
+    A packed model (a file) stands for the folder that it was made from, and a folder without a
+    config for the only model folder in it. A folder takes precedence over a hub name. Downloads go
+    through ``huggingface_hub`` (``HF_ENDPOINT``, ``HF_HOME`` and ``HF_HUB_OFFLINE`` apply) and
+    fetch the config, the tokenizer and one form of the weights, safetensors where available.
 
     Raises `InputError` for a path that does not exist, a name the hub does not have, or a hub
     that cannot be reached.
@@ -35,12 +38,37 @@ def local_folder(name_or_dir: str | Path, revision: str | None = None) -> Path:
                 f"revision {revision!r} was given for the local folder {folder}; "
                 "revisions belong to hub names"
             )
-        return folder
+        return _only_model(folder)
     if os.path.exists(folder):
         raise InputError(f"model {name_or_dir} is a file; give the folder that holds config.json")
     if isinstance(name_or_dir, Path) or _looks_like_path(name):
         raise InputError(f"model folder {shown(name)} does not exist; check the path")
     return _download(name, revision)
+
+
+def models_below(folder: Path) -> list[str]:
+    """Names of the sub-folders of a folder that hold a ``config.json`` of a model, sorted."""
+    names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+    return [name for name in names if _is_model(folder / name / CONFIG_JSON)]
+
+
+def _only_model(folder: Path) -> Path:
+    """The folder, or its only sub-folder with a model where it has no config itself; said once."""
+    if not os.path.isdir(folder) or os.path.exists(folder / CONFIG_JSON):
+        return folder
+    below = models_below(folder)
+    if len(below) != 1:
+        return folder
+    warn_once(f"below {folder}", f"{shown(folder)}: the model is read from {shown(below[0])} in it")
+    return folder / below[0]
+
+
+def _is_model(config: Path) -> bool:
+    """Whether a file is the config of a model; runs have configs too."""
+    try:
+        return os.path.isfile(config) and "model_type" in read_object(config)
+    except InputError:
+        return False
 
 
 def _looks_like_path(name: str) -> bool:
@@ -86,32 +114,38 @@ def _download(name: str, revision: str | None) -> Path:
         raise InputError(
             f"{model} could not be downloaded from {hub} ({type(error).__name__}: {text[0]})"
         ) from error
-    if not (folder / "config.json").is_file():
+    if not (folder / CONFIG_JSON).is_file():
         raise InputError(f"{model} at {hub} has no config.json: not a transformers model")
-    if not any((folder / file).is_file() for file in _WEIGHTS):
-        raise InputError(f"{model} at {hub} has no weights mpjax reads: {SAFETENSORS} or {PICKLE}")
+    try:
+        find_weights(folder)
+    except InputError as error:
+        raise InputError(f"{model} at {hub}: {error}") from error
     return folder
 
 
 def _fetch(name: str, revision: str | None) -> Path:
     """Downloads config and tokenizer, then the first available form of the weights, of one commit.
 
-    Offline, ``snapshot_download`` itself falls back on an earlier download.
+    Shards may have any names: those in the index are fetched. Offline, ``snapshot_download`` itself
+    falls back on an earlier download.
     """
     from huggingface_hub import snapshot_download
 
-    wanted = ["config.json", *TOKENIZER_FILES]
+    wanted = [CONFIG_JSON, *TOKENIZER_FILES]
     folder = Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
-    for file in (SAFETENSORS, PICKLE):
-        if (folder / file).is_file():  # an earlier download
-            return folder
-        stem, suffix = file.rsplit(".", 1)
-        shards = [file, file + INDEX, f"{stem}-*-of-*.{suffix}"]
+
+    def fetch(*patterns: str) -> None:
         # The folder is named after the commit, so a branch that moves meanwhile does no harm.
-        snapshot_download(name, revision=folder.name, allow_patterns=shards)
-        if (folder / file).is_file() or (folder / (file + INDEX)).is_file():
+        snapshot_download(name, revision=folder.name, allow_patterns=list(patterns))
+
+    for form in FORMS:
+        file, index = folder / form, folder / (form + INDEX)
+        stem, suffix = form.rsplit(".", 1)
+        if not file.is_file() and not index.is_file():  # no earlier download
+            fetch(file.name, index.name)
+        if not file.is_file():
+            loose = f"{stem}-*-of-*.{suffix}", f"{form}-*-of-*"
+            fetch(*(map(glob.escape, shard_names(index)) if index.is_file() else loose))
+        if file.is_file() or index.is_file() or any(folder.glob(f"{stem}*-of-*")):
             return folder
     return folder
-
-
-_WEIGHTS = (SAFETENSORS, SAFETENSORS + INDEX, PICKLE, PICKLE + INDEX)

@@ -15,8 +15,8 @@ from mpjax.disk import writing
 from mpjax.models.config import EncoderConfig
 from mpjax.models.families import FAMILIES, check_head
 from mpjax.models.hf.folder import CONFIG_JSON
+from mpjax.models.hf.forms.weight_files import SAFETENSORS
 from mpjax.models.hf.scores import MASKED_TYPE, score_tensors
-from mpjax.models.hf.tensors import SAFETENSORS
 from mpjax.models.hf.tokenizer import tokenizer_files
 from mpjax.models.hf.weights import Params, to_torch_names
 from mpjax.outputs import new_folder

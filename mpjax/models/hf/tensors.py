@@ -1,7 +1,6 @@
 """Reading the weight files of a Hugging Face folder into host arrays."""
 
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,26 +10,30 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from mpjax.errors import InputError
-from mpjax.files import read_object, shown
+from mpjax.files import shown
 from mpjax.models.config import EncoderConfig
-from mpjax.models.families import CONFIG_JSON, known_config
+from mpjax.models.families import CONFIG_JSON, FAMILIES, known_config
+from mpjax.models.hf.forms.flax_msgpack import read_flax
+from mpjax.models.hf.forms.pickles import read_pickle
+from mpjax.models.hf.forms.weight_files import FLAX, INDEX, PICKLE, SAFETENSORS, find_weights
+from mpjax.models.hf.removed_heads import without_heads
 from mpjax.models.hf.soundness import check_sizes, check_tensors
+from mpjax.models.hf.spelling import plain_names
 from mpjax.models.packed.file import is_packed, read_packed, small_files
 
 T = TypeVar("T")
-SAFETENSORS = "model.safetensors"
-PICKLE = "pytorch_model.bin"
-INDEX = ".index.json"
 
 
 def read_tensors(folder: Path) -> tuple[Path, dict[str, np.ndarray]]:
     """Reads the weights of a folder or packed model: (file that lists them, tensors by name).
 
-    Looks for ``model.safetensors``, its sharded form, ``pytorch_model.bin`` and its sharded form,
-    in this order. Pickles go through PyTorch's weights-only loader, never through ``pickle``.
+    Looks for ``model.safetensors``, ``pytorch_model.bin`` and ``flax_model.msgpack``, whole or in
+    shards, in this order. Pickles go through PyTorch's weights-only loader, never through
+    ``pickle``.
 
     Every command reads weights here. They fit the size of the model in ``config.json``, which is
-    known before they are read, and they are finite.
+    known before they are read, and they are finite. Their names have no prefix but the body's, and
+    heads that ``config.json`` removes are gone.
 
     Raises `InputError` for missing, damaged or unsound weights, and for a pickle without PyTorch
     installed.
@@ -43,7 +46,20 @@ def read_tensors(folder: Path) -> tuple[Path, dict[str, np.ndarray]]:
     if config is not None and kind.shapes is None:
         check_sizes(config, {name: tensor.shape for name, tensor in tensors.items()}, listed)
     check_tensors(tensors, listed)
+    if config is not None:
+        tensors = plain_names(tensors, FAMILIES[config.model_type], listed)
+        tensors = without_heads(tensors, config, listed)
     return listed, tensors
+
+
+def is_standard(folder: Path) -> bool:
+    """Whether ``transformers`` reads the weights of a folder from the same place, as they are."""
+    listed, files, kind = _weight_files(folder)
+    standard = {form + end for form in (SAFETENSORS, PICKLE) for end in ("", INDEX)}
+    if listed.parent != folder or listed.name not in standard:
+        return False
+    stored = _merged(files, kind.read) if kind.shapes is None else _merged(files, kind.shapes)
+    return set(stored) == set(read_tensors(folder)[1])
 
 
 @dataclass(frozen=True)
@@ -54,19 +70,12 @@ class _Kind:
     shapes: Callable[[Path], dict[str, tuple[int, ...]]] | None = None
 
 
-def _weight_files(folder: Path) -> tuple[Path, list[Path], _Kind]:
+def _weight_files(folder: Path) -> tuple[Path, tuple[Path, ...], _Kind]:
     """File that lists the weights, the files that hold them, and their kind."""
     if is_packed(folder):
-        return folder, [folder], _PACKED
-    for name, kind in ((SAFETENSORS, _SAFETENSORS), (PICKLE, _PICKLE)):
-        path, index = folder / name, folder / (name + INDEX)
-        if os.path.isfile(path):
-            return path, [path], kind
-        if os.path.isfile(index):
-            return index, _shards(index), kind
-    raise InputError(
-        f"{folder} has no weights: expected {SAFETENSORS}, {SAFETENSORS}{INDEX} or {PICKLE}"
-    )
+        return folder, (folder,), _PACKED
+    found = find_weights(folder)
+    return found.listed, found.files, _KINDS[found.form]
 
 
 def _config(folder: Path) -> EncoderConfig | None:
@@ -75,23 +84,8 @@ def _config(folder: Path) -> EncoderConfig | None:
     return None if found is None else known_config(folder / CONFIG_JSON, found)
 
 
-def _merged(files: list[Path], read: Callable[[Path], dict[str, T]]) -> dict[str, T]:
+def _merged(files: tuple[Path, ...], read: Callable[[Path], dict[str, T]]) -> dict[str, T]:
     return {name: item for path in files for name, item in read(path).items()}
-
-
-def _shards(index: Path) -> list[Path]:
-    """Files that an index names, all in its own folder."""
-    weight_map = read_object(index).get("weight_map")
-    names = list(weight_map.values()) if isinstance(weight_map, Mapping) else []
-    if not names or not all(isinstance(name, str) for name in names):
-        raise InputError(f"{index} has no weight_map; write the sharded weights again")
-    shards = [index.parent / name for name in sorted(set(names))]
-    for shard in shards:
-        if shard.parent != index.parent or not os.path.isfile(shard):
-            raise InputError(
-                f"{index} names the file {shown(shard.name)}, which is not in the folder"
-            )
-    return shards
 
 
 def _packed_shapes(path: Path) -> dict[str, tuple[int, ...]]:
@@ -121,36 +115,9 @@ def _from_safetensors(path: Path, get: Callable[[Any, str], T]) -> dict[str, T]:
         ) from error
 
 
-def _read_pickle(path: Path) -> dict[str, np.ndarray]:
-    try:
-        import torch
-    except ImportError as error:
-        raise InputError(
-            f"{path} needs PyTorch to be read safely: install mpjax[torch], or convert the folder "
-            f"to {SAFETENSORS}"
-        ) from error
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds; each means an unusable file
-        raise InputError(
-            f"{path} cannot be read by PyTorch's weights-only loader "
-            f"({str(error).splitlines()[0]}); convert the folder to {SAFETENSORS}"
-        ) from error
-    if not isinstance(state, Mapping):
-        raise InputError(f"{path} must hold a dict of tensors, found {type(state).__name__}")
-    tensors = {str(k): v for k, v in state.items() if isinstance(v, torch.Tensor)}
-    for name, tensor in tensors.items():
-        plain = tensor.layout == torch.strided and tensor.device.type == "cpu"
-        # A view that repeats a few bytes can claim any size.
-        if not plain or tensor.nbytes > tensor.untyped_storage().nbytes():
-            raise InputError(f"{path}: tensor {shown(name)} has no bytes of its own for each entry")
-    # NumPy cannot take bfloat16 from PyTorch; float32 holds every bfloat16 exactly.
-    return {
-        k: (v.float() if v.dtype == torch.bfloat16 else v).detach().numpy()
-        for k, v in tensors.items()
-    }
-
-
 _PACKED = _Kind(lambda path: read_packed(path).restore(), _packed_shapes)
-_SAFETENSORS = _Kind(_read_safetensors, _safetensors_shapes)
-_PICKLE = _Kind(_read_pickle)
+_KINDS = {
+    SAFETENSORS: _Kind(_read_safetensors, _safetensors_shapes),
+    PICKLE: _Kind(read_pickle),
+    FLAX: _Kind(read_flax),
+}

@@ -2,13 +2,17 @@
 
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mpjax.errors import InputError
-from mpjax.files import shown
+from mpjax.files import parse_object, shown
+from mpjax.log import warn_once
+from mpjax.models.hf.casing import check_casing, is_cased
 from mpjax.models.packed.file import is_packed, small_files
 
+_SETTINGS = "tokenizer_config.json"
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -26,24 +30,48 @@ TOKENIZER_FILES = (
 def load_tokenizer(folder: str | Path) -> Any:
     """Loads the fast tokenizer of a model folder (``transformers.PreTrainedTokenizerFast``).
 
+    A vocabulary of cased text whose folder does not say ``do_lower_case`` keeps its capitals, which
+    is said; any other disagreement between vocabulary and tokenizer about capitals is warned about.
+
     Raises `InputError` when the folder has no tokenizer.
     """
     path = Path(folder).expanduser()
     files = tokenizer_files(path)
+    options = _casing(files, path)
     if not is_packed(path):
-        return _load(path, path)
-    with tempfile.TemporaryDirectory() as unpacked:
-        for name, content in {**files, **small_files(path, ["config.json"])}.items():
-            (Path(unpacked) / name).write_bytes(content)
-        return _load(Path(unpacked), path)
+        tokenizer = _load(path, path, options)
+    else:
+        with tempfile.TemporaryDirectory() as unpacked:
+            for name, content in {**files, **small_files(path, ["config.json"])}.items():
+                (Path(unpacked) / name).write_bytes(content)
+            tokenizer = _load(Path(unpacked), path, options)
+    check_casing(tokenizer, path)
+    return tokenizer
 
 
-def _load(path: Path, source: Path) -> Any:
+def _casing(files: Mapping[str, bytes], source: Path) -> dict[str, bool]:
+    """``do_lower_case`` where only the vocabulary tells it: transformers would lower-case."""
+    settings = files.get(_SETTINGS, b"{}")
+    if "tokenizer.json" in files or "vocab.txt" not in files:
+        return {}
+    vocabulary = files["vocab.txt"].decode("utf-8", "replace").split("\n")
+    said = "do_lower_case" in parse_object(source / _SETTINGS, settings)
+    if said or not is_cased(token.strip() for token in vocabulary):
+        return {}
+    warn_once(
+        f"cased {source}",
+        f"{shown(source)}: the vocabulary has capitals and {_SETTINGS} does not say do_lower_case, "
+        "so text keeps its capitals; for other programs write it into that file, as false",
+    )
+    return {"do_lower_case": False}
+
+
+def _load(path: Path, source: Path, options: Mapping[str, bool]) -> Any:
     from transformers import AutoTokenizer  # takes seconds to import
 
     try:
         return AutoTokenizer.from_pretrained(
-            path, use_fast=True, local_files_only=True, trust_remote_code=False
+            path, use_fast=True, local_files_only=True, trust_remote_code=False, **options
         )
     except (KeyboardInterrupt, SystemExit, GeneratorExit):
         raise

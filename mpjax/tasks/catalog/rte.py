@@ -8,5 +8,5 @@ TASK = GlueTask(
     ("entailment", "not_entailment"),
     folder="RTE",
     named=True,
-    texts=(("sentence1",), ("sentence2",)),
+    texts=(("sentence1", "premise"), ("sentence2", "hypothesis")),
 )

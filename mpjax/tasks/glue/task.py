@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,11 +12,13 @@ import numpy as np
 
 from mpjax.errors import InputError
 from mpjax.files import shown
+from mpjax.log import log
 from mpjax.tasks import hub
 from mpjax.tasks.base import Data, Encoded, PredictingTask, Row, check_split
 from mpjax.tasks.features import encode_texts
 from mpjax.tasks.glue import files as glue_files
-from mpjax.tasks.glue import metrics
+from mpjax.tasks.glue import metrics, originals
+from mpjax.tasks.glue.quoting import read_quoted
 from mpjax.tasks.reading import find_file, read_json_lines, read_tsv
 
 if TYPE_CHECKING:
@@ -56,7 +58,7 @@ class GlueTask(PredictingTask):
             rows = [
                 row
                 for path, part in self._paths(Path(str(data)), split, parts)
-                for row in self._from_file(path, part)
+                for row in self._from_file(path, split, part)
             ]
         return rows
 
@@ -110,33 +112,57 @@ class GlueTask(PredictingTask):
             names = [
                 f"{stem}{'_' * bool(part)}{part}.{kind}"
                 for stem in stems
-                for kind in ("tsv", "jsonl")
+                for kind in ("tsv", "jsonl", "csv")
             ]
+            names += originals.names_of(self.name, split, part)
             if i and (os.path.isfile(data) or not _exists(data, self._folders, names)):
                 continue  # the first part alone is enough
-            yield find_file(data, self._folders, names), part
+            found = find_file(data, self._folders, names)
+            for path in [found] if found == data else originals.files_of(found):
+                yield path, part
 
     @property
     def _folders(self) -> Names:
-        return (self.folder, self.name)
+        inner = originals.folders_of(self.name)
+        outer = (self.folder, self.name)
+        return (*outer, *inner, *(f"{one}/{other}" for one in outer for other in inner))
 
-    def _from_file(self, path: Path, part: str) -> list[Row]:
-        records: Iterator[tuple[int, dict[str, Any]]]
-        if path.suffix in (".jsonl", ".json"):
+    def _from_file(self, path: Path, split: str, part: str) -> list[Row]:
+        records = originals.read_original(path)
+        if records is None and path.suffix in (".jsonl", ".json"):
             records = read_json_lines(path)
-        else:
-            records = read_tsv(path, self.header, self.broken)
-        rows = [self._row(record, f"{path} line {number}", part) for number, record in records]
+        if records is None:
+            records = read_quoted(path, self.header) or read_tsv(path, self.header, self.broken)
+        records = originals.own_share(path, split, records)
+        rows = self._labelled(((f"{path} line {n}", record) for n, record in records), path, part)
         if not rows:
             raise InputError(f"{path}: no rows; the file is empty")
         return rows
 
     def _from_hub(self, split: str, part: str) -> list[Row]:
         records = hub.load_rows(HUB, self.name, split)
-        return [
-            self._row(record, f"{HUB} {self.name} {split} row {i}", part)
-            for i, record in enumerate(records)
-        ]
+        place = f"{HUB} {self.name} {split}"
+        numbered = ((f"{place} row {i}", record) for i, record in enumerate(records))
+        return self._labelled(numbered, place, part)
+
+    def _labelled(
+        self, records: Iterable[tuple[str, dict[str, Any]]], source: object, part: str
+    ) -> list[Row]:
+        """Rows of records that have a label; the others are counted, and left out."""
+        rows, dropped = [], 0
+        for where, record in records:
+            if originals.is_unlabelled(_column(record, self.label, where)):
+                dropped += 1
+            else:
+                rows.append(self._row(record, where, part))
+        if dropped and not rows:
+            raise InputError(
+                f"{shown(source)}: none of its {dropped} rows has a label; give a split with labels"
+            )
+        if dropped:
+            log.warning("%s: %d of %d rows have no label and are left out",
+                        shown(source), dropped, dropped + len(rows))  # fmt: skip
+        return rows
 
     def _row(self, record: dict[str, Any], where: str, part: str) -> Row:
         row: Row = {}

@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from mpjax.errors import InputError
-from mpjax.files import read_json, shown, write_text
+from mpjax.files import read_json, read_object, shown, write_text
 from mpjax.tasks.base import Row
+from mpjax.tasks.squad.faults import Faults
+from mpjax.tasks.squad.mending import Place, question
 
 NBEST, NULL_ODDS = "nbest_", "null_odds_"  # prefixes of the files beside predictions
 _SHOWN = 80  # characters of a text in a message, which may quote three
 
 
-def read_questions(path: Path, may_be_empty: bool) -> list[Row]:
+def read_questions(path: Path, may_be_empty: bool, repair: bool = False) -> list[Row]:
     """Questions of an official JSON file, in file order and the hub's layout.
 
     A row is ``{"id", "title", "context", "question", "answers": {"text": [...],
@@ -23,53 +25,74 @@ def read_questions(path: Path, may_be_empty: bool) -> list[Row]:
 
     Args:
       may_be_empty: allow questions without an answer (v2).
+      repair: mend faults where that is certain, leave out other faulty questions, and count both.
 
     Raises:
-      InputError: a malformed record, or an answer that is not at its place in the context.
+      InputError: a file of another form; without ``repair``, all faults of its records.
     """
-    document = read_json(path)
-    rows: list[Row] = []
-    seen: set[str] = set()
-    for a, article in enumerate(_list(document, "data", f"{path}")):
+    faults, rows = Faults(str(path)), []
+    for a, article in enumerate(_list(read_json(path), "data", f"{path}")):
         place = f"{path} article {a}"
+        title = article.get("title", "") if isinstance(article, dict) else ""
         if isinstance(article, dict) and "title" in article:
-            place += f" ({shown(repr(article['title']), _SHOWN)})"
+            place += f" ({shown(repr(title), _SHOWN)})"
         for p, paragraph in enumerate(_list(article, "paragraphs", place)):
             where = f"{place} paragraph {p}"
-            context = _text(paragraph, "context", where)
-            for q, qa in enumerate(_list(paragraph, "qas", where)):
-                known = qa.get("id") if isinstance(qa, dict) else None
-                here = f"{where} question {q if known is None else shown(known)}"
-                identity = _text(qa, "id", here)
-                if identity in seen:
-                    raise InputError(f"{here}: this id is used twice")
-                seen.add(identity)
-                row = {
-                    "id": identity,
-                    "title": str(article.get("title", "")),
-                    "context": context,
-                    "question": _text(qa, "question", here),
-                    "answers": _answers(qa, context, here),
-                }
-                check_answers(row, here, may_be_empty)
-                rows.append(row)
-    if not rows:
-        raise InputError(f"{path}: no questions")
-    return rows
+            try:
+                context, qas = _text(paragraph, "context", where), _list(paragraph, "qas", where)
+            except InputError as error:
+                faults.add("paragraphs without passage or questions", f"{a}-{p}", str(error))
+                continue
+            for q, qa in enumerate(qas):
+                at = Place(context, where, str(title), f"{a}-{p}-{q}")
+                rows.append(question(qa, at, faults, may_be_empty))
+    return _settled(rows, faults, repair)
 
 
-def check_answers(row: Row, where: str, may_be_empty: bool) -> None:
-    """Raises `InputError` unless answers exist and each is at its place in the context."""
-    answers = row["answers"]
-    if not answers["text"] and not may_be_empty:
-        raise InputError(f"{where}: no answer; for questions without answers use --task squad_v2")
-    for text, start in zip(answers["text"], answers["answer_start"], strict=True):
-        found = row["context"][start : start + len(text)] if start >= 0 else ""
-        if not text or found != text:
-            raise InputError(
-                f"{where}: the answer {shown(repr(text), _SHOWN)} is not at character {start} of "
-                f"the context, which has {shown(repr(found), _SHOWN)} there"
-            )
+def check_rows(rows: Sequence[Row], source: str, may_be_empty: bool, repair: bool) -> list[Row]:
+    """Rows of the hub; faults as in `read_questions`."""
+    faults, found = Faults(source), []
+    for i, row in enumerate(rows):
+        place = Place(str(row.get("context", "")), source, str(row.get("title", "")), f"row-{i}")
+        found.append(question(row, place, faults, may_be_empty))
+    return _settled(found, faults, repair)
+
+
+def read_odds(path: Path) -> tuple[dict[str, str], dict[str, float]] | None:
+    """Best texts of the passage and null odds, from the files beside predictions; None without.
+
+    Raises:
+      InputError: a file of another form.
+    """
+    texts, odds = (path.with_name(prefix + path.name) for prefix in (NBEST, NULL_ODDS))
+    if not (texts.is_file() and odds.is_file()):
+        return None
+    answers = {}
+    for name, entries in read_object(texts).items():
+        listed = isinstance(entries, list) and all(isinstance(e, dict) for e in entries)
+        if not listed or not all(isinstance(e.get("text"), str) for e in entries):
+            raise InputError(f"{texts} question {shown(name)}: expected a list of texts")
+        answers[name] = next((e["text"] for e in entries if e["text"]), "")
+    found = read_object(odds)
+    wrong = [name for name, value in found.items() if type(value) not in (int, float)]
+    if wrong:
+        raise InputError(f"{odds} question {shown(wrong[0])}: the null odds are no number")
+    return answers, found
+
+
+def _settled(rows: Sequence[Row | None], faults: Faults, repair: bool) -> list[Row]:
+    """Rows with ids of their own, after the faults were said or refused."""
+    found: dict[str, Row] = {}
+    for row in rows:
+        if row is not None and row["id"] in found:
+            said = f"{faults.source} question {shown(row['id'])}: this id is used twice"
+            faults.add("ids used twice", row["id"], said)
+        elif row is not None:
+            found[row["id"]] = row
+    faults.settle(repair, len(found))
+    if not found:
+        raise InputError(f"{faults.source}: no questions")
+    return list(found.values())
 
 
 def write_predictions(
@@ -100,19 +123,6 @@ def read_predictions(path: Path) -> dict[str, str]:
                 'every question has one answer, "" for none'
             )
     return document
-
-
-def _answers(qa: dict[str, Any], context: str, where: str) -> dict[str, list[Any]]:
-    texts, starts = [], []
-    for answer in _list(qa, "answers", where):
-        texts.append(_text(answer, "text", where))
-        start = answer.get("answer_start")
-        if not isinstance(start, int) or isinstance(start, bool):
-            raise InputError(
-                f"{where}: answer_start must be an integer, found {shown(repr(start))}"
-            )
-        starts.append(start)
-    return {"text": texts, "answer_start": starts}
 
 
 def _list(record: Any, name: str, where: str) -> list[Any]:

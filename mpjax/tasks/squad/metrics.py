@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from mpjax.errors import InputError
 from mpjax.tasks.base import Row
+from mpjax.tasks.squad.thresholds import best_threshold
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)  # ASCII only, as in the official script
@@ -66,6 +67,24 @@ def squad_scores(
         chosen = [score for score in scores if bool(score[0]["answers"]["text"]) == kind]
         if v2 and chosen:
             result |= {f"{name}_{key}": value for key, value in _mean(chosen).items()}
+    return result
+
+
+def best_scores(
+    rows: Sequence[Row], answers: Mapping[str, str], null_odds: Mapping[str, float]
+) -> dict[str, float]:
+    """Scores at the best null thresholds: ``best_exact``, ``best_f1``, and both ``..._thresh``.
+
+    Args:
+      answers: texts by question id, before any threshold.
+      null_odds: null score minus score of the answer.
+    """
+    scores = {row["id"]: _best(answers[row["id"]], row["answers"]["text"], True) for row in rows}
+    result = {}
+    for name, place in (("exact", 1), ("f1", 0)):
+        one = {identity: score[place] for identity, score in scores.items()}
+        best, threshold = best_threshold(rows, answers, one, null_odds)
+        result |= {f"best_{name}": best, f"best_{name}_thresh": threshold}
     return result
 
 

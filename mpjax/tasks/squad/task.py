@@ -11,13 +11,14 @@ import numpy as np
 
 from mpjax.errors import InputError
 from mpjax.files import shown
+from mpjax.log import log
 from mpjax.tasks import hub
 from mpjax.tasks.base import Data, Encoded, PredictingTask, Row, check_split
 from mpjax.tasks.features import padding_arrays, tokenized
 from mpjax.tasks.reading import find_file
 from mpjax.tasks.squad import files as squad_files
 from mpjax.tasks.squad import metrics as squad_metrics
-from mpjax.tasks.squad.files import check_answers, read_questions
+from mpjax.tasks.squad.files import check_rows, read_questions
 from mpjax.tasks.squad.windows import PairTemplate, max_context, window_ranges
 
 if TYPE_CHECKING:
@@ -52,17 +53,16 @@ class SquadTask(PredictingTask):
     n_best: int = 20
     max_answer_length: int = 30  # tokens
     null_threshold: float = 0.0  # v2: no answer if null score - best score exceeds it
+    repair: bool = False  # mend faults of files, or leave faulty questions out
 
     def read(self, data: Data, split: str) -> list[Row]:
         check_split(split)
         if not hub.is_hub(data):
             names = [f"{split}-{self.version}.json", f"{split}.json"]
             path = find_file(Path(str(data)), (self.name,), names)
-            return read_questions(path, may_be_empty=self.unanswerable)
+            return read_questions(path, self.unanswerable, self.repair)
         rows = hub.load_rows(self.hub_name, None, "validation" if split == "dev" else split)
-        for row in rows:
-            check_answers(row, f"{self.hub_name} {split} question {row['id']}", self.unanswerable)
-        return rows
+        return check_rows(rows, f"{self.hub_name} {split}", self.unanswerable, self.repair)
 
     def encode(self, rows: Sequence[Row], tokenizer: Tokenizer, max_length: int) -> Encoded:
         template = PairTemplate.of(tokenizer)
@@ -131,7 +131,16 @@ class SquadTask(PredictingTask):
         return result
 
     def score(self, rows: Sequence[Row], encoded: Encoded, logits: np.ndarray) -> dict[str, float]:
-        return self.score_predictions(rows, self.predict(rows, encoded, logits).best)
+        predictions = self.predict(rows, encoded, logits)
+        scores = self.score_predictions(rows, predictions.best)
+        if set(predictions.null_odds) < set(self.ids(rows)) or not self.unanswerable:
+            return scores
+        # The best text of the passage, whatever the null score; the empty one is among the others.
+        answers = {
+            name: next((entry["text"] for entry in entries if entry["text"]), "")
+            for name, entries in predictions.nbest.items()
+        }
+        return scores | squad_metrics.best_scores(rows, answers, predictions.null_odds)
 
     def ids(self, rows: Sequence[Row]) -> list[str]:
         return [row["id"] for row in rows]
@@ -152,6 +161,16 @@ class SquadTask(PredictingTask):
     ) -> dict[str, float]:
         """Official metrics of answers by question id, ``f1`` first."""
         return squad_metrics.squad_scores(rows, predictions, v2=self.unanswerable)
+
+    def scores_beside(self, path: Path, rows: Sequence[Row]) -> dict[str, float]:
+        """Scores of v2 at the best null thresholds, of the n best answers and null odds there."""
+        found = squad_files.read_odds(path) if self.unanswerable else None
+        if found is None:
+            return {}
+        if not all(identity in part for part in found for identity in self.ids(rows)):
+            log.warning("%s: the files beside it are of other questions, and not read", path)
+            return {}
+        return squad_metrics.best_scores(rows, *found)
 
     def _windows(
         self,
