@@ -6,7 +6,15 @@ import argparse
 import dataclasses
 import json
 
-from mpjax.cli.arguments import FIELDS, add_field, add_overwrite, add_threshold, require, use_cache
+from mpjax.cli.arguments import (
+    FIELDS,
+    add_field,
+    add_overwrite,
+    add_own_data,
+    add_threshold,
+    require,
+    use_cache,
+)
 from mpjax.config.evaluate import EvaluateConfig
 
 HELP = "score a run or a model folder; JSON on stdout"
@@ -31,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--predictions", metavar="FILE", help="also write predictions, in the format of mpjax score"
     )
+    add_own_data(parser, "default: the run's, else the obvious one")
     add_overwrite(parser, "a file of predictions")
     add_threshold(parser)
     add_field(parser, FIELDS["cache"])

@@ -24,6 +24,9 @@ class EvaluateConfig:
       predictions: file for the predictions, in the form that `mpjax score` reads; of questions, the
         n best answers go beside it.
       overwrite: replace predictions that exist.
+      text, label, metric: as in `TrainConfig`; a run knows its own.
+      dev_share, split_seed: of a file without dev rows; without them all its rows are scored, but
+        for the file that the run was trained on.
       threshold: of the masks of a training checkpoint with scores.
     """
 
@@ -38,9 +41,16 @@ class EvaluateConfig:
     predictions: str | None = None
     overwrite: bool = False
     threshold: float | None = None
+    text: str | None = None
+    label: str | None = None
+    metric: str | None = None
+    dev_share: float | None = None
+    split_seed: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "limit", "max_length"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{option(name)} is {value}; it must be at least 1")
+        if self.dev_share is not None and not 0 < self.dev_share < 1:
+            raise InputError(f"--dev-share is {self.dev_share}; it must be above 0 and below 1")

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from mpjax import models, tasks
+from mpjax import models
 from mpjax.config.evaluate import EvaluateConfig
 from mpjax.config.recorded import is_run
 from mpjax.config.train import TrainConfig
@@ -21,6 +21,8 @@ from mpjax.outputs import new_file
 from mpjax.parallel.sharding import fetch, own_rows, place_batch
 from mpjax.runs.folder import RunDir
 from mpjax.runs.opening import load_for_task, model_folder
+from mpjax.runs.own_data import fitted_task
+from mpjax.tasks.base import OWN
 from mpjax.tasks.batches import ALL, collect, eval_batches
 from mpjax.tasks.scoring import check_destination, predicting
 from mpjax.tasks.squad.files import NBEST, NULL_ODDS
@@ -50,10 +52,10 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
       InputError: an unfinished run, a model without a trained head for the task, bad data, or
         predictions that exist or that the disk refuses (`Unwritten`).
     """
-    config = _completed(config)
+    config, recorded = _completed(config)
     if not config.task:
         raise InputError("--task is missing: a model folder does not say what to score it on")
-    task = tasks.get(config.task)
+    task = fitted_task(config, recorded)
     able = predictions = None
     if config.predictions is not None:
         able, predictions = predicting(task), Path(config.predictions).expanduser()
@@ -93,22 +95,27 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     return {**result, "score": able.score_predictions(rows, answers)}
 
 
-def _completed(config: EvaluateConfig) -> EvaluateConfig:
-    """Config with task, data and length taken from a run, where they are not given."""
+def _completed(config: EvaluateConfig) -> tuple[EvaluateConfig, dict[str, Any]]:
+    """Config with task, data and length taken from a run, where they are not given, and its record.
+
+    The record is that of `config.json`, {} for a model folder.
+    """
     if not is_run(config.model):
-        return config
+        return config, {}
     path = RunDir(Path(config.model)).config
     recorded = read_object(path)
     length = recorded.get("max_length")
     if not isinstance(recorded.get("task"), str) or not isinstance(length, int):
         raise InputError(f"{path} does not say the task and --max-length of the run; it is damaged")
-    no_data = config.task is None and config.data is None
-    return replace(
+    own = config.task in OWN and config.task == recorded["task"]
+    no_data = config.data is None and (config.task is None or own)
+    completed = replace(
         config,
         task=config.task or recorded["task"],
         data=recorded.get("data") if no_data else config.data,
         max_length=config.max_length or length,
     )
+    return completed, recorded
 
 
 def score_dev(

@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from mpjax import models, tasks
+from mpjax.config.data import data_options
 from mpjax.config.freeze import HEAD, frozen_groups
 from mpjax.config.length import run_length, shortened
 from mpjax.config.train import TrainConfig
@@ -31,6 +32,7 @@ from mpjax.tasks import cache as data_cache
 from mpjax.tasks.base import Encoded, Row, Task
 from mpjax.tasks.batches import Batches
 from mpjax.tasks.masking import MaskedBatches, MaskSettings
+from mpjax.tasks.own.weights import class_weights
 from mpjax.training.build import (
     make_learning_rates,
     make_loss,
@@ -59,7 +61,7 @@ def prepare(config: TrainConfig) -> Job:
 def read_inputs(config: TrainConfig) -> Inputs:
     """Data, model and teacher of a resolved config; errors as in `prepare`."""
     mesh = choose_mesh(config)
-    task = tasks.get(config.task)
+    task = tasks.get(config.task).fit(config.data, data_options(config))
     folder = model_folder(config.model) if config.fill_from else models.local_folder(config.model)
     check_length(folder, config.max_length)
     if config.teacher:
@@ -94,7 +96,8 @@ def read_inputs(config: TrainConfig) -> Inputs:
     check_head(model, config)
     pruning = make_pruning(config, model.config.head_size)
     scores = starting_scores(model, config, pruning)
-    return Inputs(task, model, batches, dev, mesh, held, teacher, scores)
+    weights = class_weights(task, encoded, config.class_weights)
+    return Inputs(task, model, batches, dev, mesh, held, teacher, scores, weights)
 
 
 def assemble(config: TrainConfig, inputs: Inputs) -> Job:
@@ -109,7 +112,7 @@ def assemble(config: TrainConfig, inputs: Inputs) -> Job:
         optimizer=make_optimizers(config, pruning, length, inputs.held),
         hyperparameters=optimizer_config(config, length).hyperparameters(),
         learning_rates=make_learning_rates(config, length),
-        loss=make_loss(config, inputs.task.head),
+        loss=make_loss(config, inputs.task.head, inputs.class_weights),
         length=length,
         cadence=Cadence(config.log_every, config.eval_every, config.checkpoint_every),
         mishaps=Mishaps(
