@@ -49,6 +49,8 @@ class OwnTask(PredictingTask):
             self, texts=texts, label=label, dev_share=options.dev_share,
             split_seed=options.split_seed,
         )  # fmt: skip
+        for each in tables.values():
+            check_columns((*texts, label), each.columns, each.source)
         task = with_metric(task.with_labels(table, options.labels), options.metric)
         if options.labels is None:
             task.note_repeats(tables)
