@@ -7,7 +7,7 @@ from typing import Any
 
 from mpjax.errors import InputError
 from mpjax.files import shown
-from mpjax.tasks.own.classes import named_classes
+from mpjax.tasks.own.reading.classes import named_classes
 
 Split = tuple[tuple[str, ...], list[dict[str, Any]], dict[str, tuple[str, ...]]]
 

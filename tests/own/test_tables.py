@@ -7,8 +7,8 @@ import pytest
 from labelled import write_csv, write_lines
 
 from mpjax.errors import InputError
-from mpjax.tasks.own.sources import find_files, read_sources
-from mpjax.tasks.own.tables import read_table
+from mpjax.tasks.own.reading.sources import find_files, read_sources
+from mpjax.tasks.own.reading.tables import read_table
 
 RECORDS = [
     {"text": 'He said "no",\nthen left', "label": "a"},

@@ -13,6 +13,7 @@ from jax.typing import DTypeLike
 
 from mpjax.errors import InputError
 from mpjax.files import parse_object, shown
+from mpjax.models.blocks import LABELLED
 from mpjax.models.config import EncoderConfig
 from mpjax.models.families import CONFIG_JSON, FAMILIES, check_head, encoder, parse_config
 from mpjax.models.hf.hub import local_folder
@@ -25,6 +26,7 @@ from mpjax.models.room import check_room
 # Head -> endings of the class names in config.json under which it may have been saved.
 _CLASS_ENDINGS = {
     "classification": ("ForSequenceClassification",),
+    "tokens": ("ForTokenClassification",),
     "qa": ("ForQuestionAnswering",),
     "mlm": ("ForMaskedLM", "ForPreTraining"),
     "features": (),
@@ -125,7 +127,7 @@ def load_model(
     another order, the rows of its classifier are permuted accordingly.
 
     Args:
-      head: ``classification``, ``qa``, ``mlm`` or ``features``.
+      head: ``classification``, ``tokens``, ``qa``, ``mlm`` or ``features``.
       labels: class names in the order of the logits; default: those of the folder.
       dtype: type the module computes in; default: ``param_dtype``.
 
@@ -232,7 +234,7 @@ def _make(request: _Request, contents: _Contents) -> Model:
         source=str(contents.weights),
     )
     params = loaded.params
-    if head == "classification" and "classifier/kernel" not in loaded.fresh:
+    if head in LABELLED and "classifier/kernel" not in loaded.fresh:
         params = _reorder(params, stored.id2label, config.id2label)
     dtype = request.param_dtype if request.dtype is None else request.dtype
     module = encoder(config, head, dtype, request.param_dtype)
@@ -272,11 +274,11 @@ def _split_heads(
 
 def _check_labels(labels: Sequence[str] | None, head: str) -> tuple[str, ...] | None:
     """Label names as a tuple, None where the folder's are to stay; `InputError` for bad ones."""
-    if labels is None or (not labels and head != "classification"):
+    if labels is None or (not labels and head not in LABELLED):
         return None
     if isinstance(labels, str):
         raise InputError(f"labels must be a list of names, found the text {labels!r}")
-    if head != "classification":
+    if head not in LABELLED:
         raise InputError(f"labels were given for the head {head!r}, which has none")
     names = tuple(str(name) for name in labels)
     if len(set(names)) != len(names):

@@ -13,7 +13,7 @@ from mpjax.files import shown
 from mpjax.log import log
 from mpjax.tasks.own.labels import label_text
 from mpjax.tasks.own.places import places
-from mpjax.tasks.own.tables import Record, Table
+from mpjax.tasks.own.reading.tables import Record, Table
 
 
 @dataclass(frozen=True)

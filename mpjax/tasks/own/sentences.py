@@ -31,7 +31,7 @@ from mpjax.tasks.own.labels import (
 )
 from mpjax.tasks.own.metrics import macro_f1
 from mpjax.tasks.own.places import places
-from mpjax.tasks.own.tables import Table
+from mpjax.tasks.own.reading.tables import Table
 from mpjax.tasks.own.task import OwnTask, ordered
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from mpjax.log import log
 from mpjax.tasks.base import Data, DataOptions, PredictingTask, Row, check_split
 from mpjax.tasks.own import cleaning
 from mpjax.tasks.own.columns import Usual, check_columns, choose_columns
-from mpjax.tasks.own.sources import ALL, DEV, TRAIN, read_sources
+from mpjax.tasks.own.reading.sources import ALL, DEV, TRAIN, read_sources
+from mpjax.tasks.own.reading.tables import Table
 from mpjax.tasks.own.split import split_rows
-from mpjax.tasks.own.tables import Table
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class OwnTask(PredictingTask):
     def note_repeats(self, tables: Mapping[str, Table]) -> None:
         """Notes texts with several labels, and dev texts that are among the training texts."""
         pairs = {
-            role: [(self.key(row), row["label"]) for row in self.rows(table)]
+            role: [(self.key(row), str(row["label"])) for row in self.rows(table)]
             for role, table in tables.items()
         }
         name = _training(tables).source

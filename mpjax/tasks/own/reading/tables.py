@@ -10,11 +10,13 @@ from typing import Any
 
 from mpjax.errors import InputError
 from mpjax.files import read_json, shown
-from mpjax.tasks.own.classes import named_classes
-from mpjax.tasks.own.delimited import read_delimited
+from mpjax.tasks.own.reading.classes import named_classes
+from mpjax.tasks.own.reading.conll import read_columns
+from mpjax.tasks.own.reading.delimited import read_delimited
 from mpjax.tasks.reading import read_json_lines
 
-KINDS = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
+CONLL = (".conll", ".bio", ".iob")
+KINDS = (".csv", ".tsv", ".jsonl", ".json", ".parquet", *CONLL)
 Record = dict[str, Any]
 
 
@@ -58,6 +60,8 @@ def read_table(path: Path) -> Table:
         table = _json_table(path)
     elif kind == ".parquet":
         table = _parquet_table(path)
+    elif kind in CONLL:
+        table = Table(shown(path), ("tokens", "tags"), list(read_columns(path)))
     else:
         raise InputError(
             f"--data {shown(path)}: a file of examples ends in {', '.join(KINDS)}, found "

@@ -27,7 +27,7 @@ def read_delimited(path: Path) -> tuple[tuple[str, ...], Records]:
     Raises:
       InputError: not UTF-8, a NUL, quotes that do not pair, a line with another number of cells.
     """
-    lines = list(_lines(path))
+    lines = list(text_lines(path))
     delimiter = "\t" if path.suffix.lower() == ".tsv" else _delimiter(lines)
     if path.suffix.lower() == ".csv" and delimiter != ",":
         log.info("%s: columns are separated by %s", shown(path), DELIMITERS[delimiter])
@@ -105,7 +105,7 @@ def _delimiter(lines: list[str]) -> str:
     return "," if "," in head else max(DELIMITERS, key=head.count)
 
 
-def _lines(path: Path) -> Iterator[str]:
+def text_lines(path: Path) -> Iterator[str]:
     """Lines of a UTF-8 file with their ends. Only a newline ends a line."""
     try:
         file = path.open("rb")

@@ -12,7 +12,7 @@ from mpjax.errors import InputError
 from mpjax.files import shown
 from mpjax.log import log
 from mpjax.tasks import hub
-from mpjax.tasks.own.tables import KINDS, Table, join_tables, read_table
+from mpjax.tasks.own.reading.tables import KINDS, Table, join_tables, read_table
 
 TRAIN, DEV, ALL = "train", "dev", "all"
 HUB = "hub:"
