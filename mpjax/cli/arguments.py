@@ -77,6 +77,27 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_own_data(parser: argparse.ArgumentParser, default: str) -> None:
+    """Adds the options about own data of commands that score.
+
+    Args:
+      default: columns where none are given, for the help.
+    """
+    parser.add_argument("--text", metavar="A[,B]", help=f"own data: text columns ({default})")
+    parser.add_argument("--label", metavar="A", help=f"own data: label column ({default})")
+    parser.add_argument("--metric", help="own data: primary score (default: the run's or task's)")
+    parser.add_argument(
+        "--dev-share",
+        type=float,
+        metavar="X",
+        help="own data without a dev file: score this share of the rows (default: all of them; of "
+        "the file that the run was trained on those it left out)",
+    )
+    parser.add_argument(
+        "--split-seed", type=int, metavar="N", help="own data: seed of the choice of these rows"
+    )
+
+
 def add_threshold(parser: argparse.ArgumentParser) -> None:
     """Adds the option of commands that read training checkpoints."""
     parser.add_argument(

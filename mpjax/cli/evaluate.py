@@ -6,7 +6,15 @@ import argparse
 import dataclasses
 import json
 
-from mpjax.cli.arguments import FIELDS, add_field, add_overwrite, add_threshold, require, use_cache
+from mpjax.cli.arguments import (
+    FIELDS,
+    add_field,
+    add_overwrite,
+    add_own_data,
+    add_threshold,
+    require,
+    use_cache,
+)
 from mpjax.config.evaluate import EvaluateConfig
 
 HELP = "score a run or a model folder; JSON on stdout"
@@ -37,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the task's labels in the order of the model's classes, where its folder does not "
         "name them",
     )
+    add_own_data(parser, "default: the run's, else the obvious one")
     add_overwrite(parser, "a file of predictions")
     add_threshold(parser)
     for name in ("plugin", "repair", "cache"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from mpjax.cli.arguments import FIELDS, add_field, require
+from mpjax.cli.arguments import FIELDS, add_field, add_own_data, require
 
 HELP = "score a file of predictions by the official metrics; JSON on stdout"
 EXAMPLE = "mpjax score --task squad --data squad/dev-v1.1.json --predictions predictions.json"
@@ -21,6 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="questions: official predictions.json, id to text; sentences: a GLUE submission, "
         "index and prediction, .tsv or .jsonl, index = row of the dev set from 0 (required)",
     )
+    add_own_data(parser, "default: the obvious one")
+    parser.add_argument(
+        "--labels",
+        metavar="A,B,C",
+        help="own data: all labels, where predictions have some that the data have not",
+    )
     add_field(parser, FIELDS["plugin"])
 
 
@@ -29,7 +35,12 @@ def run(args: argparse.Namespace) -> None:
     for name in ("task", "predictions"):
         require(getattr(args, name), f"--{name}", "score")
     from mpjax import plugins
+    from mpjax.tasks.base import DataOptions
     from mpjax.tasks.scoring import score_file
 
     plugins.load(args.plugin)
-    print(json.dumps(score_file(args.task, args.data, args.predictions), indent=2))
+    labels = args.labels and tuple(name.strip() for name in args.labels.split(","))
+    options = DataOptions(
+        args.text, args.label, args.dev_share, args.split_seed or 0, args.metric, labels or None
+    )
+    print(json.dumps(score_file(args.task, args.data, args.predictions, options), indent=2))

@@ -74,7 +74,7 @@ _LEAST = {
     "alpha_distil": 0, "lambda_attention": 0, "lambda_ffn": 0,
     "initial_warmup": 0, "final_warmup": 0, "clip": 0, "weight_decay": 0, "final_lambda": 0,
     "initial_threshold": 0, "final_threshold": 0, "learning_rate": 0, "score_learning_rate": 0,
-    "lr_floor": 0,
+    "lr_floor": 0, "split_seed": 0,
 }  # fmt: skip
 
 
@@ -105,6 +105,11 @@ def check_ranges(config: TrainConfig) -> None:
         raise InputError(
             f"--lr-floor {config.lr_floor:g} is not below --learning-rate "
             f"{config.learning_rate:g}, from which the rate falls to it; lower it"
+        )
+    if not 0 < config.dev_share < 1:
+        raise InputError(
+            f"--dev-share is {config.dev_share}; it is the share of the rows to evaluate on, above "
+            "0 and below 1"
         )
     for name in ("density", "first_density"):
         value = getattr(config, name)

@@ -25,6 +25,9 @@ class EvaluateConfig:
         n best answers go beside it.
       overwrite: replace predictions that exist.
       plugin: as in `TrainConfig`.
+      text, label, metric: as in `TrainConfig`; a run knows its own.
+      dev_share, split_seed: of a file without dev rows; without them all its rows are scored, but
+        for the file that the run was trained on.
       threshold: of the masks of a training checkpoint with scores.
       labels: the task's labels, separated by commas, in the order of the folder's classes; None:
         the folder's names say it.
@@ -45,6 +48,11 @@ class EvaluateConfig:
     threshold: float | None = None
     labels: str | None = None
     repair: bool = False
+    text: str | None = None
+    label: str | None = None
+    metric: str | None = None
+    dev_share: float | None = None
+    split_seed: int | None = None
 
     def __post_init__(self) -> None:
         for name, path in check_types(self).items():
@@ -53,3 +61,5 @@ class EvaluateConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{option(name)} is {value}; it must be at least 1")
+        if self.dev_share is not None and not 0 < self.dev_share < 1:
+            raise InputError(f"--dev-share is {self.dev_share}; it must be above 0 and below 1")

@@ -59,7 +59,7 @@ def resolve(config: TrainConfig) -> TrainConfig:
         path = os.path.expanduser(getattr(config, name) or "")
         if os.path.exists(path):
             paths[name] = os.path.abspath(path)
-        elif name == "data" and path not in ("", HUB):
+        elif name == "data" and path not in ("", HUB) and not path.startswith(f"{HUB}:"):
             raise InputError(f"--data {config.data} does not exist; give a folder or a file")
     if config.method == DENSE:
         _refuse(config, "it prunes nothing", "density", *_SCORES, *_THRESHOLDS)

@@ -31,7 +31,30 @@ class TrainConfig:
     task: str = _option("", "task; an unknown name lists the known ones (required)")
     data: str | None = _option(
         None,
-        "folder or file of the task's data (default: the hub; demo_* tasks generate theirs)",
+        "folder or file of the task's data, or hub:OWNER/NAME[:CONFIG] for own data on the hub "
+        "(default: the hub; demo_* tasks generate theirs)",
+    )
+    text: str | None = _option(
+        None,
+        "own data: column of the text, or two with a comma between them (default: the one column "
+        "of a usual name)",
+    )
+    label: str | None = _option(
+        None, "own data: column of the label (default: the one column of a usual name)"
+    )
+    dev_share: float = _option(
+        0.1, "own data without a dev file: share of the rows to evaluate on instead of training"
+    )
+    split_seed: int = _option(0, "own data without a dev file: seed of the choice of these rows")
+    metric: str | None = _option(
+        None,
+        "own data: primary score, by which the best checkpoint is chosen: accuracy, macro_f1, f1, "
+        "matthews, pearson, spearman (default: the task's)",
+    )
+    class_weights: str | None = _option(
+        None,
+        "weights of the classes in the loss: balanced = rows / (classes x rows of the class)",
+        choices=("balanced",),
     )
     repair: bool = _option(
         False,

@@ -22,7 +22,8 @@ from mpjax.models.activations import ACTIVATIONS
 from mpjax.models.config import EncoderConfig
 from mpjax.models.layers import Affine, Dense, Norm, Table, dropout, wide
 
-HEADS = ("classification", "qa", "mlm", "features")
+HEADS = ("classification", "tokens", "qa", "mlm", "features")
+LABELLED = ("classification", "tokens")  # heads with an output per label
 
 
 class EncoderModule(nn.Module):
@@ -285,7 +286,10 @@ class Encoder(EncoderModule):
         if self.head == "mlm":
             words = body.variables["params"]["embeddings"]["word"]["embedding"]
             return self.child(MaskedLanguageHead, "mlm")(hidden, words)
-        if self.head == "qa":
+        if self.head == "tokens":
+            each = self.dropout(hidden, c.token_dropout, deterministic)
+            logits = self.dense(c.num_labels, "classifier")(each)
+        elif self.head == "qa":
             logits = self.dense(2, "qa")(self.dropout(hidden, c.span_dropout, deterministic))
         else:
             first = hidden[:, 0] if first is None else first

@@ -209,6 +209,11 @@ class EncoderConfig:
         return self.hidden_dropout_prob
 
     @property
+    def token_dropout(self) -> float:
+        """Dropout before the classifier of tokens."""
+        return self.head_dropout
+
+    @property
     def span_dropout(self) -> float:
         """Dropout before the question-answering head."""
         return 0.0

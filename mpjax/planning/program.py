@@ -73,6 +73,7 @@ def _batch(head: str, config: TrainConfig) -> dict[str, jax.ShapeDtypeStruct]:
         "classification": {"labels": (rows, jnp.int32)},
         "regression": {"labels": (rows, jnp.float32)},
         "qa": {"start_positions": (rows, jnp.int32), "end_positions": (rows, jnp.int32)},
+        "tokens": {"labels": (tokens, jnp.int32)},
         "mlm": {"labels": (tokens, jnp.int32)},
     }[head]
     inputs = ("input_ids", "attention_mask", "token_type_ids")

@@ -26,7 +26,7 @@ def given_places(task: Task, labels: str | None) -> dict[str, int] | None:
     """
     if labels is None:
         return None
-    if task.head != "classification":
+    if not task.labels:
         raise InputError(f"--labels is for tasks with classes; {task.name} has none, leave it out")
     names = [name.strip() for name in labels.split(",")]
     order = order_of(names, task.labels)

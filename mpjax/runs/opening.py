@@ -16,8 +16,8 @@ from mpjax.runs.folder import RunDir
 from mpjax.tasks.base import Task
 
 # Model head by kind of task: a regression is a classifier with one output.
-MODEL_HEADS = {"classification": "classification", "regression": "classification", "qa": "qa",
-               "mlm": "mlm"}  # fmt: skip
+MODEL_HEADS = {"classification": "classification", "regression": "classification",
+               "tokens": "tokens", "qa": "qa", "mlm": "mlm"}  # fmt: skip
 
 
 def model_folder(name: str | Path) -> Path:

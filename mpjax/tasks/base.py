@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
     Tokenizer = PreTrainedTokenizerBase
 
-Head = Literal["classification", "regression", "qa", "mlm"]
+Head = Literal["classification", "regression", "tokens", "qa", "mlm"]
 Data = str | Path | None
 Row = dict[str, Any]
 
+OWN = ("classification", "regression", "tokens", "qa")  # tasks on own data
 SPLITS = ("train", "dev")
 IGNORE = -100  # label left out of the loss
 
@@ -34,9 +35,10 @@ class Encoded:
 
     * classification: ``labels`` int32 (n,);  regression: ``labels`` float32 (n,)
     * qa: ``start_positions``, ``end_positions`` int32 (n,)
+    * tokens: ``labels`` int32 (n, L), the class of a word at its first token, -100 elsewhere
     * mlm: ``labels`` int32 (n, L), -100 at tokens that are not predicted
 
-    Distillation adds ``teacher_logits`` float32, (n, classes) or (n, L, 2).
+    Distillation adds ``teacher_logits`` float32, (n, classes), (n, L, classes) or (n, L, 2).
 
     For ``qa`` an encoded row is a window of a passage, so n can exceed the number of rows read.
     """
@@ -55,6 +57,26 @@ class Encoded:
 
 
 @dataclass(frozen=True)
+class DataOptions:
+    """Options about own data; see the options of `TrainConfig`.
+
+    Attributes:
+      text, label: names of columns, None = the obvious ones.
+      dev_share: share of a file without dev rows that goes to dev; None = such a file is all dev.
+      split_seed: of that split.
+      metric: primary score, None = the task's.
+      labels: classes in the order of a model's logits, None = found in the rows.
+    """
+
+    text: str | None = None
+    label: str | None = None
+    dev_share: float | None = None
+    split_seed: int = 0
+    metric: str | None = None
+    labels: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
 class Task(abc.ABC):
     """One task. Settings are fields: ``dataclasses.replace`` makes a variant."""
 
@@ -67,6 +89,25 @@ class Task(abc.ABC):
     def num_labels(self) -> int:
         """Output size of the head: classes, 1 for regression, 2 (start, end) for qa, 0 for mlm."""
         return {"regression": 1, "qa": 2, "mlm": 0}.get(self.head, len(self.labels))
+
+    def fit(self, data: Data, options: DataOptions) -> Task:
+        """Task with the columns and labels of the data; itself where they are fixed.
+
+        Raises:
+          InputError: an option that is for own data, or as `read`.
+        """
+        for name in ("text", "label", "metric"):
+            if getattr(options, name) is not None:
+                raise InputError(
+                    f"--{name} is for own data (--task {', '.join(OWN)}); {self.name} has columns "
+                    "and metrics of its own, leave it out"
+                )
+        return self
+
+    @property
+    def fitted(self) -> dict[str, Any]:
+        """Columns and labels that `fit` found, as JSON values for the record of a run."""
+        return {}
 
     @abc.abstractmethod
     def read(self, data: Data, split: str) -> list[Row]:
@@ -91,8 +132,9 @@ class Task(abc.ABC):
         Args:
           rows: as read.
           encoded: of these rows.
-          logits: float (n, classes), (n, 1) for regression, (n, L, 2) for qa, (n, L, vocabulary)
-            for mlm, in the order of `encoded`. Positions past a row's length are ignored.
+          logits: float (n, classes), (n, 1) for regression, (n, L, classes) for tokens, (n, L, 2)
+            for qa, (n, L, vocabulary) for mlm, in the order of `encoded`. Positions past a row's
+            length are ignored.
         """
 
 

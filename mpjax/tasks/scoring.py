@@ -10,12 +10,14 @@ from typing import Any
 from mpjax import tasks
 from mpjax.errors import InputError
 from mpjax.files import shown
-from mpjax.tasks.base import Data, PredictingTask, Task
+from mpjax.tasks.base import Data, DataOptions, PredictingTask, Task
 
 _NAMED = 3  # ids named in a message
 
 
-def score_file(task: str, data: Data, predictions: str | Path) -> dict[str, Any]:
+def score_file(
+    task: str, data: Data, predictions: str | Path, options: DataOptions | None = None
+) -> dict[str, Any]:
     """Official metrics of predictions for a dev set, in percent.
 
     Args:
@@ -24,6 +26,8 @@ def score_file(task: str, data: Data, predictions: str | Path) -> dict[str, Any]
       predictions: for questions the official ``predictions.json`` (id to text), for sentences a
         GLUE submission (``index``, ``prediction``), tab-separated or jsonl.
 
+      options: columns, split and labels of own data.
+
     Returns:
       JSON values: ``task``, ``rows``, ``metric`` (name of the primary score) and ``score``, a dict
       with the primary score first.
@@ -31,7 +35,10 @@ def score_file(task: str, data: Data, predictions: str | Path) -> dict[str, Any]
     Raises:
       InputError: a missing or malformed file; missing or unknown ids.
     """
-    chosen, path = predicting(tasks.get(task)), Path(predictions)
+    chosen, path = (
+        predicting(tasks.get(task).fit(data, options or DataOptions())),
+        Path(predictions),
+    )
     if not os.path.isfile(path):  # Path raises for a name that is too long
         found = "is a folder" if os.path.isdir(path) else "does not exist"
         raise InputError(f"--predictions {shown(path)} {found}; give a file of predictions")

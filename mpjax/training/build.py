@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import optax
@@ -99,10 +99,14 @@ def make_learning_rates(
     return learning_rates
 
 
-def make_loss(config: TrainConfig, head: str) -> Loss:
-    """The task's loss, or with a teacher the distilled one."""
+def make_loss(config: TrainConfig, head: str, weights: Sequence[float] | None = None) -> Loss:
+    """The task's loss, or with a teacher the distilled one.
+
+    Args:
+      weights: of the classes, None = equal ones.
+    """
     if config.teacher is None:
-        return task_loss(head)
+        return task_loss(head, weights)
     assert config.temperature is not None
     assert config.alpha_ce is not None and config.alpha_distil is not None
     return distillation_loss(
@@ -110,6 +114,7 @@ def make_loss(config: TrainConfig, head: str) -> Loss:
         temperature=config.temperature,
         alpha_ce=config.alpha_ce,
         alpha_distil=config.alpha_distil,
+        weights=weights,
     )
 
 

@@ -110,7 +110,9 @@ def watch_loss(job: Job, run: RunDir, start: int) -> Callable[[int, Mapping[str,
     if job.inputs.teacher is not None or not first():
         return lambda step, metrics: None
     batches = job.inputs.batches
-    guesses = guessing_losses(job.inputs.task.head, batches.encoded.arrays)
+    guesses = guessing_losses(
+        job.inputs.task.head, batches.encoded.arrays, job.inputs.class_weights
+    )
     watch = CollapseWatch(job.length.total_steps)
 
     def see(step: int, metrics: Mapping[str, Any]) -> Finding | None:

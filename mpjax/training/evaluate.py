@@ -22,6 +22,8 @@ from mpjax.parallel.sharding import fetch, own_rows, place_batch
 from mpjax.runs.class_order import check_order, given_places, untrained
 from mpjax.runs.folder import RunDir
 from mpjax.runs.opening import load_for_task, model_folder
+from mpjax.runs.own_data import fitted_task
+from mpjax.tasks.base import OWN
 from mpjax.tasks.batches import ALL, collect, eval_batches
 from mpjax.tasks.repairing import with_repair
 from mpjax.tasks.scoring import check_destination, predicting
@@ -54,10 +56,10 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         predictions that exist or that the disk refuses (`Unwritten`).
     """
     plugins.load(config.plugin)
-    config = _completed(config)
+    config, recorded = _completed(config)
     if not config.task:
         raise InputError("--task is missing: a model folder does not say what to score it on")
-    task = with_repair(tasks.get(config.task), config.repair)
+    task = with_repair(fitted_task(config, recorded), config.repair)
     places = given_places(task, config.labels)
     able = predictions = None
     if config.predictions is not None:
@@ -101,10 +103,13 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     return result
 
 
-def _completed(config: EvaluateConfig) -> EvaluateConfig:
-    """Config with task, data and length taken from a run, where they are not given."""
+def _completed(config: EvaluateConfig) -> tuple[EvaluateConfig, dict[str, Any]]:
+    """Config with task, data and length taken from a run, where they are not given, and its record.
+
+    The record is that of `config.json`, {} for a model folder.
+    """
     if not is_run(config.model):
-        return config
+        return config, {}
     path = RunDir(Path(config.model)).config
     recorded = read_object(path)
     length = recorded.get("max_length")
@@ -112,14 +117,16 @@ def _completed(config: EvaluateConfig) -> EvaluateConfig:
         raise InputError(f"{path} does not say the task and --max-length of the run; it is damaged")
     if config.task is None:
         _check_plugin(path, recorded)
-    no_data = config.task is None and config.data is None
-    return replace(
+    own = config.task in OWN and config.task == recorded["task"]
+    no_data = config.data is None and (config.task is None or own)
+    completed = replace(
         config,
         task=config.task or recorded["task"],
         data=recorded.get("data") if no_data else config.data,
         max_length=config.max_length or length,
         repair=config.repair or (no_data and recorded.get("repair") is True),
     )
+    return completed, recorded
 
 
 def _check_plugin(path: Path, recorded: Mapping[str, Any]) -> None:

@@ -41,6 +41,7 @@ class Inputs:
       held: masks outside of which a filled model is zero and stays so.
       teacher: model to distil from.
       scores: scores to start from, of a training checkpoint.
+      class_weights: weights of the classes in the loss, None = equal ones.
     """
 
     task: Task
@@ -51,6 +52,7 @@ class Inputs:
     held: Tree | None = None
     teacher: Teacher | None = None
     scores: Tree | None = None
+    class_weights: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,7 @@ class Job:
     @property
     def derived(self) -> dict[str, Any]:
         """Sizes that followed from the data, for `config.json`."""
-        batches, dev = self.inputs.batches, self.inputs.dev
+        batches, dev, weights = self.inputs.batches, self.inputs.dev, self.inputs.class_weights
         return {
             "total_steps": self.length.total_steps,
             "warmup_steps": self.length.warmup_steps,
@@ -138,4 +140,6 @@ class Job:
             "steps_per_epoch": batches.steps_per_epoch,
             "train_rows": len(batches.encoded),
             "dev_rows": len(dev.encoded),
+            **self.inputs.task.fitted,
+            **({"class_weights": list(weights)} if weights else {}),
         }

@@ -1,6 +1,6 @@
 """Task losses by kind of head; means over examples, as in the published trainers."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -49,9 +49,33 @@ def mlm_loss(
 LOSSES: dict[str, Loss] = {
     "classification": classification_loss,
     "regression": regression_loss,
+    "tokens": mlm_loss,  # classes in place of a vocabulary
     "qa": qa_loss,
     "mlm": mlm_loss,
 }
+
+
+def weighted_loss(weights: Sequence[float]) -> Loss:
+    """Cross-entropy with a weight per class: mean of w[label]·CE over rows, or labelled tokens.
+
+    Divided by the number of terms rather than by the sum of their weights, so that microbatches
+    add up to the batch. Balanced weights have mean 1 over the training set.
+
+    >>> import jax.numpy as jnp
+    >>> loss = weighted_loss((0.5, 2.0))
+    >>> round(float(loss(jnp.zeros((2, 2)), {"labels": jnp.array([0, 1])})) / 0.6931, 2)
+    1.25
+    """
+
+    def weighted(logits: jax.Array, batch: Mapping[str, jax.Array]) -> jax.Array:
+        labels = batch["labels"]
+        kept = labels != IGNORED
+        own = jnp.maximum(labels, 0)
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, own)
+        each = jnp.asarray(weights, logits.dtype)[own] * kept.astype(logits.dtype)
+        return jnp.sum(losses * each) / jnp.maximum(jnp.sum(kept), 1)
+
+    return weighted
 
 
 def terms(batch: Mapping[str, jax.Array]) -> Num[Array, ""]:
@@ -67,25 +91,31 @@ def terms(batch: Mapping[str, jax.Array]) -> Num[Array, ""]:
     return jnp.asarray(len(next(iter(batch.values()))))
 
 
-def task_loss(head: str) -> Loss:
-    """Loss of a head: (logits, batch) to a scalar in the dtype of the logits.
+def task_loss(head: str, weights: Sequence[float] | None = None) -> Loss:
+    """Loss of a head, with `weighted_loss`: (logits, batch) to a scalar in the logits' dtype.
 
     >>> import jax.numpy as jnp
     >>> loss = task_loss("classification")
     >>> round(float(loss(jnp.zeros((1, 2)), {"labels": jnp.array([1])})), 4)
     0.6931
     """
-    return LOSSES[head]
+    return LOSSES[head] if weights is None else weighted_loss(weights)
 
 
 def distillation_loss(
-    head: str, *, temperature: float = 2.0, alpha_ce: float = 0.1, alpha_distil: float = 0.9
+    head: str,
+    *,
+    temperature: float = 2.0,
+    alpha_ce: float = 0.1,
+    alpha_distil: float = 0.9,
+    weights: Sequence[float] | None = None,
 ) -> Loss:
     """α_ce·loss + α_distil·D, against ``teacher_logits`` of the logits' shape in the batch.
 
     D is T²·KL(teacher ‖ student) at temperature T, summed over classes and averaged over the batch
-    ("batchmean"); for (B, L, 2) logits over positions, start and end averaged, as published. A
-    regression has one output and no distribution: D is then the mean squared difference.
+    ("batchmean"); for (B, L, 2) logits over positions, start and end averaged, as published; for
+    tokens averaged over the labelled ones. A regression has one output and no distribution: D is
+    then the mean squared difference.
 
     >>> import jax.numpy as jnp
     >>> loss, logits = distillation_loss("classification"), jnp.zeros((1, 2))
@@ -93,17 +123,22 @@ def distillation_loss(
     >>> round(float(loss(logits, batch)), 4)  # the teacher agrees: 0.1·ln 2 is left
     0.0693
     """
-    loss = task_loss(head)
+    loss = task_loss(head, weights)
 
     def distilled(logits: jax.Array, batch: Mapping[str, jax.Array]) -> jax.Array:
         teacher = batch["teacher_logits"].astype(logits.dtype)
         if head == "regression":
             gap = jnp.mean(jnp.square(logits - teacher))
             return alpha_ce * loss(logits, batch) + alpha_distil * gap
-        axis = 1 if logits.ndim == 3 else -1
+        axis = 1 if head == "qa" else -1
         student_log = jax.nn.log_softmax(logits / temperature, axis=axis)
         teacher_log = jax.nn.log_softmax(teacher / temperature, axis=axis)
         kl = jnp.sum(jnp.exp(teacher_log) * (teacher_log - student_log), axis=axis)
-        return alpha_ce * loss(logits, batch) + alpha_distil * temperature**2 * jnp.mean(kl)
+        if head == "tokens":
+            kept = (batch["labels"] != IGNORED).astype(kl.dtype)
+            mean = jnp.sum(kl * kept) / jnp.maximum(jnp.sum(kept), 1)
+        else:
+            mean = jnp.mean(kl)
+        return alpha_ce * loss(logits, batch) + alpha_distil * temperature**2 * mean
 
     return distilled

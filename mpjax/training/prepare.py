@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from mpjax import models, tasks
+from mpjax.config.data import data_options
 from mpjax.config.freeze import HEAD, frozen_groups
 from mpjax.config.length import run_length, shortened
 from mpjax.config.train import TrainConfig
@@ -32,6 +33,7 @@ from mpjax.tasks import cache as data_cache
 from mpjax.tasks.base import Encoded, Row, Task
 from mpjax.tasks.batches import Batches
 from mpjax.tasks.masking import MaskedBatches, MaskSettings
+from mpjax.tasks.own.weights import class_weights
 from mpjax.tasks.repairing import with_repair
 from mpjax.tasks.unknown import check_known
 from mpjax.training.build import (
@@ -62,7 +64,8 @@ def prepare(config: TrainConfig) -> Job:
 def read_inputs(config: TrainConfig) -> Inputs:
     """Data, model and teacher of a resolved config; errors as in `prepare`."""
     mesh = choose_mesh(config)
-    task = with_repair(tasks.get(config.task), config.repair)
+    task = tasks.get(config.task).fit(config.data, data_options(config))
+    task = with_repair(task, config.repair)
     folder = model_folder(config.model) if config.fill_from else models.local_folder(config.model)
     check_length(folder, config.max_length)
     if config.teacher:
@@ -102,7 +105,8 @@ def read_inputs(config: TrainConfig) -> Inputs:
     check_head(model, config)
     pruning = make_pruning(config, model.config.head_size)
     scores = starting_scores(model, config, pruning)
-    return Inputs(task, model, batches, dev, mesh, held, teacher, scores)
+    weights = class_weights(task, encoded, config.class_weights)
+    return Inputs(task, model, batches, dev, mesh, held, teacher, scores, weights)
 
 
 def assemble(config: TrainConfig, inputs: Inputs) -> Job:
@@ -117,7 +121,7 @@ def assemble(config: TrainConfig, inputs: Inputs) -> Job:
         optimizer=make_optimizers(config, pruning, length, inputs.held),
         hyperparameters=optimizer_config(config, length).hyperparameters(),
         learning_rates=make_learning_rates(config, length),
-        loss=make_loss(config, inputs.task.head),
+        loss=make_loss(config, inputs.task.head, inputs.class_weights),
         length=length,
         cadence=Cadence(config.log_every, config.eval_every, config.checkpoint_every),
         mishaps=Mishaps(

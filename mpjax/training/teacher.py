@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from mpjax.tasks.base import Tokenizer
 
 LOGITS = "teacher_logits"
+PER_TOKEN = ("tokens", "qa")  # heads whose logits belong to tokens
 
 
 @dataclass(frozen=True)
@@ -70,10 +71,10 @@ def prepare_teacher(
             "mpjax train --method dense"
         )
     same = data_cache.tokenizer_text(tokenizer) == data_cache.tokenizer_text(student_tokenizer)
-    if not same and task.head == "qa":
+    if not same and task.head in PER_TOKEN:
         raise InputError(
-            f"--teacher {model.folder} has another tokenizer than --model; answers are positions "
-            f"of tokens, so {task.name} needs a teacher with the same vocabulary"
+            f"--teacher {model.folder} has another tokenizer than --model; outputs belong to "
+            f"tokens, so {task.name} needs a teacher with the same vocabulary"
         )
     if not same:
         encoded = task.encode(rows, tokenizer, encoded.width)
@@ -83,7 +84,7 @@ def prepare_teacher(
 def teacher_logits(
     teacher: Teacher, batch_size: int, cache: Path | None = None, mesh: Mesh | None = None
 ) -> np.ndarray:
-    """Logits of every training row, float32: (n, classes), or (n, L, 2) for question answering.
+    """Logits of every training row, float32: (n, classes), (n, L, classes) or (n, L, 2) by head.
 
     Args:
       batch_size: rows per step; it does not change the result beyond rounding.
@@ -141,7 +142,7 @@ def _predict(teacher: Teacher, batch_size: int, mesh: Mesh | None) -> np.ndarray
     encoded, predict = teacher.encoded, make_predict(teacher.model.module)
     # The loss of a span runs over the padding too, and the student's batch of a row may be longer
     # than the teacher's, so question answering is computed at full width.
-    lengths = () if teacher.model.head == "qa" else None
+    lengths = () if teacher.model.head in PER_TOKEN else None
     log.info("computing teacher logits of %d training rows, once", len(encoded))
     steps = -(-len(encoded) // batch_size)
     part = own_rows(mesh, batch_size)
@@ -181,7 +182,9 @@ def _load(path: Path, teacher: Teacher) -> np.ndarray | None:
         return None
     logits, encoded = found.get(LOGITS, np.zeros(0)), teacher.encoded
     rows, config = len(encoded), teacher.model.config
-    expected = (rows, encoded.width, 2) if teacher.model.head == "qa" else (rows, config.num_labels)
+    each = 2 if teacher.model.head == "qa" else config.num_labels
+    per_token = teacher.model.head in PER_TOKEN
+    expected = (rows, encoded.width, each) if per_token else (rows, each)
     if logits.shape != expected or logits.dtype != np.float32:
         damaged(path, f"{logits.dtype} {logits.shape} where float32 {expected} are expected")
         return None

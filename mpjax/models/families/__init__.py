@@ -68,6 +68,7 @@ def encoder(
 
     ==============  =======================================================
     classification  (B, labels)
+    tokens          (B, L, labels)
     qa              (B, L, 2): ``[..., 0]`` start, ``[..., 1]`` end
     mlm             (B, L, vocabulary), decoder tied to the word embeddings
     features        (B, L, hidden), in ``dtype``

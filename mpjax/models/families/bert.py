@@ -58,6 +58,7 @@ class Bert(Encoder):
 _HEADS = {
     "classification": {"bert/pooler": "bert.pooler.dense", "classifier": "classifier"},
     "features": {"bert/pooler": "bert.pooler.dense"},
+    "tokens": {"classifier": "classifier"},
     "qa": {"qa": "qa_outputs"},
     "mlm": {
         "mlm": "cls.predictions",
@@ -85,6 +86,7 @@ FAMILY = Family(
     body=("embeddings", "encoder", "pooler"),
     architectures={
         "classification": "BertForSequenceClassification",
+        "tokens": "BertForTokenClassification",
         "qa": "BertForQuestionAnswering",
         "mlm": "BertForMaskedLM",
         "features": "BertModel",

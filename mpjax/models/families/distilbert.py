@@ -54,6 +54,10 @@ class DistilBertConfig(EncoderConfig):
         return self.seq_classif_dropout
 
     @property
+    def token_dropout(self) -> float:
+        return self.hidden_dropout_prob
+
+    @property
     def span_dropout(self) -> float:
         return self.qa_dropout
 
@@ -85,6 +89,7 @@ _LAYER = {
 _HEADS = {
     "classification": {"pre_classifier": "pre_classifier", "classifier": "classifier"},
     "features": {},
+    "tokens": {"classifier": "classifier"},
     "qa": {"qa": "qa_outputs"},
     # The weight of vocab_projector is tied to the word table; our head has its bias only.
     "mlm": {
@@ -118,6 +123,7 @@ FAMILY = Family(
     body=("embeddings", "transformer"),
     architectures={
         "classification": "DistilBertForSequenceClassification",
+        "tokens": "DistilBertForTokenClassification",
         "qa": "DistilBertForQuestionAnswering",
         "mlm": "DistilBertForMaskedLM",
         "features": "DistilBertModel",

@@ -85,6 +85,7 @@ class Roberta(Encoder):
 _HEADS = {
     "classification": {"pre_classifier": "classifier.dense", "classifier": "classifier.out_proj"},
     "features": {"roberta/pooler": "roberta.pooler.dense"},
+    "tokens": {"classifier": "classifier"},
     "qa": {"qa": "qa_outputs"},
     "mlm": {"mlm": "lm_head", "mlm/dense": "lm_head.dense", "mlm/norm": "lm_head.layer_norm"},
 }
@@ -108,6 +109,7 @@ FAMILY = Family(
     body=("embeddings", "encoder", "pooler"),
     architectures={
         "classification": "RobertaForSequenceClassification",
+        "tokens": "RobertaForTokenClassification",
         "qa": "RobertaForQuestionAnswering",
         "mlm": "RobertaForMaskedLM",
         "features": "RobertaModel",

@@ -13,6 +13,7 @@ from jax.typing import DTypeLike
 
 from mpjax.errors import InputError
 from mpjax.files import parse_object, shown
+from mpjax.models.blocks import LABELLED
 from mpjax.models.config import EncoderConfig
 from mpjax.models.families import CONFIG_JSON, FAMILIES, check_head, encoder, parse_config
 from mpjax.models.hf.hub import local_folder, models_below
@@ -26,6 +27,7 @@ from mpjax.models.room import check_room
 # Head -> endings of the class names in config.json under which it may have been saved.
 _CLASS_ENDINGS = {
     "classification": ("ForSequenceClassification",),
+    "tokens": ("ForTokenClassification",),
     "qa": ("ForQuestionAnswering",),
     "mlm": ("ForMaskedLM", "ForPreTraining"),
     "features": (),
@@ -132,7 +134,7 @@ def load_model(
     where the folder's names do not tell, a warning says the order that is assumed.
 
     Args:
-      head: ``classification``, ``qa``, ``mlm`` or ``features``.
+      head: ``classification``, ``tokens``, ``qa``, ``mlm`` or ``features``.
       labels: class names in the order of the logits; default: those of the folder. A mapping
         gives the index of each in the folder's classifier, whose names must not contradict it.
       dtype: type the module computes in; default: ``param_dtype``.
@@ -240,13 +242,13 @@ def _make(request: _Request, contents: _Contents) -> Model:
         source=str(contents.weights),
     )
     params, others, order = loaded.params, (), ()
-    if head == "classification" and labels is not None:
+    if head in LABELLED and labels is not None:
         names = stored.id2label or tuple(f"LABEL_{i}" for i in range(stored.num_labels))
         if "classifier/kernel" not in loaded.fresh:
             places = request.labels if isinstance(request.labels, Mapping) else None
             order = folder_order(names, labels, places, contents.folder)
             params = _reorder(params, order)
-        elif len(names) != len(labels) and _has_classifier(tensors, config):
+        elif len(names) != len(labels) and _has_classifier(tensors, config, head):
             others = names
     dtype = request.param_dtype if request.dtype is None else request.dtype
     module = encoder(config, head, dtype, request.param_dtype)
@@ -296,9 +298,9 @@ def _split_heads(
     return body, heads
 
 
-def _has_classifier(tensors: Mapping[str, np.ndarray], config: EncoderConfig) -> bool:
+def _has_classifier(tensors: Mapping[str, np.ndarray], config: EncoderConfig, head: str) -> bool:
     """Whether a folder has the last layer of a classifier, of any size."""
-    module = FAMILIES[config.model_type].modules(config, "classification")["classifier"]
+    module = FAMILIES[config.model_type].modules(config, head)["classifier"]
     return f"{module}.weight" in tensors
 
 
@@ -306,11 +308,11 @@ def _check_labels(
     labels: Sequence[str] | Mapping[str, int] | None, head: str
 ) -> tuple[str, ...] | None:
     """Label names as a tuple, None where the folder's are to stay; `InputError` for bad ones."""
-    if labels is None or (not labels and head != "classification"):
+    if labels is None or (not labels and head not in LABELLED):
         return None
     if isinstance(labels, str):
         raise InputError(f"labels must be a list of names, found the text {labels!r}")
-    if head != "classification":
+    if head not in LABELLED:
         raise InputError(f"labels were given for the head {head!r}, which has none")
     names = tuple(str(name) for name in labels)
     if len(set(names)) != len(names):

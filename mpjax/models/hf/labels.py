@@ -79,8 +79,8 @@ def _line(names: Sequence[str]) -> str:
 def order_of(stored: Sequence[str], asked: Sequence[str]) -> tuple[int, ...] | None:
     """Index in ``stored`` of every name in ``asked``; None unless all are found, each once.
 
-    Names are compared without case, spaces and punctuation: in full, then by other names of a
-    class, then as unique beginnings of one another.
+    Names that are not the same are compared without case, spaces and punctuation: in full, then by
+    other names of a class, then as unique beginnings of one another.
 
     >>> order_of(["contra", "ent", "neu"], ["entailment", "neutral", "contradiction"])
     (1, 2, 0)
@@ -92,6 +92,8 @@ def order_of(stored: Sequence[str], asked: Sequence[str]) -> tuple[int, ...] | N
     >>> order_of(["1", "0"], ["negative", "positive"])
     (1, 0)
     """
+    if len(set(stored)) == len(stored) and sorted(stored) == sorted(asked):
+        return tuple(list(stored).index(name) for name in asked)
     count = [str(i) for i in range(len(asked))]
     if sorted(stored) == sorted(count) and list(stored) != count and not says_nothing(asked):
         return tuple(list(stored).index(number) for number in count)

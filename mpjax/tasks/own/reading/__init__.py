@@ -1,0 +1,1 @@
+"""Tables of own data: files of every kind, folders, and data sets on the hub."""

@@ -1,0 +1,123 @@
+"""Tables of any supported file: records by column, each with its line or row number."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mpjax.errors import InputError
+from mpjax.files import read_json, shown
+from mpjax.tasks.own.reading.classes import named_classes
+from mpjax.tasks.own.reading.conll import read_columns
+from mpjax.tasks.own.reading.delimited import read_delimited
+from mpjax.tasks.reading import read_json_lines
+
+CONLL = (".conll", ".bio", ".iob")
+KINDS = (".csv", ".tsv", ".jsonl", ".json", ".parquet", *CONLL)
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)  # a key of caches by identity
+class Table:
+    """Records of one file or split.
+
+    Attributes:
+      source: file or data set, for messages.
+      columns: names of the columns, in order.
+      records: number and values of each record; a record may lack columns.
+      unit: what the numbers count, ``line`` or ``row``.
+      names: class names by column, where the file declares them.
+    """
+
+    source: str
+    columns: tuple[str, ...]
+    records: list[tuple[int, Record]]
+    unit: str = "line"
+    names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def where(self, number: int) -> str:
+        """Place of a record, for messages."""
+        return f"{self.source} {self.unit} {number}"
+
+
+def read_table(path: Path) -> Table:
+    """Table of a csv, tsv, jsonl, json or parquet file, by its ending.
+
+    Raises:
+      InputError: another ending, an empty file, or a malformed record, which is named.
+    """
+    kind = path.suffix.lower()
+    if kind in (".csv", ".tsv"):
+        columns, records = read_delimited(path)
+        table = Table(shown(path), columns, records)
+    elif kind == ".jsonl" or (kind == ".json" and not _is_list(path)):
+        records = list(read_json_lines(path))
+        table = Table(shown(path), _columns(record for _, record in records), records)
+    elif kind == ".json":
+        table = _json_table(path)
+    elif kind == ".parquet":
+        table = _parquet_table(path)
+    elif kind in CONLL:
+        table = Table(shown(path), ("tokens", "tags"), list(read_columns(path)))
+    else:
+        raise InputError(
+            f"--data {shown(path)}: a file of examples ends in {', '.join(KINDS)}, found "
+            f"{shown(path.suffix or 'no ending')}; rename or convert it"
+        )
+    if not table.records:
+        raise InputError(f"{shown(path)}: no rows; the file is empty")
+    return table
+
+
+def join_tables(tables: list[Table], source: str) -> Table:
+    """One table of the shards of a data set; rows are counted through."""
+    if len(tables) == 1:
+        return tables[0]
+    records = [record for table in tables for _, record in table.records]
+    columns = tuple(dict.fromkeys(name for table in tables for name in table.columns))
+    return Table(source, columns, list(enumerate(records, 1)), "row", tables[0].names)
+
+
+def _is_list(path: Path) -> bool:
+    """Whether a JSON file is one list; else it holds an object per line."""
+    try:
+        with path.open("rb") as file:
+            return file.read(64).removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"[")
+    except OSError as error:
+        raise InputError(f"{shown(path)} cannot be read: {error.strerror}") from error
+
+
+def _json_table(path: Path) -> Table:
+    records = list(enumerate(read_json(path), 1))
+    for number, record in records:
+        if not isinstance(record, dict):
+            raise InputError(
+                f"{shown(path)} row {number}: expected an object, found {shown(repr(record), 40)}"
+            )
+    return Table(shown(path), _columns(record for _, record in records), records, "row")
+
+
+def _parquet_table(path: Path) -> Table:
+    import pyarrow  # here, not above: it takes time to import, and other files need none of it
+    import pyarrow.parquet
+
+    try:
+        content = pyarrow.parquet.read_table(path)
+        records = list(enumerate(content.to_pylist(), 1))
+    except (OSError, pyarrow.ArrowException, UnicodeDecodeError) as error:
+        raise InputError(f"{shown(path)} is not a parquet file: {shown(error)}") from error
+    names: dict[str, tuple[str, ...]] = {}
+    described = (content.schema.metadata or {}).get(b"huggingface")
+    if described is not None:
+        try:
+            names = named_classes(json.loads(described)["info"]["features"])
+        except (ValueError, KeyError, TypeError, AttributeError):
+            names = {}  # labels are then the numbers of the file
+    return Table(shown(path), tuple(content.column_names), records, "row", names)
+
+
+def _columns(records: Iterable[Record]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for record in records for name in record))
