@@ -16,7 +16,7 @@ from mpjax.errors import InputError
 from mpjax.runs import checkpoints
 from mpjax.tasks import demo
 
-_STEPS, _EVERY, _REPEATS = 60, 10, 5
+_STEPS, _EVERY, _REPEATS = 120, 10, 5
 _MOST_WAITING, _MOST_DIGEST = 0.05, 0.05  # the promises
 _SIZES: dict[str, Any] = {"hidden_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4,
                           "intermediate_size": 1024, "max_position_embeddings": 64}  # fmt: skip
