@@ -1,12 +1,17 @@
 # pyright: reportUnknownMemberType=false
 # (jax.numpy leaves the type of `device` unknown.)
-"""Linear density: fraction of the prunable weights that is kept."""
+"""Linear density: fraction of the prunable weights that is kept, and the one asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from mpjax.pruning.granularities import Group
 from mpjax.pruning.topk.counting import count_true
 from mpjax.pruning.trees import Tree, Where, flatten, select
 
@@ -40,3 +45,31 @@ def linear_density(params: Tree, where: Where) -> float:
     """
     kernels = [np.asarray(leaf) for leaf in flatten(select(params, where)).values()]
     return sum(int(np.count_nonzero(k)) for k in kernels) / sum(k.size for k in kernels)
+
+
+def missed_density(asked: float, groups: Sequence[Group], kept: int) -> str | None:
+    """Sentence about a finished pruning that missed its density; None for a hit.
+
+    A cut keeps whole scores, ``int(density · scores)`` of each matrix. A density that differs by
+    less than one weight per matrix is the one asked for. N:M groups count with N/M.
+
+    Args:
+      asked: density of the rule at the end.
+      groups: score arrays.
+      kept: non-zero weights of their kernels.
+    """
+    weights = [group.size * group.layers * group.covers for group in groups]
+    wanted = sum(
+        n * (asked if group.runs is None else group.runs.density)
+        for n, group in zip(weights, groups, strict=True)
+    )
+    if abs(kept - wanted) <= sum(group.layers for group in groups):
+        return None
+    covers = {group.covers for group in groups}
+    why = (
+        f"a score covers {'up to ' * (len(covers) > 1)}{max(covers):,} weights, and is kept whole"
+        if max(covers) > 1
+        else "weights that are zero of themselves count as pruned"
+    )
+    found, total = kept / sum(weights), sum(weights)
+    return f"the density is {found:.2%}, where {wanted / total:.2%} was asked for: {why}"

@@ -8,18 +8,20 @@ from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import replace as changed
+from numbers import Real
 from typing import Any
 
 import chex  # pyright: ignore[reportMissingTypeStubs]
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Key
 
 from mpjax.errors import InputError
 from mpjax.pruning.axes import Axes, given_axes, known
 from mpjax.pruning.cuts import each_scope, like_layers
-from mpjax.pruning.density import mask_density
+from mpjax.pruning.density import mask_density, missed_density
 from mpjax.pruning.explicit import inferred
 from mpjax.pruning.granularities import Group
 from mpjax.pruning.layout import Flat, Layout, lay_out
@@ -132,8 +134,10 @@ class Pruning:
           gate in [0, 1].
 
         Raises:
-          InputError: scores that do not fit the parameters; names path and shapes.
+          InputError: scores that do not fit the parameters; names path and shapes. A threshold
+            out of range, given as a Python or NumPy number.
         """
+        self._check_threshold(threshold)
         layout = self.layout(params)
         own = self._checked(layout, scores)
         draws = None if noise is None else layout.read(noise)
@@ -193,6 +197,7 @@ class Pruning:
 
         Args and errors as in `prune`. To hold masks, hand them to `prune` at later steps.
         """
+        self._check_threshold(threshold)
         layout = self.layout(params)
 
         def marks(kernels: Flat, scores: Flat, threshold: Threshold) -> Flat:
@@ -256,6 +261,22 @@ class Pruning:
         """Kept / all weights over the masks of `prune`; a gate above 0 counts as kept."""
         return mask_density(masks)
 
+    def density_note(self, params: Tree) -> str | None:
+        """Sentence for parameters of `finalize` that miss the rule's density; None for a hit.
+
+        >>> from mpjax.pruning import Block, Part, make_rule
+        >>> columns = Structure((Part(".*", Block(None, 1)),))
+        >>> pruning = Pruning(make_rule("magnitude", final=0.4), structure=columns)
+        >>> print(*pruning.density_note({"kernel": jnp.eye(4)}).split(": "), sep="\\n")
+        the density is 25.00%, where 40.00% was asked for
+        a score covers 4 weights, and is kept whole
+        """
+        asked = self.rule.final_density
+        if asked is None:
+            return None
+        kept = sum(int(np.count_nonzero(np.asarray(w))) for w in pick(params, self.where).values())
+        return missed_density(asked, self.groups(params), kept)
+
     def finalize(self, variables: Tree, threshold: Threshold, *, kept: Tree | None = None) -> Tree:
         """Plain parameters without scores: masks applied, gates without noise.
 
@@ -305,6 +326,16 @@ class Pruning:
                     if len(kernel.shape) > 2:  # a stack has a cut for every layer
                         known(path, kernel)
         return layout
+
+    def _check_threshold(self, threshold: Threshold) -> None:
+        """Raises `InputError` for a number out of the rule's range; values on a device pass."""
+        if isinstance(threshold, Real):
+            value, density = float(threshold), self.rule.is_density
+            if not (0 < value <= 1 if density else 0 <= value < 1):
+                takes = (
+                    "a density, above 0 and at most 1" if density else "τ, at least 0 and below 1"
+                )
+                raise InputError(f"the threshold is {value:g}; {self.rule.name} takes {takes}")
 
     def _places(self, layout: Layout) -> OrderedDict[str, Any]:
         """Kernels where they have one score per weight, for `inferred`; other scores are whole."""

@@ -21,7 +21,6 @@ from mpjax.log import log
 from mpjax.models.hf.tensors import read_tensors
 from mpjax.parallel import sharding
 from mpjax.parallel.consensus import Agreement, check_same, check_visible, first, from_first
-from mpjax.pruning.reached import density_note
 from mpjax.runs import folder, journal, provenance
 from mpjax.runs.alone import alone
 from mpjax.runs.board import Board
@@ -97,7 +96,7 @@ def finish(job: Job, run: RunDir, params: Any) -> dict[str, Any]:
     score = journal.last_score(run)
     assert score is not None and score[0] == total, "the last step evaluates"
     models.save_model(run.model, model.config, params, model.head, model.folder, exist_ok=True)
-    missed = None if job.pruning is None else density_note(job.pruning, params)
+    missed = None if job.pruning is None else job.pruning.density_note(params)
     if missed is not None:
         log.warning("%s: %s", run.path, missed)
     full = models.dense_shapes(model.config)

@@ -177,3 +177,22 @@ def test_every_file_of_the_catalogue_is_one_rule_of_its_name():
     for name, rule in RULES.items():
         assert rule.name == name and rule.__module__ == f"mpjax.pruning.rules.{name}"
         assert rule.__doc__ and flatten(rule().init_scores(PARAMS)).keys() <= flatten(PARAMS).keys()
+
+
+@pytest.mark.parametrize("threshold", [1.5, -0.1, float("nan"), np.float32(2.0)])
+@pytest.mark.parametrize("name", ["magnitude", "movement", "soft_movement", "l0"])
+def test_a_threshold_out_of_range_is_refused(name, threshold):
+    pruning = Pruning(make_rule(name))
+    params = {"kernel": jnp.ones((4, 4))}
+    scores = pruning.init_scores(params)
+    for call in (pruning.prune, pruning.keep):
+        with pytest.raises(InputError, match=f"the threshold is .*; {name} takes"):
+            call(params, scores, threshold)
+
+
+def test_a_density_of_zero_is_refused_and_a_tau_of_zero_is_not():
+    params = {"kernel": jnp.ones((4, 4))}
+    with pytest.raises(InputError, match="the threshold is 0; magnitude takes a density"):
+        Pruning(make_rule("magnitude")).prune(params, {}, 0.0)
+    soft = Pruning(make_rule("soft_movement"))
+    soft.prune(params, soft.init_scores(params), 0)

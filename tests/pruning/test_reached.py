@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from mpjax.pruning import Block, NofM, Part, Pruning, Structure, make_rule
-from mpjax.pruning.reached import density_note
 
 RNG = np.random.default_rng(0)
 PARAMS = {
@@ -22,12 +21,12 @@ def finished(pruning, params=PARAMS):
 @pytest.mark.parametrize("final", [0.01, 0.1, 0.29, 0.5, 1.0])
 def test_whole_weights_reach_every_density(scope, final):
     pruning = Pruning(make_rule("magnitude", final=final, scope=scope))
-    assert density_note(pruning, finished(pruning)) is None
+    assert pruning.density_note(finished(pruning)) is None
 
 
 def test_whole_columns_miss_most_densities():
     pruning = Pruning(make_rule("magnitude", final=0.2), structure=Structure((COLUMNS,)))
-    note = density_note(pruning, finished(pruning))
+    note = pruning.density_note(finished(pruning))
     assert note == (
         "the density is 12.50%, where 20.00% was asked for: a score covers 12 weights, and is kept "
         "whole"
@@ -37,9 +36,9 @@ def test_whole_columns_miss_most_densities():
 def test_runs_count_with_their_own_density():
     structure = Structure((Part("a/.*", NofM(2, 4)), Part("[bc]/.*", Block(None, 1))))
     pruning = Pruning(make_rule("magnitude", final=0.25), structure=structure)
-    assert density_note(pruning, finished(pruning)) is None
+    assert pruning.density_note(finished(pruning)) is None
     other = Pruning(make_rule("magnitude", final=0.2), structure=structure)
-    note = density_note(other, finished(other))
+    note = other.density_note(finished(other))
     assert (
         note is not None and "25.00%, where 30.00% was asked for: a score covers up to 12" in note
     )
@@ -48,10 +47,10 @@ def test_runs_count_with_their_own_density():
 def test_weights_that_were_zero_before_are_named():
     zeros = {"a": {"kernel": PARAMS["a"]["kernel"].at[:, 1:].set(0.0)}}
     pruning = Pruning(make_rule("magnitude", final=0.5))
-    note = density_note(pruning, finished(pruning, zeros))
+    note = pruning.density_note(finished(pruning, zeros))
     assert note is not None and note.startswith("the density is 12.50%, where 50.00% was asked for")
 
 
 def test_a_rule_without_a_density_asks_for_none():
     pruning = Pruning(make_rule("soft_movement"))
-    assert density_note(pruning, PARAMS) is None
+    assert pruning.density_note(PARAMS) is None

@@ -44,7 +44,7 @@ class Rule(abc.ABC):
 
     Attributes:
       scope: "local", one cut per score array; "global", one cut for all of them; or, for rules of
-        a density, what `Structure.masks` makes of these: an ``NofM``, one cut per M consecutive
+        a density, what `cuts.scopes` makes of these: an ``NofM``, one cut per M consecutive
         scores of the first axis, or a ``ByWeight``, one cut for all by the weights covered.
       initial: threshold at the start of training.
       final: threshold at the end of training.
