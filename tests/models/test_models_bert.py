@@ -35,6 +35,7 @@ CONFIGS = [
 ]
 HF_CLASS = {
     "classification": "BertForSequenceClassification",
+    "tokens": "BertForTokenClassification",
     "qa": "BertForQuestionAnswering",
     "mlm": "BertForMaskedLM",
     "features": "BertModel",
@@ -362,5 +363,5 @@ def test_bert_base_has_the_published_number_of_prunable_weights():
 
 
 def test_unknown_head_names_the_known_ones():
-    with pytest.raises(InputError, match="classification, qa, mlm, features"):
+    with pytest.raises(InputError, match="classification, tokens, qa, mlm, features"):
         models.encoder(TINY, "regression")

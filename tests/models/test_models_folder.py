@@ -139,6 +139,7 @@ def test_transformers_finds_no_key_missing_and_none_too_many(head, tmp_path, tok
 
     auto = {
         "classification": transformers.AutoModelForSequenceClassification,
+        "tokens": transformers.AutoModelForTokenClassification,
         "qa": transformers.AutoModelForQuestionAnswering,
         "mlm": transformers.AutoModelForMaskedLM,
         "features": transformers.AutoModel,

@@ -100,7 +100,7 @@ def test_no_damage_to_predictions_gives_a_traceback(tmp_path, name):
         ("dev.jsonl", b'{"label": 1, "label": 0, "sentence": "a"}', "line 1: 'label' is in one"),
         ("dev.tsv", b"label\tsentence\tlabel\n1\ta\t0", "line 1: two columns are called 'label'"),
         ("dev.tsv", b"\0" * 9999 + b"\n1\ta", "line 2: expected 1 tab-separated columns"),
-        ("dev.tsv", b"\0" * 9999 + b"\n1", "line 2: no column sentence"),
+        ("dev.tsv", b"\0" * 9999 + b"\n1", "line 2: no column label"),
         ("dev.tsv", b"\0a\t\0a\n1\ta", r"line 1: two columns are called '.x00a'"),
     ],
 )

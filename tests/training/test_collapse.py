@@ -121,7 +121,7 @@ def test_losses_are_compared_with_guessing_on_their_own_batch(teacher, found, tm
     arrays = {"input_ids": np.zeros((240, 4), np.int32), "labels": labels}
     batches = Batches(Encoded(arrays, np.full(240, 4, np.int32)), batch_size=16, seed=0)
     task = SimpleNamespace(head="regression")
-    inputs = SimpleNamespace(task=task, batches=batches, teacher=teacher)
+    inputs = SimpleNamespace(task=task, batches=batches, teacher=teacher, class_weights=None)
     job: Any = SimpleNamespace(inputs=inputs, length=RunLength(40, 0), pruning=None)
     see = watch_loss(job, RunDir(tmp_path), 0)
     for step in range(1, 41):

@@ -44,8 +44,8 @@ def nan_at(monkeypatch):
             found["poison"] = np.full(len(found["labels"]), step + 1 in steps)
             return found
 
-        def make_loss(config, head):
-            loss = make(config, head)
+        def make_loss(config, head, weights):
+            loss = make(config, head, weights)
             return lambda logits, batch: (
                 loss(logits, batch) * jnp.where(batch["poison"].any(), jnp.nan, 1.0)
             )

@@ -35,6 +35,7 @@ def test_every_parameter_is_in_one_group(family, head):
     tops = {path.split("/")[0] for path in groups["head"]}
     expected = {
         "classification": {"classifier"} if family == "bert" else {"classifier", "pre_classifier"},
+        "tokens": {"classifier"},
         "qa": {"qa"},
         "mlm": {"mlm"},
         "features": set(),
