@@ -44,7 +44,7 @@ def clean(
     unlabelled: list[int] = []
     numbers: list[int] = []
     for number, record in table.records:
-        cells = [_text(record, name, table.where(number)) for name in texts]
+        cells = [text_cell(record, name, table.where(number)) for name in texts]
         if not all(text for text, _ in cells):
             empty.append(number)
         elif label_text(record.get(label), declared) is None:
@@ -69,13 +69,17 @@ def clean(
 
 
 def note_repeats(
-    train: Iterable[tuple[Any, Any]], dev: Iterable[tuple[Any, Any]], name: str
+    train: Iterable[tuple[Any, Any]],
+    dev: Iterable[tuple[Any, Any]],
+    name: str,
+    kinds: tuple[str, str] = ("texts", "labels"),
 ) -> None:
     """Notes texts that have several labels, and dev texts that are among the training texts.
 
     Args:
       train: text and label of each row; dev likewise.
       name: of the data.
+      kinds: names of texts and labels, for messages.
     """
     labels: defaultdict[Any, set[Any]] = defaultdict(set)
     rows: Counter[Any] = Counter()
@@ -85,8 +89,8 @@ def note_repeats(
     torn = [text for text, found in labels.items() if len(found) > 1]
     if torn:
         log.warning(
-            "%s: %d texts stand in the training rows with different labels (%d rows)",
-            name, len(torn), sum(rows[text] for text in torn),
+            "%s: %d %s stand in the training rows with different %s (%d rows)",
+            name, len(torn), kinds[0], kinds[1], sum(rows[text] for text in torn),
         )  # fmt: skip
     both = sum(text in rows for text, _ in dev)
     if both:
@@ -96,8 +100,8 @@ def note_repeats(
         )  # fmt: skip
 
 
-def _text(record: Record, name: str, where: str) -> tuple[str, bool]:
-    """Text of a cell, and whether the cell holds a number."""
+def text_cell(record: Record, name: str, where: str) -> tuple[str, bool]:
+    """Text of a cell, empty for none, and whether the cell holds a number; else `InputError`."""
     value = record.get(name)
     if isinstance(value, str):
         return (value if value.strip() else ""), False
