@@ -47,7 +47,8 @@ class QuestionTask(OwnTask, SquadTask):
     metrics: ClassVar = ("f1", "exact_match")
 
     def fit(self, data: Data, options: DataOptions) -> QuestionTask:
-        task = super().fit(data, options)
+        known = dataclasses.replace(self, unanswerable=bool(options.unanswerable))
+        task = OwnTask.fit(known, data, options)
         assert isinstance(task, QuestionTask)
         found = [_unanswered(task, table) for table in task.tables(data).values()]
         if any(found) and options.unanswerable is False:
@@ -56,7 +57,7 @@ class QuestionTask(OwnTask, SquadTask):
                 "trained on none, so that it has not learned to give no answer",
                 shown(data),
             )
-        return dataclasses.replace(task, unanswerable=any(found) or bool(options.unanswerable))
+        return dataclasses.replace(task, unanswerable=task.unanswerable or any(found))
 
     @property
     def fitted(self) -> dict[str, Any]:
@@ -78,7 +79,7 @@ class QuestionTask(OwnTask, SquadTask):
                 "the question, as --text context,question"
             )
         rows = self.rows(table)
-        if not any(row["answers"]["text"] for row in rows):
+        if not self.unanswerable and not any(row["answers"]["text"] for row in rows):
             raise InputError(
                 f"{table.source}: none of {len(rows)} questions has an answer in "
                 f"{shown(self.label)}; name the column of the answers with --label"
