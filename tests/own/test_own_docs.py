@@ -1,10 +1,13 @@
 """The page on own data: its files are read, its commands are commands, its messages are said."""
 
+import json
 import re
 import shlex
 from pathlib import Path
 
 import pytest
+import tiny
+from labelled import squad, stories
 
 from mpjax import cli, tasks
 from mpjax.tasks.base import DataOptions
@@ -28,9 +31,13 @@ def site(tmp_path, monkeypatch):
     return tmp_path
 
 
+def blocks(language=""):
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", TEXT, re.M | re.S)
+    return [text for name, text in found if name == language]
+
+
 def commands():
-    blocks = re.findall(r"^```\n(.*?)```", TEXT, re.M | re.S)
-    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    lines = "\n".join(blocks()).replace("\\\n", " ").splitlines()
     return [line for line in lines if line.startswith("mpjax")]
 
 
@@ -62,7 +69,7 @@ def test_the_question_without_a_start_and_the_one_without_an_answer(site):
 
 def test_the_messages(site, caplog):
     tasks.get("classification").fit("faulty.csv", DataOptions())
-    [block] = re.findall(r"```text\n(.*?)```", TEXT, re.S)
+    [block] = blocks("text")
     said = [record.getMessage() for record in caplog.records]
     few = "faulty.csv: 2 of 2 labels have fewer than 10 rows: no (2), yes (2)"
     assert sorted(said) == sorted([*block.splitlines(), few])
@@ -71,6 +78,30 @@ def test_the_messages(site, caplog):
 @pytest.mark.parametrize("line", commands())
 def test_the_commands_have_the_options_that_there_are(line):
     assert cli.parse(shlex.split(line)[1:]).command == line.split()[1]
+
+
+@pytest.mark.slow
+def test_the_real_run_goes_from_file_to_pipeline(site, capsys):
+    pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    # Articles differ in size, so that five are the largest.
+    titles = [f"article {min(i % 7, i % 8)}" for i in range(120)]
+    rows = [row | {"title": title} for row, title in zip(stories(120), titles, strict=True)]
+    squad(site / "train-v1.1.json", rows)
+    make, compare = blocks("python")
+    exec(compile(make, str(PAGE), "exec"), {})
+    capsys.readouterr()
+    train, evaluate, export = commands()[-3:]
+    tiny.model(site / "minilm")
+    fast = "--steps 6 --warmup 1 --max-length 16 --devices 1 --cache none --batch-size 8"
+    assert cli.main(shlex.split(f"{train} {fast}")[1:]) == 0
+    capsys.readouterr()
+    assert cli.main(shlex.split(f"{evaluate} --cache none")[1:]) == 0
+    accuracy = json.loads(capsys.readouterr().out)["score"]["accuracy"]
+    assert cli.main(shlex.split(export)[1:]) == 0
+    capsys.readouterr()
+    exec(compile(compare, str(PAGE), "exec"), {})
+    assert capsys.readouterr().out.strip() == f"{accuracy:.2f}"
 
 
 def test_the_table_has_every_task_and_metric():
