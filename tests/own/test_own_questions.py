@@ -8,7 +8,7 @@ import pandas
 import pytest
 from labelled import asked, squad, stories, write_csv, write_lines
 
-from mpjax import tasks
+from mpjax import cli, tasks
 from mpjax.errors import InputError
 from mpjax.tasks import demo
 from mpjax.tasks.base import DataOptions
@@ -106,7 +106,7 @@ def test_a_folder_of_official_names(tmp_path, caplog):
     squad(tmp_path / "dev-v1.1.json", rows[5:])
     task = QUESTIONS.fit(tmp_path, asked())
     assert [len(task.read(tmp_path, split)) for split in ("train", "dev")] == [6, 3]
-    assert "1 dev rows are training rows too" in caplog.text
+    assert "training rows too, word for word: 1;" in caplog.text
 
 
 def test_data_sets_of_the_hub(monkeypatch):
@@ -155,10 +155,10 @@ def test_uncertain_and_empty_questions_are_dropped_and_said(tmp_path, caplog):
         (PASSAGE, "to whom ?", "tolo", PASSAGE.index("tolo")),
     )  # fmt: skip
     assert [row["id"] for row in read(path)[1]] == ["2", "7"]
-    assert "2 rows (lines 5, 6) have an empty passage or question" in caplog.text
-    assert "1 row (line 4) have an answer that does not stand in the passage" in caplog.text
-    assert "1 row (line 3) have an answer that stands in the passage several times" in caplog.text
-    assert caplog.text.count("are dropped") == 3
+    assert "2 rows (lines 5, 6) dropped: empty passage or question" in caplog.text
+    assert "1 row (line 4) dropped: the answer does not stand in the passage" in caplog.text
+    assert "1 row (line 3) dropped: the answer stands in the passage several times" in caplog.text
+    assert caplog.text.count("dropped: ") == 3
 
 
 def test_wrong_starts_are_refused_or_mended(tmp_path, caplog):
@@ -185,6 +185,22 @@ def test_faults_of_the_nested_form(tmp_path):
     with pytest.raises(InputError, match=r"question q1: the answer .*--repair, which mends 1"):
         read(path)
     assert read(path, repair=True)[1] == read(squad(tmp_path / "y.json", stories(4)))[1]
+
+
+def test_a_faulty_file_is_scored_after_repair(tmp_path, capsys):
+    rows = stories(4)
+    rows[1]["answers"]["answer_start"][0] += 1
+    rows[2]["answers"]["text"][0] = "zebra"
+    path, guesses = squad(tmp_path / "x.json", rows), tmp_path / "p.json"
+    right = {row["id"]: row["answers"]["text"][0] for row in rows if row is not rows[2]}
+    guesses.write_text(json.dumps(right))
+    for name in ("qa", "squad"):
+        words = ["score", "--task", name, "--data", str(path), "--predictions", str(guesses)]
+        assert cli.main(words) == 2
+        assert "or give --repair, which mends 1 and leaves out 1" in capsys.readouterr().err
+        assert cli.main([*words, "--repair"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert (found["rows"], found["score"]["f1"]) == (3, 100)
 
 
 @pytest.mark.parametrize(
@@ -292,4 +308,7 @@ def test_questions_with_several_answers_are_said(tmp_path, caplog):
     start = PASSAGE.index("tolo")
     path = table(tmp_path / "x.csv", (PASSAGE, "?", "mira", 0), (PASSAGE, "?", "tolo", start))
     read(path)
-    assert "1 questions stand in the training rows with different answers (2 rows)" in caplog.text
+    assert (
+        "equal questions with different answers among the training rows: 1 (in 2 rows)"
+        in caplog.text
+    )

@@ -52,12 +52,12 @@ def clean(
         else:
             kept.append(Example(number, tuple(text for text, _ in cells), record[label]))
             numbers += [number] if any(other for _, other in cells) else []
-    for rows, what in ((empty, "have an empty text"), (unlabelled, "have no label")):
+    for rows, what in ((empty, "empty text"), (unlabelled, "no label")):
         if rows:
-            log.warning("%s: %s %s and are dropped", table.source, places(rows, table.unit), what)
+            log.warning("%s: %s dropped: %s", table.source, places(rows, table.unit), what)
     if numbers:
         log.warning(
-            "%s: %s hold a number where text is expected, which is read as text",
+            "%s: numbers where text is expected are read as text: %s",
             table.source, places(numbers, table.unit),
         )  # fmt: skip
     if not kept:
@@ -89,13 +89,13 @@ def note_repeats(
     torn = [text for text, found in labels.items() if len(found) > 1]
     if torn:
         log.warning(
-            "%s: %d %s stand in the training rows with different %s (%d rows)",
-            name, len(torn), kinds[0], kinds[1], sum(rows[text] for text in torn),
+            "%s: equal %s with different %s among the training rows: %d (in %d rows)",
+            name, kinds[0], kinds[1], len(torn), sum(rows[text] for text in torn),
         )  # fmt: skip
     both = sum(text in rows for text, _ in dev)
     if both:
         log.warning(
-            "%s: %d dev rows are training rows too, word for word; their score says little",
+            "%s: dev rows that are training rows too, word for word: %d; their score says little",
             name, both,
         )  # fmt: skip
 

@@ -136,13 +136,13 @@ def _read(
             place = Place(context, where, str(record.get("title") or ""), name)
             found.append(question(asked, place, faults, may_be_empty=True))
     for numbers, what in (
-        (empty, "have an empty passage or question"),
-        (absent, "have an answer that does not stand in the passage"),
-        (several, "have an answer that stands in the passage several times, and no start of it"),
+        (empty, "empty passage or question"),
+        (absent, "the answer does not stand in the passage"),
+        (several, "the answer stands in the passage several times, and its start is not given"),
     ):
         if numbers:
             said = places(numbers, table.unit)
-            log.warning("%s: %s %s, and are dropped", table.source, said, what)
+            log.warning("%s: %s dropped: %s", table.source, said, what)
     if not found:
         raise InputError(
             f"{table.source}: none of {len(table.records)} questions can be used, with the passage "
