@@ -27,7 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="A,B,C",
         help="own data: all labels, where predictions have some that the data have not",
     )
-    add_field(parser, FIELDS["plugin"])
+    for name in ("plugin", "repair"):
+        add_field(parser, FIELDS[name])
 
 
 def run(args: argparse.Namespace) -> None:
@@ -43,4 +44,5 @@ def run(args: argparse.Namespace) -> None:
     options = DataOptions(
         args.text, args.label, args.dev_share, args.split_seed or 0, args.metric, labels or None
     )
-    print(json.dumps(score_file(args.task, args.data, args.predictions, options), indent=2))
+    found = score_file(args.task, args.data, args.predictions, options, repair=args.repair)
+    print(json.dumps(found, indent=2))

@@ -36,8 +36,8 @@ class TrainConfig:
     )
     text: str | None = _option(
         None,
-        "own data: column of the text, or two with a comma between them (default: the one column "
-        "of a usual name)",
+        "own data: column of the text, or two with a comma between them, of questions passage and "
+        "question (default: the one column of a usual name)",
     )
     label: str | None = _option(
         None, "own data: column of the label (default: the one column of a usual name)"
@@ -49,7 +49,7 @@ class TrainConfig:
     metric: str | None = _option(
         None,
         "own data: primary score, by which the best checkpoint is chosen: accuracy, macro_f1, f1, "
-        "matthews, pearson, spearman (default: the task's)",
+        "matthews, pearson, spearman, exact_match (default: the task's)",
     )
     class_weights: str | None = _option(
         None,

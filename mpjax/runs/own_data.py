@@ -15,6 +15,7 @@ from mpjax.config.train import TrainConfig
 from mpjax.log import log
 from mpjax.runs.opening import model_folder
 from mpjax.tasks.base import OWN, DataOptions, Task
+from mpjax.tasks.repairing import with_repair
 
 _NAMELESS = re.compile(r"LABEL_\d+")
 
@@ -26,7 +27,7 @@ def fitted_task(config: EvaluateConfig, recorded: Mapping[str, Any]) -> Task:
       config: completed, its task given.
       recorded: `config.json` of the run, {} for a model folder.
     """
-    task = tasks.get(str(config.task))
+    task = with_repair(tasks.get(str(config.task)), config.repair)
     options = DataOptions(
         config.text, config.label, config.dev_share, config.split_seed or 0, config.metric
     )
@@ -60,6 +61,7 @@ def _as_trained(config: EvaluateConfig, recorded: Mapping[str, Any]) -> DataOpti
         split_seed=seed or 0,
         metric=config.metric or found.get("metric"),
         labels=tuple(found.get("labels", ())) or None,
+        unanswerable=found.get("unanswerable"),
     )
 
 

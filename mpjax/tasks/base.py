@@ -66,6 +66,7 @@ class DataOptions:
       split_seed: of that split.
       metric: primary score, None = the task's.
       labels: classes in the order of a model's logits, None = found in the rows.
+      unanswerable: whether a model learned that questions may have no answer, None = found.
     """
 
     text: str | None = None
@@ -74,6 +75,7 @@ class DataOptions:
     split_seed: int = 0
     metric: str | None = None
     labels: tuple[str, ...] | None = None
+    unanswerable: bool | None = None
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,17 @@ from mpjax import tasks
 from mpjax.errors import InputError
 from mpjax.files import shown
 from mpjax.tasks.base import Data, DataOptions, PredictingTask, Task
+from mpjax.tasks.repairing import with_repair
 
 _NAMED = 3  # ids named in a message
 
 
 def score_file(
-    task: str, data: Data, predictions: str | Path, options: DataOptions | None = None
+    task: str,
+    data: Data,
+    predictions: str | Path,
+    options: DataOptions | None = None,
+    repair: bool = False,
 ) -> dict[str, Any]:
     """Official metrics of predictions for a dev set, in percent.
 
@@ -25,8 +30,8 @@ def score_file(
       data: folder or file of its data; None for the hub.
       predictions: for questions the official ``predictions.json`` (id to text), for sentences a
         GLUE submission (``index``, ``prediction``), tab-separated or jsonl.
-
       options: columns, split and labels of own data.
+      repair: mend faults of questions, or leave them out, as `evaluate` did.
 
     Returns:
       JSON values: ``task``, ``rows``, ``metric`` (name of the primary score) and ``score``, a dict
@@ -35,10 +40,8 @@ def score_file(
     Raises:
       InputError: a missing or malformed file; missing or unknown ids.
     """
-    chosen, path = (
-        predicting(tasks.get(task).fit(data, options or DataOptions())),
-        Path(predictions),
-    )
+    fitted = with_repair(tasks.get(task), repair).fit(data, options or DataOptions())
+    chosen, path = predicting(fitted), Path(predictions)
     if not os.path.isfile(path):  # Path raises for a name that is too long
         found = "is a folder" if os.path.isdir(path) else "does not exist"
         raise InputError(f"--predictions {shown(path)} {found}; give a file of predictions")

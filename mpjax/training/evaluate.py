@@ -25,7 +25,6 @@ from mpjax.runs.opening import load_for_task, model_folder
 from mpjax.runs.own_data import fitted_task
 from mpjax.tasks.base import OWN
 from mpjax.tasks.batches import ALL, collect, eval_batches
-from mpjax.tasks.repairing import with_repair
 from mpjax.tasks.scoring import check_destination, predicting
 from mpjax.tasks.squad.files import NBEST, NULL_ODDS
 from mpjax.tasks.unknown import check_known
@@ -59,7 +58,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     config, recorded = _completed(config)
     if not config.task:
         raise InputError("--task is missing: a model folder does not say what to score it on")
-    task = with_repair(fitted_task(config, recorded), config.repair)
+    task = fitted_task(config, recorded)
     places = given_places(task, config.labels)
     able = predictions = None
     if config.predictions is not None:

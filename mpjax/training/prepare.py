@@ -64,8 +64,8 @@ def prepare(config: TrainConfig) -> Job:
 def read_inputs(config: TrainConfig) -> Inputs:
     """Data, model and teacher of a resolved config; errors as in `prepare`."""
     mesh = choose_mesh(config)
-    task = tasks.get(config.task).fit(config.data, data_options(config))
-    task = with_repair(task, config.repair)
+    task = with_repair(tasks.get(config.task), config.repair)
+    task = task.fit(config.data, data_options(config))
     folder = model_folder(config.model) if config.fill_from else models.local_folder(config.model)
     check_length(folder, config.max_length)
     if config.teacher:

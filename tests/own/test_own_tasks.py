@@ -139,9 +139,9 @@ def test_rows_without_text_or_label_are_dropped_and_said(tmp_path, caplog):
     path = write_lines(tmp_path / "x.jsonl", records)
     task = CLASSES.fit(path, asked())
     assert len(task.read(path, "train")) + len(task.read(path, "dev")) == 31
-    assert caplog.text.count("3 rows (lines 2, 3, 4) have an empty text and are dropped") == 1
-    assert "1 row (line 10) have no label" in caplog.text
-    assert "1 row (line 11) hold a number" in caplog.text
+    assert caplog.text.count("3 rows (lines 2, 3, 4) dropped: empty text") == 1
+    assert "1 row (line 10) dropped: no label" in caplog.text
+    assert "are read as text: 1 row (line 11)" in caplog.text
 
 
 def test_no_usable_row(tmp_path):
@@ -158,8 +158,8 @@ def test_notes_about_balance_and_repeats(tmp_path, caplog):
     CLASSES.fit(tmp_path, asked())
     assert "97.9% of the rows have the label a" in caplog.text
     assert "1 of 2 labels have fewer than 10 rows: b (2)" in caplog.text
-    assert "2 texts stand in the training rows with different labels (4 rows)" in caplog.text
-    assert "1 dev rows are training rows too" in caplog.text
+    assert "equal texts with different labels among the training rows: 2 (in 4 rows)" in caplog.text
+    assert "training rows too, word for word: 1;" in caplog.text
     caplog.clear()
     CLASSES.fit(table(tmp_path / "even.csv", pairs(40)), asked())
     assert "WARNING" not in caplog.text

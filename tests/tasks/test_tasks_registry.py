@@ -20,7 +20,7 @@ def demo_tokenizer():
 def test_the_names_are_the_files_of_the_catalog() -> None:
     expected = {"sst2", "mnli", "qqp", "qnli", "rte", "mrpc", "cola", "stsb", "wnli"}
     expected |= {"squad", "squad_v2"}
-    expected |= {"classification", "regression", "tokens"}
+    expected |= {"classification", "regression", "tokens", "qa"}
     expected |= {"demo_sentiment", "demo_inference", "demo_questions", "demo_mlm"}
     assert set(tasks.names()) == expected
     assert list(tasks.names()) == sorted(tasks.names())

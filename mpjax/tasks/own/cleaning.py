@@ -44,7 +44,7 @@ def clean(
     unlabelled: list[int] = []
     numbers: list[int] = []
     for number, record in table.records:
-        cells = [_text(record, name, table.where(number)) for name in texts]
+        cells = [text_cell(record, name, table.where(number)) for name in texts]
         if not all(text for text, _ in cells):
             empty.append(number)
         elif label_text(record.get(label), declared) is None:
@@ -52,12 +52,12 @@ def clean(
         else:
             kept.append(Example(number, tuple(text for text, _ in cells), record[label]))
             numbers += [number] if any(other for _, other in cells) else []
-    for rows, what in ((empty, "have an empty text"), (unlabelled, "have no label")):
+    for rows, what in ((empty, "empty text"), (unlabelled, "no label")):
         if rows:
-            log.warning("%s: %s %s and are dropped", table.source, places(rows, table.unit), what)
+            log.warning("%s: %s dropped: %s", table.source, places(rows, table.unit), what)
     if numbers:
         log.warning(
-            "%s: %s hold a number where text is expected, which is read as text",
+            "%s: numbers where text is expected are read as text: %s",
             table.source, places(numbers, table.unit),
         )  # fmt: skip
     if not kept:
@@ -69,13 +69,17 @@ def clean(
 
 
 def note_repeats(
-    train: Iterable[tuple[Any, Any]], dev: Iterable[tuple[Any, Any]], name: str
+    train: Iterable[tuple[Any, Any]],
+    dev: Iterable[tuple[Any, Any]],
+    name: str,
+    kinds: tuple[str, str] = ("texts", "labels"),
 ) -> None:
     """Notes texts that have several labels, and dev texts that are among the training texts.
 
     Args:
       train: text and label of each row; dev likewise.
       name: of the data.
+      kinds: names of texts and labels, for messages.
     """
     labels: defaultdict[Any, set[Any]] = defaultdict(set)
     rows: Counter[Any] = Counter()
@@ -85,19 +89,19 @@ def note_repeats(
     torn = [text for text, found in labels.items() if len(found) > 1]
     if torn:
         log.warning(
-            "%s: %d texts stand in the training rows with different labels (%d rows)",
-            name, len(torn), sum(rows[text] for text in torn),
+            "%s: equal %s with different %s among the training rows: %d (in %d rows)",
+            name, kinds[0], kinds[1], len(torn), sum(rows[text] for text in torn),
         )  # fmt: skip
     both = sum(text in rows for text, _ in dev)
     if both:
         log.warning(
-            "%s: %d dev rows are training rows too, word for word; their score says little",
+            "%s: dev rows that are training rows too, word for word: %d; their score says little",
             name, both,
         )  # fmt: skip
 
 
-def _text(record: Record, name: str, where: str) -> tuple[str, bool]:
-    """Text of a cell, and whether the cell holds a number."""
+def text_cell(record: Record, name: str, where: str) -> tuple[str, bool]:
+    """Text of a cell, empty for none, and whether the cell holds a number; else `InputError`."""
     value = record.get(name)
     if isinstance(value, str):
         return (value if value.strip() else ""), False

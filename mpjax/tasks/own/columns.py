@@ -21,6 +21,12 @@ LABELS = (
     ("rating",), ("score",), ("gold_label",),
 )  # fmt: skip
 TAGS = (("ner_tags",), ("tags",), ("labels",), ("label",), ("pos_tags",), ("ner",))
+PASSAGES = (
+    ("context", "question"), ("passage", "question"), ("paragraph", "question"),
+    ("document", "question"), ("text", "question"), ("context", "query"),
+)  # fmt: skip
+ANSWERS = (("answers",), ("answer",), ("answer_text",), ("answers.text",))
+STARTS = ("answer_start", "answers.answer_start")
 Usual = Sequence[tuple[str, ...]]
 
 

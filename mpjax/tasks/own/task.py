@@ -33,28 +33,36 @@ class OwnTask(PredictingTask):
     usual_texts: ClassVar[Usual] = ()
     usual_labels: ClassVar[Usual] = ()
     most_texts: ClassVar[int] = 1
+    most_labels: ClassVar[int] = 1
     metrics: ClassVar[tuple[str, ...]] = ()  # names for --metric
 
     def fit(self, data: Data, options: DataOptions) -> OwnTask:
-        tables = read_sources(data)
+        tables = self.tables(data)
         table = _training(tables)
         texts = choose_columns(
             options.text, self.usual_texts, table.columns, "--text", table.source, self.most_texts
         )
         rest = [name for name in table.columns if name not in texts]
         label = choose_columns(
-            options.label, self.usual_labels, rest, "--label", table.source, most=1
-        )[0]
+            options.label, self.usual_labels, rest, "--label", table.source, self.most_labels
+        )
         task = dataclasses.replace(
-            self, texts=texts, label=label, dev_share=options.dev_share,
-            split_seed=options.split_seed,
-        )  # fmt: skip
+            self, texts=texts, dev_share=options.dev_share, split_seed=options.split_seed
+        ).with_label(label, table)
         for each in tables.values():
-            check_columns((*texts, label), each.columns, each.source)
+            check_columns((*texts, task.label), each.columns, each.source)
         task = with_metric(task.with_labels(table, options.labels), options.metric)
         if options.labels is None:
             task.note_repeats(tables)
         return task
+
+    def tables(self, data: Data) -> Mapping[str, Table]:
+        """Tables of the data by what they are for, as `read_sources`."""
+        return read_sources(data)
+
+    def with_label(self, names: tuple[str, ...], table: Table) -> OwnTask:
+        """The task with the columns of its label, at most `most_labels`."""
+        return dataclasses.replace(self, label=names[0])
 
     def note_repeats(self, tables: Mapping[str, Table]) -> None:
         """Notes texts with several labels, and dev texts that are among the training texts."""
@@ -80,7 +88,7 @@ class OwnTask(PredictingTask):
         check_split(split)
         if not self.texts:
             return self.fit(data, DataOptions()).read(data, split)
-        tables = read_sources(data)
+        tables = self.tables(data)
         for table in tables.values():
             check_columns((*self.texts, self.label), table.columns, table.source)
         if split in tables:
@@ -109,16 +117,17 @@ class OwnTask(PredictingTask):
 
     def _part(self, rows: Sequence[Row], split: str, name: str) -> list[Row]:
         assert self.dev_share is not None
+        keys = [self.key(row) for row in rows]
         train, dev = split_rows(
-            [self.key(row) for row in rows],
+            keys,
             [self.stratum(row) for row in rows],
             self.dev_share,
             self.split_seed,
         )
         if not dev:
             raise InputError(
-                f"--data {shown(name)}: {len(rows)} rows are too few to split; give a folder with "
-                "a file train and a file dev"
+                f"--data {shown(name)}: {len(rows)} rows with {len(set(keys))} different texts are "
+                "too few to split; give a folder with a file train and a file dev"
             )
         if split == TRAIN:
             log.info(

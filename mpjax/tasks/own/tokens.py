@@ -224,7 +224,7 @@ def _read(table: Table, text: str, label: str, declared: tuple[str, ...]) -> tup
         )
     if empty:
         log.warning(
-            "%s: %s have no words or no tags and are dropped",
+            "%s: %s dropped: no words or no tags",
             table.source, places(empty, table.unit),
         )  # fmt: skip
     if not found:

@@ -46,7 +46,7 @@ def read_questions(path: Path, may_be_empty: bool, repair: bool = False) -> list
             for q, qa in enumerate(qas):
                 at = Place(context, where, str(title), f"{a}-{p}-{q}")
                 rows.append(question(qa, at, faults, may_be_empty))
-    return _settled(rows, faults, repair)
+    return settled(rows, faults, repair)
 
 
 def check_rows(rows: Sequence[Row], source: str, may_be_empty: bool, repair: bool) -> list[Row]:
@@ -55,7 +55,7 @@ def check_rows(rows: Sequence[Row], source: str, may_be_empty: bool, repair: boo
     for i, row in enumerate(rows):
         place = Place(str(row.get("context", "")), source, str(row.get("title", "")), f"row-{i}")
         found.append(question(row, place, faults, may_be_empty))
-    return _settled(found, faults, repair)
+    return settled(found, faults, repair)
 
 
 def read_odds(path: Path) -> tuple[dict[str, str], dict[str, float]] | None:
@@ -80,8 +80,8 @@ def read_odds(path: Path) -> tuple[dict[str, str], dict[str, float]] | None:
     return answers, found
 
 
-def _settled(rows: Sequence[Row | None], faults: Faults, repair: bool) -> list[Row]:
-    """Rows with ids of their own, after the faults were said or refused."""
+def settled(rows: Sequence[Row | None], faults: Faults, repair: bool) -> list[Row]:
+    """Rows with ids of their own, after faults were said or refused; `InputError` without any."""
     found: dict[str, Row] = {}
     for row in rows:
         if row is not None and row["id"] in found:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -20,13 +20,15 @@ _STEMS = {TRAIN: ("train", "training"), DEV: ("dev", "validation", "valid", "val
 _LEFT = ("test",)  # a test set chooses no checkpoints
 
 Sources = dict[str, Table]
+Reader = Callable[[Path], Table]
 
 
-def read_sources(data: str | Path | None) -> Sources:
+def read_sources(data: str | Path | None, read: Reader = read_table) -> Sources:
     """Tables by what they are for: ``train`` and ``dev``, or ``all`` for a file without a split.
 
     Args:
       data: file, folder, or ``hub:OWNER/NAME`` with ``:CONFIG`` where the data set has several.
+      read: reads a file.
 
     Raises:
       InputError: nothing there, files that leave a choice, or as `read_table`.
@@ -41,7 +43,9 @@ def read_sources(data: str | Path | None) -> Sources:
         return _from_hub(text)
     paths = find_files(Path(text))
     stamps = tuple(_stamp(path) for found in paths.values() for path in found)
-    return _from_files(text, tuple((role, tuple(found)) for role, found in paths.items()), stamps)
+    return _from_files(
+        text, tuple((role, tuple(found)) for role, found in paths.items()), stamps, read
+    )
 
 
 def find_files(data: Path, kinds: Sequence[str] = KINDS) -> dict[str, list[Path]]:
@@ -78,7 +82,7 @@ def find_files(data: Path, kinds: Sequence[str] = KINDS) -> dict[str, list[Path]
 def _of_split(files: Sequence[Path], stems: Sequence[str]) -> list[Path]:
     """Files of the first of the names that there is."""
     for stem in stems:
-        pattern = re.compile(rf"{stem}(-\d+-of-\d+)?", re.IGNORECASE)
+        pattern = re.compile(rf"{stem}(-v\d+(\.\d+)?)?(-\d+-of-\d+)?", re.IGNORECASE)
         if found := [path for path in files if pattern.fullmatch(path.stem)]:
             return found
     return []
@@ -96,9 +100,12 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 @lru_cache(maxsize=2)  # a run reads its file for the labels, for training and for evaluation
 def _from_files(
-    data: str, paths: tuple[tuple[str, tuple[Path, ...]], ...], stamps: tuple[tuple[int, int], ...]
+    data: str,
+    paths: tuple[tuple[str, tuple[Path, ...]], ...],
+    stamps: tuple[tuple[int, int], ...],
+    read: Reader,
 ) -> Sources:
-    return {role: join_tables([read_table(path) for path in found], data) for role, found in paths}
+    return {role: join_tables([read(path) for path in found], data) for role, found in paths}
 
 
 @lru_cache(maxsize=2)

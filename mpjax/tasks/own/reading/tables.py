@@ -57,7 +57,7 @@ def read_table(path: Path) -> Table:
         records = list(read_json_lines(path))
         table = Table(shown(path), _columns(record for _, record in records), records)
     elif kind == ".json":
-        table = _json_table(path)
+        table = records_table(path, read_json(path))
     elif kind == ".parquet":
         table = _parquet_table(path)
     elif kind in CONLL:
@@ -90,8 +90,9 @@ def _is_list(path: Path) -> bool:
         raise InputError(f"{shown(path)} cannot be read: {error.strerror}") from error
 
 
-def _json_table(path: Path) -> Table:
-    records = list(enumerate(read_json(path), 1))
+def records_table(path: Path, items: Iterable[Any]) -> Table:
+    """Table of a list of JSON objects; `InputError` for an item of another kind."""
+    records = list(enumerate(items, 1))
     for number, record in records:
         if not isinstance(record, dict):
             raise InputError(
