@@ -38,7 +38,10 @@ def make_batch(step: int) -> dict[str, np.ndarray]:
     }
 
 
-def build(name: str, dropout: float = 0.1):
+LOSS = task_loss("classification")
+
+
+def build(name: str, dropout: float = 0.1, loss=LOSS):
     config = dataclasses.replace(
         CONFIG, hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout
     )
@@ -48,14 +51,20 @@ def build(name: str, dropout: float = 0.1):
     module = encoder(config, "classification", dtype=dtype, param_dtype=dtype)
     params = module.init(jax.random.key(0), jnp.zeros((1, 4), jnp.int32))["params"]
     state = create_state(params, pruning, tx, seed=1)
-    step = make_train_step(module, pruning, tx, task_loss("classification"))
+    step = make_train_step(module, pruning, tx, loss)
     return module, pruning, state, step
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["dense", *sorted(RULES)])
-def test_step_compiles_once_moves_what_it_should_and_reports(name):
-    _, pruning, state, step = build(name)
+def test_step_is_traced_once_moves_what_it_should_and_reports(name, monkeypatch):
+    traced = []
+
+    def counted(function):
+        return lambda *args: traced.append(function) or function(*args)
+
+    monkeypatch.setattr(Pruning, "density", counted(Pruning.density))
+    _, pruning, state, step = build(name, loss=counted(LOSS))
     frozen = np.asarray(state.params["bert"]["embeddings"]["word"]["embedding"])
     kernel = np.asarray(state.params["classifier"]["kernel"])
     measure = make_measure(pruning)
@@ -64,7 +73,7 @@ def test_step_compiles_once_moves_what_it_should_and_reports(name):
         state, metrics = step(state, make_batch(t))
         assert set(metrics) == {"task_loss", "grad_norm", "skipped"}
         assert all(np.isfinite(v) for v in (metrics | measures).values())
-    assert step._cache_size() == measure._cache_size() == 1
+    assert traced.count(LOSS) == 1 and len(traced) == (1 if pruning is None else 2)
     assert int(state.step) == TOTAL
     np.testing.assert_array_equal(state.params["bert"]["embeddings"]["word"]["embedding"], frozen)
     assert not np.array_equal(state.params["classifier"]["kernel"], kernel)
