@@ -25,7 +25,7 @@ LEVELS = (
     ("config",),
     ("parallel",),
     ("runs",),
-    ("training",),
+    ("training", "cards"),
     ("sweep", "export", "planning"),
     ("quickstart",),
     ("cli",),
