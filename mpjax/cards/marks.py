@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 
 import xxhash
 
@@ -33,11 +34,23 @@ def is_ours(card: bytes) -> bool:
     return mark is not None and mark[1] == _digest(text[: mark.start()])
 
 
-def addressed(card: bytes, repository: str) -> bytes:
-    """Card whose examples name a repository; one of another author stays as it is."""
+def addressed(card: bytes, repository: str, packed: str | None = None) -> bytes:
+    """Card whose examples name a repository; one of another author stays as it is.
+
+    Args:
+      packed: name of the packed model that the repository holds instead of a folder.
+    """
     if not is_ours(card):
         return card
     text = _MARK.sub("", card.decode())
+    if packed is not None:
+        how = (
+            f"This repository holds a packed model, which only mpjax reads. A folder for the "
+            f"examples below:\n\n```\nhf download {PLACE} {shlex.quote(packed)} --local-dir .\n"
+            f"mpjax unpack {shlex.quote(packed)} --output {PLACE}\n```"
+        )
+        text = text.replace("library_name: transformers\n", "library_name: mpjax\n", 1)
+        text = text.replace("## Use\n", f"## Use\n\n{how}\n", 1)
     return signed(text.replace(PLACE, repository))
 
 

@@ -21,6 +21,7 @@ from mpjax.cli import (
     inspect,
     pack,
     plan,
+    push,
     quickstart,
     recipes,
     score,
@@ -47,6 +48,7 @@ COMMANDS: dict[str, ModuleType] = {
     "shrink": shrink,
     "pack": pack,
     "unpack": unpack,
+    "push": push,
 }
 
 
