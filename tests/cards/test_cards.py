@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import tiny
 from huggingface_hub import ModelCard
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from mpjax import cli
 from mpjax.cards import CARD, addressed, gather, is_ours, make_card
@@ -124,14 +124,21 @@ def test_the_card_of_a_folder_is_the_authors(root, tmp_path):
 
 def test_a_packed_run_holds_its_card(root, tmp_path):
     pack_model(root / "run", tmp_path / "exact.mpz")
-    pack_model(root / "run", tmp_path / "small.mpz", int8=True, embeddings="float16")
+    run = tmp_path / "run"
+    shutil.copytree(root / "run", run)
+    weights = run / "model" / "model.safetensors"
+    name = "bert.encoder.layer.0.output.dense.weight"
+    tensors = load_file(weights)
+    tensors[name][0, 0] = 1e-9  # int8 makes it zero
+    save_file(tensors, weights, {"format": "pt"})
+    pack_model(run, tmp_path / "small.mpz", int8=True, embeddings="float16")
     exact, small = (
         read_packed(tmp_path / name).read_file(CARD).decode() for name in ("exact.mpz", "small.mpz")
     )
     assert is_ours(exact.encode()) and "rounded" not in exact
     assert "rounded linear layers to int8 and embeddings to float16" in small
     kept = measure(read_tensors(tmp_path / "small.mpz")[1]).to_json()["kept_weights"]
-    assert f"{kept:,} of" in small
+    assert f"{kept:,} of" in small and kept < measure(tensors).to_json()["kept_weights"]
     folder = unpack_model(tmp_path / "exact.mpz", tmp_path / "folder")
     assert (folder / CARD).read_text() == exact
 

@@ -110,6 +110,9 @@ def test_a_branch_is_made_where_it_is_missing(hub, root, capsys):
     repo = hub.repos["me/mine"]
     assert repo.branches["main"] == {} and CARD in repo.branches["v2"]
     assert capsys.readouterr().out.strip().endswith("/me/mine/tree/v2")
+    hub.repos["me/old"] = Repo()
+    assert push(root / "run", "me/old", "--revision", "v3") == 0
+    assert CARD in hub.repos["me/old"].branches["v3"]
     assert "branch v2" in refused(capsys, root / "run", "me/mine", "--revision", "v2")
 
 
