@@ -28,7 +28,7 @@ class Repo:
     log: list[str] = field(default_factory=list)
 
     def sha(self, branch: str) -> str:
-        text = json.dumps([branch, len(self.log), sorted(self.branches[branch])])
+        text = json.dumps([len(self.log), sorted(self.branches[branch])])
         return hashlib.sha1(text.encode()).hexdigest()
 
 
