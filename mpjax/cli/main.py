@@ -30,6 +30,7 @@ from mpjax.cli import (
     train,
     unpack,
 )
+from mpjax.cli.parsing.common import add_common, set_talk
 from mpjax.disk import refused
 from mpjax.errors import InputError, plain
 from mpjax.hostmemory import keep_freed_memory
@@ -81,19 +82,26 @@ def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argument
             allow_abbrev=False,
         )
         command.add_arguments(known[name])
+        add_common(known[name])
     return parser, known
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Arguments as a namespace; InputError proposes the option that was probably meant.
 
-    ``given`` of the namespace holds the names of the options that stand on the command line.
+    ``given`` of the namespace holds the names of the options that stand on the command line, or in
+    the file of ``--config``.
     """
     parser, known = build_parser()
     words = sys.argv[1:] if argv is None else list(argv)
     _check_values(words)
-    args, unknown = parser.parse_known_args(words)
     flags = {word.split("=")[0] for word in words if word.startswith("--")}
+    if "--config" in flags:
+        from mpjax.cli.parsing.config_file import relax
+
+        for command in known.values():
+            relax(command)
+    args, unknown = parser.parse_known_args(words)
     actions = known[args.command]._actions if args.command else []
     args.given = {action.dest for action in actions if flags & set(action.option_strings)}
     if unknown:
@@ -102,6 +110,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         near = difflib.get_close_matches(wrong.split("=")[0], options, n=1)
         hint = f"did you mean {near[0]}?" if near else f"see: mpjax {args.command or ''} --help"
         raise InputError(f"unknown option {wrong}; {hint}")
+    if args.command and "--config" in flags:
+        from mpjax.cli.parsing.config_file import take_config
+
+        take_config(known[args.command], args)
     return args
 
 
@@ -141,9 +153,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         elif args.command is None:
             build_parser()[0].print_help()
         else:
+            set_talk(notes, args)
             COMMANDS[args.command].run(args)
         sys.stdout.flush()
     except InputError as error:
+        log.debug("the error comes from here", exc_info=True)
         print(f"mpjax: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
