@@ -16,6 +16,7 @@ from typing import NoReturn
 
 from mpjax import __version__
 from mpjax.cli import (
+    completion,
     evaluate,
     export,
     inspect,
@@ -31,6 +32,7 @@ from mpjax.cli import (
     unpack,
 )
 from mpjax.cli.parsing.common import add_common, set_talk
+from mpjax.cli.parsing.next_steps import say_next
 from mpjax.disk import refused
 from mpjax.errors import InputError, plain
 from mpjax.hostmemory import keep_freed_memory
@@ -50,7 +52,18 @@ COMMANDS: dict[str, ModuleType] = {
     "pack": pack,
     "unpack": unpack,
     "push": push,
+    "completion": completion,
 }
+
+
+EPILOG = """\
+mpjax COMMAND --help shows the options of a command. Start with: mpjax quickstart
+
+Results go to stdout, everything else to stderr. Exit codes:
+  0        done
+  1        a fault of mpjax itself, with its traceback
+  2        a mistake in options, files or data, a full disk, a hub that refuses: one sentence
+  130 143  interrupted (Ctrl-C), terminated: 128 + the number of the signal (141: a closed pipe)"""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -66,10 +79,14 @@ def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argument
         prog="mpjax",
         allow_abbrev=False,
         description="Movement pruning of pretrained transformers in JAX and Flax.",
-        epilog="mpjax COMMAND --help shows the options of a command. Start with: mpjax quickstart",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage="mpjax COMMAND [OPTION ...]",
     )
     parser.add_argument("--version", action="store_true", help="print the version and stop")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
+    commands = parser.add_subparsers(
+        dest="command", metavar="COMMAND", prog="mpjax", parser_class=_Parser
+    )
     known: dict[str, argparse.ArgumentParser] = {}
     for name, command in COMMANDS.items():
         text = command.HELP
@@ -83,7 +100,14 @@ def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argument
         )
         command.add_arguments(known[name])
         add_common(known[name])
+        known[name].usage = _usage(known[name])
     return parser, known
+
+
+def _usage(parser: argparse.ArgumentParser) -> str:
+    """Usage with the places alone: train has 80 options, which the help lists by topic."""
+    places = [action for action in parser._actions if not action.option_strings]
+    return " ".join([parser.prog, *(str(action.metavar) for action in places), "[OPTION ...]"])
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -135,7 +159,7 @@ def escape_output() -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command; returns the exit status: 0, 2 for a mistake in the input, 128 + signal."""
+    """Runs one command; returns the exit status, as `EPILOG` says it."""
     notes = logging.StreamHandler(sys.stderr)  # of this call: stdout is for results
     notes.setFormatter(logging.Formatter("mpjax: %(message)s"))
     log = logging.getLogger("mpjax")
@@ -155,6 +179,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             set_talk(notes, args)
             COMMANDS[args.command].run(args)
+            sys.stdout.flush()  # before the notes: in a terminal both are one text
+            say_next(args)
         sys.stdout.flush()
     except InputError as error:
         log.debug("the error comes from here", exc_info=True)
