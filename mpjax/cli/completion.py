@@ -22,14 +22,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Prints the script."""
+    """Prints the script for the parser ``args.whole``, whose commands are ``args.commands``."""
     import shtab
 
-    from mpjax.cli.main import build_parser  # which imports this module
-
-    parser, known = build_parser()
-    for command in known.values():
+    for command in args.commands.values():
         for action in command._actions:
             if action.dest in _PATHS and action.choices is None:
                 action.complete = shtab.FILE  # type: ignore[attr-defined]
-    print(shtab.complete(parser, args.shell))
+    print(shtab.complete(args.whole, args.shell))

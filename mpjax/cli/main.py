@@ -101,6 +101,7 @@ def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argument
         command.add_arguments(known[name])
         add_common(known[name])
         known[name].usage = _usage(known[name])
+    known["completion"].set_defaults(whole=parser, commands=known)
     return parser, known
 
 
