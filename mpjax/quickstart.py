@@ -19,6 +19,7 @@ from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError
 from mpjax.files import read_object, write_json
 from mpjax.locks import LOCK, one_writer
+from mpjax.log import log
 from mpjax.outputs import new_folder
 from mpjax.report.table import percent, render
 from mpjax.temporary import remove_leftovers
@@ -74,7 +75,7 @@ def quickstart(
     Args:
       output: folder of the model and the runs; finished runs in it are not repeated.
       cache, seed: as in `TrainConfig`.
-      show: receives each text for the user.
+      show: receives the table of results; what happens meanwhile is logged.
       scale: sizes of model and runs.
 
     Returns:
@@ -100,12 +101,12 @@ def _run_all(
     """Trains every model that is not there yet; rows as of `quickstart`."""
     from mpjax.training.train import train  # after the checks: it imports jax
 
-    show(f"{NOTICE}\n")
+    log.info("%s", NOTICE.replace("\n", " "))
     runs = plan_runs(folder, scale, cache, seed)
     _start_model(folder, scale)
     rows: list[dict[str, Any]] = []
     for number, (name, label, config) in enumerate(runs, 1):
-        show(f"[{number}/{len(runs)}] {name}")
+        log.info("[%d/%d] %s", number, len(runs), name)
         result = train(config)
         ((metric, score),) = list(result["score"].items())[:1]
         rows.append(
@@ -120,7 +121,9 @@ def _run_all(
                 "seconds": result["seconds"],
             }
         )
-    show(f"\n{format_results(rows)}\n\n{NOTICE}\n\n{NEXT.format(run=rows[-1]['run'])}")
+    show(f"{format_results(rows)}\n\n{NOTICE}")
+    for line in NEXT.format(run=rows[-1]["run"]).splitlines():
+        log.info("%s", line)
     return rows
 
 

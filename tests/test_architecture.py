@@ -25,7 +25,7 @@ LEVELS = (
     ("config",),
     ("parallel",),
     ("runs",),
-    ("training",),
+    ("training", "cards"),
     ("sweep", "export", "planning"),
     ("quickstart",),
     ("cli",),
@@ -40,6 +40,7 @@ LAZY = {
 }
 LAZY_ROOMS = ("mpjax.cli.", "mpjax.quickstart")
 CATALOGUES = (
+    "mpjax/cli",
     "mpjax/tasks/catalog",
     "mpjax/pruning/rules",
     "mpjax/models/families",

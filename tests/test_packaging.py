@@ -22,7 +22,7 @@ DEPENDENCIES = [Requirement(text) for text in PROJECT["project"]["dependencies"]
 TESTED = DEPENDENCIES + [Requirement(text) for text in EXTRAS["test"] + EXTRAS["tensorboard"]]
 BOUNDED = [requirement for requirement in TESTED if requirement.name != "mpjax"]
 # Distributions whose module has another name.
-MODULES = {"orbax-checkpoint": "orbax"}
+MODULES = {"orbax-checkpoint": "orbax", "pyyaml": "yaml"}
 
 
 def lines(name: str) -> list[str]:

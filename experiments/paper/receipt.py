@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
+from mpjax.cards.paths import without_paths
 from mpjax.config.recorded import is_run
 from mpjax.errors import InputError
 from mpjax.files import read_object, write_json
@@ -13,9 +13,6 @@ from mpjax.runs.folder import RunDir
 
 MARK = "receipt"  # key that tells a receipt from other JSON files; its value is the form's number
 FORM = 1
-# A path inside a longer text: from a slash (or ~/, or a drive) at a word's begin to the word's end.
-# The two slashes of a network address begin none.
-_PATH = re.compile(r"(?<![\w./~\\-])(?:file://(?=/)|~?/(?!/)|[A-Za-z]:\\)[^\s'\",;:)\]]+")
 
 
 def write(folder: Path, output: Path) -> Path:
@@ -50,39 +47,3 @@ def make(run: RunDir) -> dict[str, Any]:
             {"result": result, "config": config, "provenance": read_object(run.provenance)}
         ),
     }
-
-
-def without_paths(value: Any) -> Any:
-    """JSON values with every path of this machine replaced by its base name.
-
-    >>> without_paths(["/opt/venv/bin/mpjax", "--data=/data/my files/dev.json", "org/bert", "a/b"])
-    ['mpjax', '--data=dev.json', 'org/bert', 'a/b']
-    """
-    if isinstance(value, dict):
-        return {key: without_paths(one) for key, one in value.items()}
-    if isinstance(value, list):
-        return [without_paths(one) for one in value]
-    return _text(value) if isinstance(value, str) else value
-
-
-def _text(text: str) -> str:
-    flag, equals, rest = text.partition("=") if text.startswith("-") else ("", "", text)
-    if _is_path(rest):
-        return f"{flag}{equals}{_base(rest)}"
-    return _PATH.sub(lambda match: _base(match.group()), text)
-
-
-def _is_path(text: str) -> bool:
-    """Whether a whole text is a path that is valid on one machine only."""
-    return (
-        PurePosixPath(text).is_absolute()
-        or PureWindowsPath(text).is_absolute()
-        or text.startswith(("~", "../", "..\\"))
-    )
-
-
-def _base(path: str) -> str:
-    parts = [part for part in re.split(r"[\\/]", path) if part not in ("", ".", "..")]
-    if parts[-1:] == ["__main__.py"]:  # python -m package
-        parts = parts[:-1]
-    return parts[-1] if parts else ""

@@ -5,19 +5,31 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import typing
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 from mpjax.config.checks import methods, option
 from mpjax.config.recipes import RECOMMENDED, default_recipe, recipe_config
-from mpjax.config.train import TrainConfig
+from mpjax.config.train import TOPICS, TrainConfig
 from mpjax.errors import InputError
 from mpjax.runs.cache import cache_folder, use_compiled_programs
 
 FIELDS = {field.name: field for field in dataclasses.fields(TrainConfig)}
 
 
-def add_field(parser: argparse.ArgumentParser, field: dataclasses.Field[Any]) -> None:
+Parser = argparse.ArgumentParser | argparse._ArgumentGroup
+
+
+def topics(parser: argparse.ArgumentParser) -> Callable[[str], Parser]:
+    """Groups of a parser by topic, made in the order of the help where an option needs them.
+
+    An option without a topic of ours goes to the parser itself.
+    """
+    groups = {topic: parser.add_argument_group(topic) for topic in TOPICS}
+    return lambda topic: groups.get(topic, parser)
+
+
+def add_field(parser: Parser, field: dataclasses.Field[Any]) -> None:
     """Adds the option of a field of TrainConfig: its type, default and help."""
     flag, text = option(field.name), field.metadata["help"]
     kind: Any = typing.get_type_hints(TrainConfig)[field.name]
@@ -57,6 +69,8 @@ def _metavar(field: dataclasses.Field[Any], kind: type) -> str | None:
         return f"{{{','.join(methods())}}}"
     if field.metadata.get("choices"):
         return None
+    if unit := field.metadata.get("unit"):
+        return str(unit)
     return field.name.upper() if kind is str else "N" if kind is int else "X"
 
 
@@ -67,7 +81,7 @@ def train_config(args: argparse.Namespace, names: Collection[str] = FIELDS.keys(
     return recipe_config(recipe, **{name: given[name] for name in names if name in given})
 
 
-def add_recipe(parser: argparse.ArgumentParser) -> None:
+def add_recipe(parser: Parser) -> None:
     """Adds the option of commands that train."""
     parser.add_argument(
         "--recipe",

@@ -16,11 +16,13 @@ from typing import NoReturn
 
 from mpjax import __version__
 from mpjax.cli import (
+    completion,
     evaluate,
     export,
     inspect,
     pack,
     plan,
+    push,
     quickstart,
     recipes,
     score,
@@ -29,6 +31,8 @@ from mpjax.cli import (
     train,
     unpack,
 )
+from mpjax.cli.parsing.common import add_common, set_talk
+from mpjax.cli.parsing.next_steps import say_next
 from mpjax.disk import refused
 from mpjax.errors import InputError, plain
 from mpjax.hostmemory import keep_freed_memory
@@ -47,7 +51,19 @@ COMMANDS: dict[str, ModuleType] = {
     "shrink": shrink,
     "pack": pack,
     "unpack": unpack,
+    "push": push,
+    "completion": completion,
 }
+
+
+EPILOG = """\
+mpjax COMMAND --help shows the options of a command. Start with: mpjax quickstart
+
+Results go to stdout, everything else to stderr. Exit codes:
+  0        done
+  1        a fault of mpjax itself, with its traceback
+  2        a mistake in options, files or data, a full disk, a hub that refuses: one sentence
+  130 143  interrupted (Ctrl-C), terminated: 128 + the number of the signal (141: a closed pipe)"""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -63,10 +79,14 @@ def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argument
         prog="mpjax",
         allow_abbrev=False,
         description="Movement pruning of pretrained transformers in JAX and Flax.",
-        epilog="mpjax COMMAND --help shows the options of a command. Start with: mpjax quickstart",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage="mpjax COMMAND [OPTION ...]",
     )
     parser.add_argument("--version", action="store_true", help="print the version and stop")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
+    commands = parser.add_subparsers(
+        dest="command", metavar="COMMAND", prog="mpjax", parser_class=_Parser
+    )
     known: dict[str, argparse.ArgumentParser] = {}
     for name, command in COMMANDS.items():
         text = command.HELP
@@ -79,19 +99,34 @@ def build_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.Argument
             allow_abbrev=False,
         )
         command.add_arguments(known[name])
+        add_common(known[name])
+        known[name].usage = _usage(known[name])
+    known["completion"].set_defaults(whole=parser, commands=known)
     return parser, known
+
+
+def _usage(parser: argparse.ArgumentParser) -> str:
+    """Usage with the places alone: train has 80 options, which the help lists by topic."""
+    places = [action for action in parser._actions if not action.option_strings]
+    return " ".join([parser.prog, *(str(action.metavar) for action in places), "[OPTION ...]"])
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Arguments as a namespace; InputError proposes the option that was probably meant.
 
-    ``given`` of the namespace holds the names of the options that stand on the command line.
+    ``given`` of the namespace holds the names of the options that stand on the command line, or in
+    the file of ``--config``.
     """
     parser, known = build_parser()
     words = sys.argv[1:] if argv is None else list(argv)
     _check_values(words)
-    args, unknown = parser.parse_known_args(words)
     flags = {word.split("=")[0] for word in words if word.startswith("--")}
+    if "--config" in flags:
+        from mpjax.cli.parsing.config_file import relax
+
+        for command in known.values():
+            relax(command)
+    args, unknown = parser.parse_known_args(words)
     actions = known[args.command]._actions if args.command else []
     args.given = {action.dest for action in actions if flags & set(action.option_strings)}
     if unknown:
@@ -100,6 +135,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         near = difflib.get_close_matches(wrong.split("=")[0], options, n=1)
         hint = f"did you mean {near[0]}?" if near else f"see: mpjax {args.command or ''} --help"
         raise InputError(f"unknown option {wrong}; {hint}")
+    if args.command and "--config" in flags:
+        from mpjax.cli.parsing.config_file import take_config
+
+        take_config(known[args.command], args)
     return args
 
 
@@ -121,7 +160,7 @@ def escape_output() -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command; returns the exit status: 0, 2 for a mistake in the input, 128 + signal."""
+    """Runs one command; returns the exit status, as `EPILOG` says it."""
     notes = logging.StreamHandler(sys.stderr)  # of this call: stdout is for results
     notes.setFormatter(logging.Formatter("mpjax: %(message)s"))
     log = logging.getLogger("mpjax")
@@ -139,9 +178,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         elif args.command is None:
             build_parser()[0].print_help()
         else:
+            set_talk(notes, args)
             COMMANDS[args.command].run(args)
+            sys.stdout.flush()  # before the notes: in a terminal both are one text
+            say_next(args)
         sys.stdout.flush()
     except InputError as error:
+        log.debug("the error comes from here", exc_info=True)
         print(f"mpjax: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:

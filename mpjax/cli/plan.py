@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from mpjax.cli.arguments import FIELDS, add_field, require
+from mpjax.cli.arguments import FIELDS, add_field, require, topics
 
 HELP = "memory, time and traffic of a step on a TPU slice, compiled for it without one"
 EXAMPLE = (
@@ -36,8 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder or config.json (no weights are read), or a well-known name such as "
         "bert-base-uncased (required)",
     )
+    group = topics(parser)
     for name in PLANNED[1:]:
-        add_field(parser, FIELDS[name])
+        add_field(group(FIELDS[name].metadata.get("topic", "")), FIELDS[name])
     parser.add_argument(
         "--full-effort",
         action="store_true",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mpjax.cli.arguments import FIELDS, add_field, add_recipe, train_config, use_cache
-from mpjax.config.train import TrainConfig
+from mpjax.cli.arguments import FIELDS, add_field, add_recipe, topics, train_config, use_cache
+from mpjax.config.train import DEVICES, PRUNING, TrainConfig
 from mpjax.errors import InputError
 from mpjax.log import log
 
@@ -30,22 +30,25 @@ _NOT_SWEPT = ("devices", "mesh", "tensorboard", "continue_with")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of train; the fields of `SWEPT` take several values."""
-    add_recipe(parser)
+    group = topics(parser)
+    add_recipe(group(PRUNING))
     for field in FIELDS.values():
+        place = group(field.metadata.get("topic", ""))
         if field.name in SWEPT:
             flag = SWEPT[field.name]
             text = "several, with commas: " + field.metadata["help"]
             text += "" if field.default is None else f" (default: {field.default:g})"
-            parser.add_argument(flag, metavar="X,X,...", help=text)
+            place.add_argument(flag, metavar="X,X,...", help=text)
         elif field.name not in _NOT_SWEPT:
-            add_field(parser, field)
-    parser.add_argument(
+            add_field(place, field)
+    devices = group(DEVICES)
+    devices.add_argument(
         "--devices", type=int, metavar="N", help="use the first N devices only (default: all)"
     )
-    parser.add_argument(
+    devices.add_argument(
         "--members-at-once", type=int, metavar="N", help="members trained together (default: all)"
     )
-    parser.add_argument(
+    devices.add_argument(
         "--memory", type=float, metavar="GB", help="memory to use (default: all that is free)"
     )
 

@@ -5,8 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 
-from mpjax.cli.arguments import FIELDS, add_field, add_recipe, train_config, use_cache
+from mpjax.cli.arguments import (
+    FIELDS,
+    Parser,
+    add_field,
+    add_recipe,
+    topics,
+    train_config,
+    use_cache,
+)
 from mpjax.config.resolve import resolve
+from mpjax.config.train import DEVICES, PRUNING
 
 HELP = "fine-prune (or fine-tune) a pretrained model; the same command again continues"
 EXAMPLE = (
@@ -17,13 +26,14 @@ EXAMPLE = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of train: the fields of `TrainConfig`, and the options of several processes."""
-    add_recipe(parser)
+    group = topics(parser)
+    add_recipe(group(PRUNING))
     for field in FIELDS.values():
-        add_field(parser, field)
-    add_processes(parser)
+        add_field(group(field.metadata.get("topic", "")), field)
+    add_processes(group(DEVICES))
 
 
-def add_processes(parser: argparse.ArgumentParser) -> None:
+def add_processes(parser: Parser) -> None:
     """Options that join this process to others; not part of the config of a run."""
     parser.add_argument(
         "--coordinator",
@@ -46,5 +56,6 @@ def run(args: argparse.Namespace) -> None:
 
         use_cache(args.cache)
         result = train_resolved(config)
-        if first():
+        args.leads = first()
+        if args.leads:
             print(json.dumps(result, indent=2))

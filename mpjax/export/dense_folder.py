@@ -7,14 +7,17 @@ import os
 import shutil
 from pathlib import Path
 
+from mpjax.cards import CARD, gather, is_ours, make_card
+from mpjax.config.recorded import is_run
 from mpjax.disk import writing
 from mpjax.errors import InputError
 from mpjax.export.dense import densify, is_dense
-from mpjax.export.source import known_files, load_stored, output_folder, tokenizer_of
+from mpjax.export.source import card_of, known_files, load_stored, output_folder, tokenizer_of
+from mpjax.files import read_bytes
 from mpjax.log import log
 from mpjax.models import is_training_checkpoint, read_config, save_model
 from mpjax.models.hf.saving import finish
-from mpjax.models.hf.tensors import is_standard
+from mpjax.models.hf.tensors import is_standard, read_tensors
 from mpjax.runs.opening import model_folder
 from mpjax.temporary import beside, restore, swap, sync
 
@@ -31,8 +34,9 @@ def export_model(
     Pruned weights are zeros in it, so any program that reads such folders reads it. A training
     checkpoint is masked. Layers of different sizes, which `transformers` cannot express, get
     full-size matrices with zeros, and weights in a place, form or spelling of other programs are
-    written anew. Of any other folder the files of the model are copied unchanged. The output
-    appears at once, whole or not at all; exporting again changes nothing.
+    written anew. Of any other folder the files of the model are copied unchanged. A run gets a
+    model card; the card of a folder, and one in ``output`` that somebody has edited, are kept. The
+    output appears at once, whole or not at all; exporting again changes nothing.
 
     Args:
       threshold: of the masks of a training checkpoint, see `load_plain`.
@@ -51,6 +55,7 @@ def export_model(
         with beside(target, folder=True) as temporary:
             export = temporary / "model"
             _write(source, export, threshold)
+            _write_card(run, source, export, target)
             return _put(export, target, overwrite)
 
 
@@ -91,6 +96,21 @@ def _write(source: Path, export: Path, threshold: float | None) -> None:
     save_model(export, config, params, model.head, tokenizer_of(model))
 
 
+def _write_card(run: str | Path, source: Path, export: Path, target: Path) -> None:
+    """Puts a card into a finished export: the author's where there is one, else that of the run."""
+    written, theirs = export / CARD, card_of(source)
+    if theirs is not None:
+        written.write_bytes(read_bytes(theirs))
+    elif is_run(run):
+        written.write_bytes(make_card(gather(run, export, read_tensors(export)[1])))
+    edited = read_bytes(target / CARD) if (target / CARD).is_file() else None
+    if edited is not None and not is_ours(edited):
+        written.write_bytes(edited)
+        log.warning("%s has been edited and is kept; remove it for a new one", target / CARD)
+    if written.exists():
+        sync(written)
+
+
 def _copy(source: Path, export: Path) -> None:
     """Copies the files of a model as regular files, and names what stays behind."""
     known = known_files(source)
@@ -98,7 +118,8 @@ def _copy(source: Path, export: Path) -> None:
     for path in known:
         shutil.copyfile(path, export / path.name)
     finish(export)
-    others = sorted(path.name for path in source.iterdir() if path not in known)
+    taken = {*known, source / CARD}
+    others = sorted(path.name for path in source.iterdir() if path not in taken)
     if others:
         more = f" and {len(others) - 5} more" if len(others) > 5 else ""
         log.info("not taken along, no part of a model: %s%s", ", ".join(others[:5]), more)

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from mpjax.cards import CARD, gather, make_card
+from mpjax.config.recorded import is_run
 from mpjax.errors import InputError
 from mpjax.export.packed_sizes import is_embedding
-from mpjax.export.source import known_files, output_folder
+from mpjax.export.source import card_of, known_files, output_folder
 from mpjax.files import shown
 from mpjax.models.families import CONFIG_JSON, known_config
 from mpjax.models.hf.saving import write_folder
@@ -33,7 +35,7 @@ from mpjax.models.packed.quantize import to_int8
 from mpjax.outputs import new_file
 from mpjax.runs.opening import model_folder
 
-FILES = (CONFIG_JSON, *TOKENIZER_FILES)
+FILES = (CONFIG_JSON, *TOKENIZER_FILES, CARD)
 EMBEDDING_DTYPES = ("float32", "float16", "int8")  # float32: unchanged
 
 
@@ -46,6 +48,8 @@ def pack_model(
     overwrite: bool = False,
 ) -> PackedModel:
     """Writes the model of a run or folder as one file, which mpjax reads like the folder.
+
+    The card of a run, or the one in the folder, goes into the file.
 
     Args:
       int8: quantise the weights of the linear layers, one scale per output channel.
@@ -68,6 +72,7 @@ def pack_model(
     folder = model_folder(model)
     if folder.is_dir():
         known_files(folder)
+        card_of(folder)
     path, tensors = read_tensors(folder)
 
     def encode_named(name: str) -> PackedTensor:
@@ -81,8 +86,13 @@ def pack_model(
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # the coders release the GIL
         unique = dict.fromkeys(first.values())
         encoded = dict(zip(unique, pool.map(encode_named, unique), strict=True))
-    files = {name: compress(data, "lzma") for name, data in small_files(folder, FILES).items()}
-    packed = PackedModel(files, {name: encoded[first[name]] for name in tensors})
+    files = small_files(folder, FILES)
+    named = {name: encoded[first[name]] for name in tensors}
+    if is_run(model) and CARD not in files:
+        stored = PackedModel({}, named).restore()  # rounding leaves fewer weights that are not zero
+        files[CARD] = make_card(gather(model, folder, stored, _rounding(int8, embeddings)))
+    coded = {name: compress(data, "lzma") for name, data in files.items()}
+    packed = PackedModel(coded, named)
     write_packed(target, packed, overwrite=overwrite)
     return packed
 
@@ -112,6 +122,15 @@ def unpack_model(file: str | Path, output: str | Path, *, overwrite: bool = Fals
         if config is not None:
             check_body(split_scores(tensors)[0], config, str(path))
     return write_folder(target, files, tensors, exist_ok=overwrite)
+
+
+def _rounding(int8: bool, embeddings: str) -> tuple[str, ...]:
+    """Sentences for the card about values that were rounded."""
+    rounded = [*(["linear layers to int8"] if int8 else []),
+               *([f"embeddings to {embeddings}"] if embeddings != "float32" else [])]  # fmt: skip
+    if not rounded:
+        return ()
+    return (f"Packing rounded {' and '.join(rounded)}; the score is that before rounding.",)
 
 
 def _first_of_equals(tensors: dict[str, np.ndarray]) -> dict[str, str]:

@@ -109,7 +109,7 @@ def measure_packed(packed: PackedModel, total: int) -> PackedSizes:
     files = sum(len(stream.data) for stream in packed.files.values())
     header = total - size.total() - files
     sections = [Section(name, size[name], bound[name] or None) for name in _SECTIONS]
-    sections += [Section("tokenizer and config", files), Section("header and checksum", header)]
+    sections += [Section("tokenizer, config, card", files), Section("header and checksum", header)]
     return PackedSizes(
         sections=tuple(sections),
         encoder=Section("encoder", size[_MASK] + size[_VALUES], bound[_MASK] + bound[_VALUES]),

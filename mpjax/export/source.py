@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mpjax.cards import CARD
 from mpjax.errors import InputError
 from mpjax.log import log
 from mpjax.models import Model, load_plain, tokenizer_files
@@ -68,6 +69,15 @@ def known_files(folder: Path) -> list[Path]:
     for path in found:
         _check_link(path, folder)
     return found
+
+
+def card_of(folder: Path) -> Path | None:
+    """Card in a model folder, None without one; `InputError` for a link out, as `known_files`."""
+    path = folder / CARD
+    if not path.is_file():
+        return None
+    _check_link(path, folder)
+    return path
 
 
 def _check_link(path: Path, folder: Path) -> None:

@@ -73,7 +73,8 @@ def test_help_imports_nothing_heavy(argv):
 def test_every_field_of_the_config_is_an_option_with_its_default():
     args = vars(cli.parse(["train"]))
     others = (  # no part of a run
-        "command", "version", "coordinator", "processes", "process_id", "recipe", "given"
+        "command", "version", "coordinator", "processes", "process_id", "recipe", "given",
+        "config", "quiet", "verbose",
     )  # fmt: skip
     assert {k: args[k] for k in args if k not in others} == dataclasses.asdict(TrainConfig())
     help_text = cli.build_parser()[1]["train"].format_help()

@@ -40,14 +40,17 @@ def test_every_run_is_there_and_in_the_table(made):
         assert is_run(row["run"])
         assert f"{100 * row['density']:.2f}%" in text and row["method"] in text
     assert [round(row["density"], 2) for row in rows[:6]] == [1, 1, 1, 1, 0.1, 0.1]
-    assert "synthetic" in text and "mpjax train --model" in text
+    assert "synthetic" in text
 
 
 @pytest.mark.slow
-def test_a_second_time_reports_without_training(made, monkeypatch):
-    folder, rows, _ = made
+def test_a_second_time_reports_without_training(made, monkeypatch, caplog):
+    folder, rows, text = made
     monkeypatch.setattr(training, "prepare", None)
+    caplog.set_level("INFO", "mpjax")
     assert quickstart.quickstart(folder, cache="none", show=str, scale=SMALL) == rows
+    for talk in ("[1/7] pretrain", "mpjax train --model", f"mpjax inspect {folder}"):
+        assert talk in caplog.text and talk not in text  # the text is for stdout
 
 
 def test_a_start_that_was_killed_goes_on_and_two_at_once_do_not(tmp_path, monkeypatch):

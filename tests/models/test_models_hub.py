@@ -191,7 +191,10 @@ def test_names_become_folders_with_one_form_of_the_weights(hub, tmp_path):
         ("lab/shards", COMMIT, True),
         ("lab/pickle", "main", False),
     )
-    assert both == {"files": ["config.json", "model.safetensors", "vocab.txt"], "fresh": []}
+    assert both == {
+        "files": ["README.md", "config.json", "model.safetensors", "vocab.txt"],
+        "fresh": [],
+    }
     assert shards["files"] == [
         "config.json",
         "model-00001-of-00001.safetensors",
@@ -201,7 +204,7 @@ def test_names_become_folders_with_one_form_of_the_weights(hub, tmp_path):
     assert shards["fresh"] == []
     assert pickle["files"] == ["config.json", "pytorch_model.bin", "vocab.txt"]
     fetched = {path for path in hub.log if "/resolve/" in path}
-    assert not any(path.endswith((".h5", ".md")) for path in fetched)
+    assert not any(path.endswith(".h5") for path in fetched)
     assert not any("lab/both" in path and path.endswith(".bin") for path in fetched)
 
 

@@ -22,7 +22,8 @@ def local_folder(name_or_dir: str | Path, revision: str | None = None) -> Path:
     A packed model (a file) stands for the folder that it was made from, and a folder without a
     config for the only model folder in it. A folder takes precedence over a hub name. Downloads go
     through ``huggingface_hub`` (``HF_ENDPOINT``, ``HF_HOME`` and ``HF_HUB_OFFLINE`` apply) and
-    fetch the config, the tokenizer and one form of the weights, safetensors where available.
+    fetch the config, the tokenizer, the card and one form of the weights, safetensors where
+    available.
 
     Raises `InputError` for a path that does not exist, a name the hub does not have, or a hub
     that cannot be reached.
@@ -131,7 +132,7 @@ def _fetch(name: str, revision: str | None) -> Path:
     """
     from huggingface_hub import snapshot_download
 
-    wanted = [CONFIG_JSON, *TOKENIZER_FILES]
+    wanted = [CONFIG_JSON, *TOKENIZER_FILES, "README.md"]  # the card: its license, for ours
     folder = Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
 
     def fetch(*patterns: str) -> None:
