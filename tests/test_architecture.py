@@ -27,6 +27,7 @@ LEVELS = (
     ("runs",),
     ("training",),
     ("sweep", "export", "planning"),
+    ("pages",),
     ("quickstart",),
     ("cli",),
     ("__init__", "__main__"),

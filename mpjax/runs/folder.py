@@ -65,6 +65,18 @@ class RunDir:
         return self.path / "model"
 
     @property
+    def masks(self) -> Path:
+        return self.path / "masks.jsonl"
+
+    @property
+    def warnings(self) -> Path:
+        return self.path / "warnings.jsonl"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+    @property
     def result(self) -> Path:
         return self.path / "result.json"
 
