@@ -98,6 +98,7 @@ def _run_all(
     folder: Path, cache: str | None, seed: int, show: Callable[[str], Any], scale: Scale
 ) -> list[dict[str, Any]]:
     """Trains every model that is not there yet; rows as of `quickstart`."""
+    from mpjax.pages.write import write_after
     from mpjax.training.train import train  # after the checks: it imports jax
 
     show(f"{NOTICE}\n")
@@ -121,6 +122,9 @@ def _run_all(
             }
         )
     show(f"\n{format_results(rows)}\n\n{NOTICE}\n\n{NEXT.format(run=rows[-1]['run'])}")
+    compared = [row["run"] for row in rows if row["task"] == rows[-1]["task"]]
+    if (page := write_after(compared, folder / "report.html")) is not None:
+        show(f"The runs side by side, for a browser:\n  {page}")
     return rows
 
 

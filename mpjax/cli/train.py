@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 
 from mpjax.cli.arguments import FIELDS, add_field, add_recipe, train_config, use_cache
 from mpjax.config.resolve import resolve
+from mpjax.log import log
 
 HELP = "fine-prune (or fine-tune) a pretrained model; the same command again continues"
 EXAMPLE = (
@@ -47,4 +49,10 @@ def run(args: argparse.Namespace) -> None:
         use_cache(args.cache)
         result = train_resolved(config)
         if first():
+            from mpjax.pages.write import write_after
+            from mpjax.runs.folder import RunDir
+
+            page = write_after([config.output], RunDir(Path(config.output)).report)
             print(json.dumps(result, indent=2))
+            if page is not None:
+                log.info("the report, a page for a browser: %s", page)

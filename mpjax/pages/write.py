@@ -11,6 +11,7 @@ from mpjax.files import write_atomically
 from mpjax.log import log
 from mpjax.outputs import new_file
 from mpjax.pages.reading.places import read_runs
+from mpjax.runs.folder import RunDir
 
 SUFFIX = ".html"
 _NEEDED = ("bokeh", "jinja2")
@@ -54,12 +55,22 @@ def write_report(
 def write_after(runs: Sequence[str | Path], output: Path) -> Path | None:
     """Writes the report at the end of a command; a failure is a warning and None.
 
-    Without the packages of the extra nothing is written and nothing is said.
+    A report that is newer than the results of the runs stays. Without the packages of the extra
+    nothing is written and nothing is said.
     """
     if any(importlib.util.find_spec(name) is None for name in _NEEDED):
         return None
     try:
-        return write_report(runs, output, overwrite=True)
+        if not _is_newer(output, [RunDir(Path(run)).result for run in runs]):
+            write_report(runs, output, overwrite=True)
     except Exception as error:  # the result of the command is there and must reach the user
         log.warning("no report was written: %s", plain(str(error) or type(error).__name__))
         return None
+    return output
+
+
+def _is_newer(path: Path, sources: Sequence[Path]) -> bool:
+    """Whether a file is there and newer than all others."""
+    if not path.is_file():
+        return False
+    return path.stat().st_mtime >= max(source.stat().st_mtime for source in sources)

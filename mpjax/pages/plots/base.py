@@ -16,9 +16,9 @@ from bokeh.plotting import figure
 from mpjax.pages.reading.record import Run
 
 # Okabe and Ito's colours, without black and yellow: they vanish on one of the two backgrounds.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 DASHES = ("solid", "dashed", "dotted", "dotdash")
-GREY = "#999999"
+GREY = "#999999"  # of what belongs to no run, and of pruned weights
 HEIGHT = 300
 
 
@@ -51,8 +51,8 @@ def styles(runs: Sequence[Run]) -> dict[str, Style]:
 
     >>> from pathlib import Path
     >>> from mpjax.runs.folder import RunDir
-    >>> found = styles([Run(str(i), RunDir(Path())) for i in range(8)])
-    >>> found["0"].colour == found["7"].colour, found["7"].dash
+    >>> found = styles([Run(str(i), RunDir(Path())) for i in range(7)])
+    >>> found["0"].colour == found["6"].colour, found["6"].dash
     (True, 'dashed')
     """
     count = len(COLOURS)
@@ -95,3 +95,13 @@ def axes(x: str, y: str, **options: Any) -> Any:
 def hover(drawn: Any, renderers: Sequence[Any], rows: Sequence[tuple[str, str]]) -> None:
     """Shows values under the pointer."""
     drawn.add_tools(HoverTool(renderers=list(renderers), tooltips=list(rows)))
+
+
+def plain_legend(drawn: Any) -> None:
+    """Puts the legend above the plot; a click on an entry hides what it names."""
+    drawn.add_layout(drawn.legend[0], "above")
+    drawn.legend.orientation = "horizontal"
+    drawn.legend.click_policy = "hide"
+    drawn.legend.background_fill_color = None
+    drawn.legend.border_line_color = None
+    drawn.legend.padding = 0

@@ -11,7 +11,8 @@ from bokeh.palettes import Cividis256
 
 from mpjax.pages.plots.base import HEIGHT, axes, hover
 
-_ROW = 22  # pixels
+_ROW = 22  # pixels of a row
+_SLANTED = 5  # pixels of height for every letter of a slanted label
 
 
 def draw_cells(
@@ -36,10 +37,12 @@ def draw_cells(
         for column, value in zip(columns, line, strict=True)
         if value is not None
     ]
+    longest = max(map(len, columns), default=0)
+    slanted = longest > 8 or len(columns) > 15
     drawn = axes(
         across, down,
         x_range=list(columns), y_range=list(reversed(rows)),
-        height=max(180, 110 + _ROW * len(rows)),
+        height=max(100, _ROW * len(rows)) + 75 + (_SLANTED * longest if slanted else 0),
     )  # fmt: skip
     mapper = LinearColorMapper(palette=Cividis256, low=0, high=max(most, 1e-9))
     data = {"x": [c[0] for c in cells], "y": [c[1] for c in cells], "v": [c[2] for c in cells]}
@@ -48,10 +51,8 @@ def draw_cells(
         fill_color={"field": "v", "transform": mapper},
     )  # fmt: skip
     drawn.grid.visible = False
-    if len(columns) > 6 or max(map(len, columns), default=0) > 8:
+    if slanted:
         drawn.xaxis.major_label_orientation = 0.9
-    if len(columns) > 40:
-        drawn.xaxis.major_label_text_font_size = "0px"
     drawn.add_layout(_bar(mapper), "right")
     hover(drawn, [made], [(down, "@y"), (across, "@x"), (what, "@v{0.0}")])
     return drawn

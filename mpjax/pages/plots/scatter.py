@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mpjax.pages.plots.base import GREY, Style, axes, hover
+from mpjax.pages.plots.base import GREY, Style, axes, hover, plain_legend
 
 
 def draw_points(
@@ -28,10 +28,5 @@ def draw_points(
         )  # fmt: skip
         hover(drawn, [made], [("weight", name), (labels[0], "@x"), (labels[1], "@y")])
     if drawn.legend:
-        drawn.add_layout(drawn.legend[0], "above")
-        drawn.legend.orientation = "horizontal"
-        drawn.legend.click_policy = "hide"
-        drawn.legend.background_fill_color = None
-        drawn.legend.border_line_color = None
-        drawn.legend.padding = 0
+        plain_legend(drawn)
     return drawn

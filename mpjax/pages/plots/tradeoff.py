@@ -8,18 +8,19 @@ from typing import Any
 
 from bokeh.models import ColumnDataSource, Whisker
 
-from mpjax.pages.plots.base import GREY, Style, axes, hover
+from mpjax.pages.plots.base import GREY, Style, axes, hover, plain_legend
 
-_TICKS = (0.1, 0.2, 0.5, 1, 2, 3, 5, 10, 15, 20, 30, 50, 100)
+_TICKS = (0.1, 0.2, 0.5, 1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 100)
 _MARKERS = {"dense": "diamond", "l0": "triangle", "magnitude": "square",
             "movement": "inverted_triangle", "soft_movement": "circle"}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Mark:
-    """A run in the plot: density and score in percent, and how its mean over seeds is told."""
+    """A run in the plot, by its method: density and score in percent."""
 
     run: str
+    method: str
     density: float
     score: float
 
@@ -58,6 +59,7 @@ def draw_tradeoff(
             [made],
             [("published", "@id"), ("remaining, %", "@x{0.00}"), (metric, "@y{0.00}")],
         )
+    _draw_curves(drawn, marks, styles)
     for mark in marks:
         style = styles[mark.run]
         data = {"x": [mark.density], "y": [mark.score]}
@@ -68,6 +70,18 @@ def draw_tradeoff(
     drawn.xaxis.ticker = list(_TICKS)
     drawn.xaxis.major_label_overrides = {tick: f"{tick:g}" for tick in _TICKS}
     return drawn
+
+
+def _draw_curves(drawn: Any, marks: Sequence[Mark], styles: Mapping[str, Style]) -> None:
+    """Joins the runs of a method, in the colour of the first."""
+    for method in dict.fromkeys(mark.method for mark in marks):
+        some = sorted((m for m in marks if m.method == method), key=lambda mark: mark.density)
+        if some[0].density < some[-1].density:
+            x, y = [mark.density for mark in some], [mark.score for mark in some]
+            colour = styles[some[0].run].colour
+            drawn.line(x, y, line_color=colour, line_alpha=0.5, legend_label=method)
+    if drawn.legend:
+        plain_legend(drawn)
 
 
 def _draw_means(drawn: Any, means: Sequence[Mean], metric: str) -> None:

@@ -35,7 +35,7 @@ def tradeoff(material: Material) -> Section:
         ]
         if len(pairs) < 2 and not (pairs and published):
             continue
-        marks = [Mark(row.run, *_place(row)) for _, row in pairs]
+        marks = [Mark(row.run, row.method, *_place(row)) for _, row in pairs]
         drawn = draw_tradeoff(marks, seed_means(pairs), published, material.styles, f"{metric}, %")
         text = "Grey open marks are published runs (BERT-base, all rows). " * bool(published)
         text += "Dashes with whiskers are means over seeds ± standard deviation."
