@@ -11,6 +11,7 @@ from bokeh.palettes import Cividis256
 
 from mpjax.pages.plots.base import HEIGHT, axes, hover
 
+_LABELS = 24  # of the columns, at most
 _ROW = 22  # pixels of a row
 _SLANTED = 5  # pixels of height for every letter of a slanted label
 
@@ -53,6 +54,9 @@ def draw_cells(
     drawn.grid.visible = False
     if slanted:
         drawn.xaxis.major_label_orientation = 0.9
+    every = -(-len(columns) // _LABELS)
+    hidden = [column for i, column in enumerate(columns) if i % every]
+    drawn.xaxis.major_label_overrides = dict.fromkeys(hidden, "")
     drawn.add_layout(_bar(mapper), "right")
     hover(drawn, [made], [(down, "@y"), (across, "@x"), (what, "@v{0.0}")])
     return drawn

@@ -35,9 +35,11 @@ def _scatter(material: Material, name: str) -> list[Plot]:
         drawn = draw_points(
             sample.before, sample.after, sample.kept, style, ("before training", "after training")
         )
-        text = "Pruned weights are shown where they were before the mask."
-        if not sample.kept.all() and not sample.after[~sample.kept].any():
-            text = "Without a checkpoint, pruned weights are shown at 0."
+        text = ""
+        if not sample.kept.all():
+            unmasked = sample.after[~sample.kept].any()
+            text = "Pruned weights are shown as they were before the mask."
+            text = text if unmasked else "Without a checkpoint, pruned weights are shown at 0."
         plots.append(Plot(f"{name}: weights before and after", drawn, text, name))
     if sample.scores is not None:
         drawn = draw_points(
