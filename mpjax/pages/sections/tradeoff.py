@@ -36,9 +36,10 @@ def tradeoff(material: Material) -> Section:
         if len(pairs) < 2 and not (pairs and published):
             continue
         marks = [Mark(row.run, row.method, *_place(row)) for _, row in pairs]
-        drawn = draw_tradeoff(marks, seed_means(pairs), published, material.styles, f"{metric}, %")
+        means = seed_means(pairs)
+        drawn = draw_tradeoff(marks, means, published, material.styles, f"{metric}, %")
         text = "Grey open marks are published runs (BERT-base, all rows). " * bool(published)
-        text += "Dashes with whiskers are means over seeds ± standard deviation."
+        text += "Dashes with whiskers are means over seeds ± standard deviation." * bool(means)
         plots.append(Plot(f"{task}: {metric} over density", drawn, text))
     return Section("tradeoff", "Score over density", plots=plots)
 
