@@ -99,6 +99,7 @@ def _run_all(
     folder: Path, cache: str | None, seed: int, show: Callable[[str], Any], scale: Scale
 ) -> list[dict[str, Any]]:
     """Trains every model that is not there yet; rows as of `quickstart`."""
+    from mpjax.pages.write import write_after
     from mpjax.training.train import train  # after the checks: it imports jax
 
     log.info("%s", NOTICE.replace("\n", " "))
@@ -124,6 +125,9 @@ def _run_all(
     show(f"{format_results(rows)}\n\n{NOTICE}")
     for line in NEXT.format(run=rows[-1]["run"]).splitlines():
         log.info("%s", line)
+    compared = [row["run"] for row in rows if row["task"] == rows[-1]["task"]]
+    if (page := write_after(compared, folder / "report.html")) is not None:
+        log.info("the runs side by side, for a browser: %s", page)
     return rows
 
 

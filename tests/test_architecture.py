@@ -27,6 +27,7 @@ LEVELS = (
     ("runs",),
     ("training", "cards"),
     ("sweep", "export", "planning"),
+    ("pages",),
     ("quickstart",),
     ("cli",),
     ("__init__", "__main__"),
@@ -35,6 +36,7 @@ RANK = {room: rank for rank, rooms in enumerate(LEVELS) for room in rooms}
 # Imports inside functions, all for speed: `mpjax --help` and most refusals need no jax. Those of a
 # command's `run` come after its options have been checked.
 LAZY = {
+    "mpjax.pages.write": {"mpjax.pages.page"},  # needs the packages of an extra
     "mpjax.config.resolve": {"mpjax.pruning.rules"},
     "mpjax.config.structure": {"mpjax.models.structure", "mpjax.pruning.granularities"},
 }

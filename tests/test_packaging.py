@@ -84,7 +84,11 @@ def test_smoke_tests_exist():
 
 def test_types_and_licence_are_shipped():
     assert (ROOT / "mpjax" / "py.typed").is_file()
-    assert PROJECT["tool"]["setuptools"]["package-data"] == {"mpjax": ["py.typed"]}
+    shipped = PROJECT["tool"]["setuptools"]["package-data"]["mpjax"]
+    assert all(list((ROOT / "mpjax").glob(pattern)) for pattern in shipped), shipped
+    files = {p.relative_to(ROOT / "mpjax") for p in (ROOT / "mpjax").rglob("*") if p.is_file()}
+    data = {p for p in files if p.suffix not in (".py", ".pyc")}
+    assert data == {p for p in files if any(p.match(pattern) for pattern in shipped)}
     assert "Apache License" in (ROOT / "LICENSE").read_text(encoding="utf-8")
     assert PROJECT["project"]["license"] == "Apache-2.0"
 

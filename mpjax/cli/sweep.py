@@ -59,6 +59,7 @@ def run(args: argparse.Namespace) -> None:
     from mpjax.parallel.processes import refuse
 
     refuse("sweep")
+    from mpjax.pages.write import write_after
     from mpjax.sweep import curve
     from mpjax.sweep.sweep import sweep
 
@@ -74,6 +75,9 @@ def run(args: argparse.Namespace) -> None:
     except InputError as error:
         log.warning("no picture: %s", error)
     log.info("a row for each member: %s", output / "result.json")
+    members = [output / "members" / row["member"] for row in rows]
+    if (page := write_after(members, output / "report.html")) is not None:
+        log.info("the report, a page for a browser: %s", page)
 
 
 def sweep_options(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 
 from mpjax.cli.arguments import (
     FIELDS,
@@ -16,6 +17,7 @@ from mpjax.cli.arguments import (
 )
 from mpjax.config.resolve import resolve
 from mpjax.config.train import DEVICES, PRUNING
+from mpjax.log import log
 
 HELP = "fine-prune (or fine-tune) a pretrained model; the same command again continues"
 EXAMPLE = (
@@ -58,4 +60,10 @@ def run(args: argparse.Namespace) -> None:
         result = train_resolved(config)
         args.leads = first()
         if args.leads:
+            from mpjax.pages.write import write_after
+            from mpjax.runs.folder import RunDir
+
+            page = write_after([config.output], RunDir(Path(config.output)).report)
             print(json.dumps(result, indent=2))
+            if page is not None:
+                log.info("the report, a page for a browser: %s", page)

@@ -175,6 +175,18 @@ def measure(
     )
 
 
+def encoder_matrix(name: str) -> tuple[int, str] | None:
+    """Layer and short type of an encoder matrix by the name of its tensor; None for other tensors.
+
+    >>> encoder_matrix("bert.encoder.layer.3.attention.self.query.weight")
+    (3, 'query')
+    """
+    match = _LAYER.search(name)
+    if match is None or match[3] != "weight" or "norm" in match[2].lower():
+        return None
+    return int(match[1]), _SHORT.get(match[2], match[2])
+
+
 def _sums(counts: Mapping[str, int]) -> tuple[dict[tuple[int, str], int], dict[int, int]]:
     """Sums counts of named tensors: matrices by (layer, type), other parameters by layer."""
     matrices: dict[tuple[int, str], int] = {}
@@ -183,10 +195,10 @@ def _sums(counts: Mapping[str, int]) -> tuple[dict[tuple[int, str], int], dict[i
         match = _LAYER.search(name)
         if match is None:
             continue
-        layer, type, leaf = int(match[1]), match[2], match[3]
+        layer = int(match[1])
         others.setdefault(layer, 0)
-        if leaf == "weight" and "norm" not in type.lower():
-            matrices[layer, _SHORT.get(type, type)] = count
+        if (matrix := encoder_matrix(name)) is not None:
+            matrices[matrix] = count
         else:
             others[layer] += count
     return matrices, others

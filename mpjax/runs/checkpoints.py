@@ -14,12 +14,14 @@ from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 
 from mpjax.disk import free_bytes
 from mpjax.errors import InputError
 from mpjax.files import write_atomically
 from mpjax.parallel.consensus import first, from_first
+from mpjax.pruning.trees import flatten
 from mpjax.runs import records
 from mpjax.runs.finite import not_finite
 
@@ -135,19 +137,15 @@ class Checkpoints:
 
     def read(self) -> dict[str, Any]:
         """Fields of the newest state, on the first device; `InputError` if it is damaged."""
-        steps = records.steps(self.folder)
-        if not steps:
-            raise InputError(f"{self.folder} holds no checkpoint")
-        if (reason := records.damage_of(self.folder / str(steps[-1]))) is not None:
-            raise InputError(f"checkpoint {steps[-1]} in {self.folder} is damaged: {reason}")
+        step = _newest_whole(self.folder)
         device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-        found: Any = self._saver.metadata(records.state_folder(self.folder / str(steps[-1])))
+        found: Any = self._saver.metadata(records.state_folder(self.folder / str(step)))
         found = getattr(found, "item_metadata", found)
         described = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device),
             dict(getattr(found, "tree", found)),
         )
-        return self._read(steps[-1], described)
+        return self._read(step, described)
 
     def __enter__(self) -> Checkpoints:
         return self
@@ -224,6 +222,54 @@ def read_latest(folder: Path) -> dict[str, Any]:
     """
     with Checkpoints(folder) as checkpoints:
         return checkpoints.read()
+
+
+def read_parts(folder: Path, wanted: Callable[[str], object]) -> dict[str, np.ndarray]:
+    """Arrays of the newest state by their ``/``-joined paths; the others are not read.
+
+    Args:
+      wanted: whether to read the array of a path.
+
+    Raises:
+      InputError: as of `Checkpoints.read`.
+    """
+    step = _newest_whole(folder)
+    files = records.state_folder(folder.absolute() / str(step))
+    reader = ocp.Checkpointer(ocp.PyTreeCheckpointHandler())
+    try:
+        found: Any = reader.metadata(files)
+        found = getattr(found, "item_metadata", found)
+        tree = dict(getattr(found, "tree", found))
+        paths = iter(flatten(tree))
+        # PLACEHOLDER leaves an array where it is: the optimiser's are most of a checkpoint.
+        asked = jax.tree.map(
+            lambda leaf: (
+                jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
+                if wanted(next(paths))
+                else ocp.PLACEHOLDER
+            ),
+            tree,
+        )
+        form = ocp.RestoreArgs(restore_type=np.ndarray)
+        args = jax.tree.map(lambda _: form, tree)
+        read = reader.restore(files, args=ocp.args.PyTreeRestore(item=asked, restore_args=args))
+    except (ValueError, OSError, KeyError) as error:
+        raise InputError(
+            f"checkpoint {step} in {folder} cannot be read ({_said(error)})"
+        ) from error
+    finally:
+        reader.close()
+    return {p: leaf for p, leaf in flatten(read).items() if isinstance(leaf, np.ndarray)}
+
+
+def _newest_whole(folder: Path) -> int:
+    """Step of the newest checkpoint; `InputError` for a damaged one, or none."""
+    steps = records.steps(folder)
+    if not steps:
+        raise InputError(f"{folder} holds no checkpoint")
+    if (reason := records.damage_of(folder / str(steps[-1]))) is not None:
+        raise InputError(f"checkpoint {steps[-1]} in {folder} is damaged: {reason}")
+    return steps[-1]
 
 
 def _fields(state: Any) -> dict[str, Any]:

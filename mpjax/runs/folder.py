@@ -6,6 +6,9 @@ RUN/
   provenance.json   versions, commit, devices and command of every session
   metrics.jsonl     one line per logged step; the same bytes for the same config
   timings.jsonl     seconds, kept apart because they never repeat
+  masks.jsonl       shares of the weights that leave the mask and come back
+  warnings.jsonl    warnings that the commands gave
+  report.html       all of it as a page, with the packages of the extra `report`
   tensorboard/      the same metrics as TensorBoard events, with --tensorboard
   checkpoints/      Orbax: parameters, scores, optimiser state
   model/            the finished model, a plain Hugging Face folder with zeros
@@ -63,6 +66,23 @@ class RunDir:
     @property
     def model(self) -> Path:
         return self.path / "model"
+
+    @property
+    def masks(self) -> Path:
+        return self.path / "masks.jsonl"
+
+    @property
+    def warnings(self) -> Path:
+        return self.path / "warnings.jsonl"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+    @property
+    def growing(self) -> tuple[Path, ...]:
+        """Files that grow with the steps, copied into every checkpoint."""
+        return self.metrics, self.timings, self.masks
 
     @property
     def result(self) -> Path:

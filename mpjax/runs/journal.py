@@ -1,4 +1,4 @@
-"""`metrics.jsonl` and `timings.jsonl`, the two growing files of a run."""
+"""`metrics.jsonl`, `timings.jsonl` and `masks.jsonl`, the growing files of a run."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import jax
 from mpjax.runs.board import Board
 from mpjax.runs.folder import RunDir, keep_until, read_lines
 
+CHANGES = "changes"  # of masks, among the metrics of a logged step
 _YEAR = 365 * 86_400.0  # seconds; no line of a run took that long
 
 
@@ -92,7 +93,8 @@ class Journal:
         watch: Watch = Watch(),
     ) -> None:
         self._files = (run.metrics, run.timings) if writes else ()
-        for path in self._files:
+        self._masks = run.masks if writes else None
+        for path in run.growing if writes else ():
             keep_until(path, start_step)
         self._batch_size, self._board, self._rates = batch_size, board, learning_rates
         self._observe, self.see = watch.line, watch.step
@@ -121,13 +123,15 @@ class Journal:
     def sync(self) -> None:
         """Writes everything to disk; called before a checkpoint, so that it lacks no record."""
         self._deferred.flush()
-        for path in self._files:
+        masks = [path for path in (self._masks,) if path is not None and path.is_file()]
+        for path in (*self._files, *masks):
             with open(path, "a", encoding="utf-8") as file:
                 os.fsync(file.fileno())
 
     def write(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Writes metrics that are on the host; numbers that are not finite become null."""
         values = {**metrics, "loss": total_loss(metrics)}
+        self._write_changes(step, values.pop(CHANGES, None))
         values = {name: float(values[name]) for name in sorted(values)}
         if not values.get("skipped"):
             values.pop("skipped", None)
@@ -135,6 +139,21 @@ class Journal:
         self._write(step, {name: finite.get(name) for name in values})
         if "loss" in finite:
             self._observe(step, values)
+
+    def _write_changes(self, step: int, changes: Mapping[str, Any] | None) -> None:
+        """Writes the changes of the masks since the marks before, if there are any.
+
+        A file of its own: where a run continued, it compares with the masks of the checkpoint.
+        """
+        if changes is None or self._masks is None or int(changes["since"]) < 0:
+            return
+        record = {
+            "step": step - 1,  # updates made before the masks were
+            "since": int(changes["since"]),
+            **{name: _rounded(changes[name]) for name in ("dropped", "regrown")},
+            "layers": {layer: _rounded(share) for layer, share in changes["layers"].items()},
+        }
+        _append(self._masks, record)
 
     def _write(self, step: int, values: Mapping[str, Any]) -> None:
         now = time.perf_counter()
@@ -163,6 +182,10 @@ def seconds(run: RunDir) -> float:
     """
     found = [line.get("seconds", 0) for line in read_lines(run.timings)]
     return sum(float(time) for time in found if type(time) in (int, float) and 0 <= time < _YEAR)
+
+
+def _rounded(share: Any) -> float:
+    return float(f"{float(share):.4g}")
 
 
 def _append(path: Any, record: Mapping[str, Any]) -> None:

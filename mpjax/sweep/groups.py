@@ -41,9 +41,7 @@ class Group:
     def open_checkpoints(self) -> Checkpoints:
         """Checkpoints of the group, which hold the growing files of every member."""
         files = {
-            f"{run.path.name}/{path.name}": path
-            for _, run in self.members
-            for path in (run.metrics, run.timings)
+            f"{run.path.name}/{path.name}": path for _, run in self.members for path in run.growing
         }
         mishaps = self.jobs[0].mishaps
         return Checkpoints(self.checkpoints, files=files, keep=mishaps.keep, strict=mishaps.strict)

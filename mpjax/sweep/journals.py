@@ -44,7 +44,7 @@ class Journals:
     def _write(self, step: int, metrics: Mapping[str, Any]) -> None:
         for i, journal in enumerate(self._journals):
             if step < self.diverged.get(i, step + 1):
-                journal.train(step, {name: array[i] for name, array in metrics.items()})
+                journal.train(step, jax.tree.map(lambda array, i=i: array[i], dict(metrics)))
                 journal.flush()
 
     def see(self, step: int, metrics: Mapping[str, Any]) -> None:

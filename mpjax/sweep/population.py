@@ -6,6 +6,7 @@ member is computed as it would be alone, and one program serves any values.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,8 +17,9 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from mpjax.optim import Hyperparameters
 from mpjax.training.job import Job
+from mpjax.training.recording.churn import ChurnMeasure, Marks, blank_marks, make_churn
 from mpjax.training.state import TrainState, create_state
-from mpjax.training.step import finalize, make_measure, make_train_step
+from mpjax.training.step import finalize, make_train_step
 
 MEMBERS = "members"  # axis of the mesh
 
@@ -29,14 +31,14 @@ class Population:
     Attributes:
       create: state from (seeds, hyperparameters, params).
       step: next state and metrics from (hyperparameters, state, batch); the state is donated.
-      measure: logged metrics of the state before a step, from (hyperparameters, state).
+      measure: from hyperparameters; logged metrics of the state before a step from the state.
       finalize: plain parameters from (hyperparameters, state).
       sharding: of the leading axis.
     """
 
     create: Callable[[Any, Hyperparameters, Any], TrainState]
     step: Callable[[Hyperparameters, TrainState, Any], tuple[TrainState, dict[str, jax.Array]]]
-    measure: Callable[[Hyperparameters, TrainState], dict[str, jax.Array]]
+    measure: Callable[[Hyperparameters], ChurnMeasure]
     finalize: Callable[[Hyperparameters, TrainState], Any]
     sharding: NamedSharding
 
@@ -88,8 +90,8 @@ def make_population(job: Job, devices: Sequence[Any]) -> Population:
         )  # fmt: skip
         return train_step(state, batch)
 
-    def measure(values: Hyperparameters, state: TrainState):
-        return make_measure(job.pruning, values)(state)
+    def measure(values: Hyperparameters, state: TrainState, before: Marks):
+        return make_churn(job.pruning, values)(state, before)
 
     def final(values: Hyperparameters, state: TrainState):
         return finalize(state, job.pruning, values)
@@ -97,10 +99,12 @@ def make_population(job: Job, devices: Sequence[Any]) -> Population:
     def over_members(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
         return jax.jit(jax.vmap(function), in_shardings=spread, out_shardings=spread, **options)
 
+    measured = over_members(measure, donate_argnums=2)
+    blank = over_members(lambda state: blank_marks(job.pruning, state))
     return Population(
         create=over_members(lambda seed, values, params: create(job, seed, values, params)),
         step=over_members(step, donate_argnums=1),
-        measure=over_members(measure),
+        measure=lambda values: ChurnMeasure(functools.partial(measured, values), blank),
         finalize=over_members(final),
         sharding=spread,
     )

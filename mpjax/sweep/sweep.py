@@ -180,7 +180,7 @@ def _train(population: Population, group: Group) -> None:
     program = Program(
         batch=lambda step: place(_batch(group.jobs, step)),
         step=functools.partial(population.step, values),
-        measure=functools.partial(population.measure, values),
+        measure=population.measure(values),
         score=score,
     )
     with ExitStack() as scope:

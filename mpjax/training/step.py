@@ -161,23 +161,31 @@ def make_measure(
       without pruning. Errors as for the step.
     """
 
-    def measure(state: TrainState) -> dict[str, jax.Array]:
-        now = _schedule(pruning, state)
-        if pruning is None or now is None:
-            return {}
-        noise = pruning.sample_noise(_keys(state)[1], state.scores)
-        threshold = _density(now, hyperparameters)
-        _, masks = pruning.prune(
-            state.params, state.scores, threshold, noise, kept=held_marks(state.opt_state)
-        )
-        return {
-            "threshold": now.threshold,
-            "lam": now.lam,
-            "penalty": pruning.penalty(state.scores),
-            "density": pruning.density(masks),
-        }
+    return jax.jit(lambda state: measure_marks(state, pruning, hyperparameters)[0])
 
-    return jax.jit(measure)
+
+def measure_marks(
+    state: TrainState, pruning: Pruning | None, hyperparameters: Hyperparameters | None = None
+) -> tuple[dict[str, jax.Array], Tree]:
+    """Metrics of :func:`make_measure`, and the kept weights of the next step without gate noise.
+
+    The marks are boolean and have the shapes of the kernels.
+    """
+    now = _schedule(pruning, state)
+    if pruning is None or now is None:
+        return {}, {}
+    noise = pruning.sample_noise(_keys(state)[1], state.scores)
+    threshold, held = _density(now, hyperparameters), held_marks(state.opt_state)
+    _, masks = pruning.prune(state.params, state.scores, threshold, noise, kept=held)
+    metrics = {
+        "threshold": now.threshold,
+        "lam": now.lam,
+        "penalty": pruning.penalty(state.scores),
+        "density": pruning.density(masks),
+    }
+    if noise is not None:
+        _, masks = pruning.prune(state.params, state.scores, threshold, kept=held)
+    return metrics, jax.tree.map(lambda mask: mask > 0, masks)
 
 
 def finalize(

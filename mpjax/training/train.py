@@ -35,8 +35,10 @@ from mpjax.training.job import Job
 from mpjax.training.loop import Program, Span, run_steps
 from mpjax.training.predict import make_predict
 from mpjax.training.prepare import prepare
+from mpjax.training.recording.churn import churn_measure
+from mpjax.training.recording.warned import kept_warnings
 from mpjax.training.state import TrainState, create_sharded_state
-from mpjax.training.step import finalize, make_measure, make_train_step
+from mpjax.training.step import finalize, make_train_step
 from mpjax.training.teacher import with_teacher_logits
 
 
@@ -65,11 +67,12 @@ def _train_alone(config: TrainConfig, run: RunDir) -> dict[str, Any]:
     if (result := run.read_result()) is not None:
         log.warning("%s is finished; nothing to train", run.path)
         return result
-    job = prepare(config)
-    check_same(job.derived)
-    changed = folder.create(run, config, job.derived) if first() else {}
-    check_visible(run.config)
-    params = _train(with_teacher(job), run, changed)
+    with kept_warnings(run, first()):
+        job = prepare(config)
+        check_same(job.derived)
+        changed = folder.create(run, config, job.derived) if first() else {}
+        check_visible(run.config)
+        params = _train(with_teacher(job), run, changed)
     if jax.process_count() > 1:
         params = jax.tree.map(sharding.fetch, params)
     return from_first(lambda: finish(job, run, params))
@@ -167,7 +170,7 @@ def _checkpoints(job: Job, run: RunDir) -> Checkpoints:
 
     return Checkpoints(
         run.checkpoints,
-        files={path.name: path for path in (run.metrics, run.timings)},
+        files={path.name: path for path in run.growing},
         keep=job.mishaps.keep,
         rank=rank,
         strict=job.mishaps.strict,
@@ -203,6 +206,6 @@ def _program(job: Job, tx: Any, shardings: TrainState, final: Any) -> Program:
             accumulate=job.accumulate,
             shardings=shardings,
         ),
-        measure=make_measure(job.pruning),
+        measure=churn_measure(job.pruning),
         score=lambda state: score_dev(predict, final(state), inputs.dev, job.eval_batch, mesh),
     )

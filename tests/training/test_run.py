@@ -99,8 +99,8 @@ def test_a_run_folder_holds_what_it_says(finished, root):
     assert evals == [2, 4, 6]
     names = {path.name for path in finished.path.iterdir()}
     assert names == {
-        "config.json", "provenance.json", "metrics.jsonl", "timings.jsonl", "checkpoints",
-        "model", "result.json",
+        "config.json", "provenance.json", "metrics.jsonl", "timings.jsonl", "masks.jsonl",
+        "checkpoints", "model", "result.json",
     }  # fmt: skip
     folders = {path.name for path in root.iterdir()} - {*METHODS, "model", "data", "tokenizer"}
     assert not [name for name in folders if name.startswith(".")], "temporary folders are gone"

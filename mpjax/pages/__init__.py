@@ -1,0 +1,1 @@
+"""HTML pages about runs: one file that opens without a network."""

@@ -1,0 +1,1 @@
+"""Run folders as records for a page; damaged files become notes, not errors."""

@@ -1,0 +1,1 @@
+"""Records of a run beside its metrics: changes of the masks, warnings."""

@@ -1,0 +1,173 @@
+"""The report: what it says of runs, damaged ones included, and that it is one whole page."""
+
+import html.parser
+import os
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import planted_runs as planted
+import pytest
+
+from mpjax.cli import main
+from mpjax.errors import InputError
+from mpjax.pages.reading.facts import facts
+from mpjax.pages.reading.places import read_runs
+from mpjax.pages.reading.published import points
+from mpjax.pages.write import write_after, write_report
+
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    root = tmp_path_factory.mktemp("report")
+    planted.run(root / "one")
+    planted.run(root / "two", seed=1)
+    planted.run(root / "dense", 1.0, method="dense", density=None)
+    planted.run(root / "heads", structure="heads")
+    return root
+
+
+@pytest.fixture(scope="module")
+def page(root):
+    runs = [root / name for name in ("one", "two", "dense", "heads")]
+    return write_report(runs, root / "report.html").read_text(encoding="utf-8")
+
+
+class Loads(html.parser.HTMLParser):
+    """Attributes by which a page loads something, and its captions and headers of tables."""
+
+    def __init__(self):
+        super().__init__()
+        self.found, self.tables, self.captions, self.bare = [], 0, 0, 0
+
+    def handle_starttag(self, tag, attrs):
+        known = dict(attrs)
+        self.found += [v for k, v in attrs if k in ("src", "srcset", "data") or
+                       (k == "href" and not v.startswith("#"))]  # fmt: skip
+        self.tables += tag == "table"
+        self.captions += tag == "caption"
+        self.bare += tag == "th" and "scope" not in known
+
+
+def test_the_page_is_whole(page):
+    parser = Loads()
+    parser.feed(page)
+    assert parser.found == []
+    assert "default-src 'none'" in page and not re.search(r"@import|url\(\s*['\"]?http", page)
+    assert len(page.encode()) < 5e6
+    assert parser.tables == parser.captions > 5 and parser.bare == 0
+
+
+def test_the_page_holds_every_section(page):
+    for section in ("summary", "tradeoff", "training", "remaining", "churn", "weights", "units",
+                    "overlap", "background"):  # fmt: skip
+        assert f'<section id="{section}"' in page, section
+    for text in ("a planted warning", "1 min 15 s", "mean of", "80.00 accuracy"):
+        assert text in page, text
+
+
+def test_a_hundred_curves_stay_small(root, tmp_path):
+    random = np.random.default_rng(0).random
+    lines = [{"step": s, **{n: random() for n in ("loss", "lam", "density", "penalty",
+              "threshold", "task_loss", "grad_norm", "learning_rate")}}
+             for s in range(3000)]  # fmt: skip
+    for i in range(64):
+        shutil.copytree(root / "one", tmp_path / "runs" / str(i))
+        planted.write(tmp_path / "runs" / str(i) / "metrics.jsonl", *lines)
+    assert write_report([tmp_path / "runs"], tmp_path / "a.html").stat().st_size < 5e6
+
+
+@pytest.mark.parametrize("file", ["config.json", "result.json", "metrics.jsonl", "masks.jsonl",
+                                  "provenance.json", "model/model.safetensors"])  # fmt: skip
+@pytest.mark.parametrize("content", [None, b"", b"\xff\x00{", b"[1]\n", b'{"step": "x"}\n'])
+def test_damaged_files_are_said(root, tmp_path, file, content):
+    run = tmp_path / "run"
+    shutil.copytree(root / "one", run)
+    (run / file).unlink()
+    if content is not None:
+        (run / file).write_bytes(content)
+    text = write_report([run], tmp_path / "a.html").read_text(encoding="utf-8")
+    notes = text.partition("Warnings and missing parts</caption>")[2].partition("</table>")[0]
+    said = file.partition("/")[0].removesuffix(".json") in notes
+    optional = file == "masks.jsonl" and not content
+    empty = content == b'{"step": "x"}\n' and file.endswith(".json")  # an object, as it should be
+    assert said or optional or empty or (file == "metrics.jsonl" and content == b"")
+
+
+def test_hostile_text_is_escaped(tmp_path):
+    run = planted.run(tmp_path / "<img src=x>", task="</script><script>alert(1)</script>")
+    text = write_report([run], tmp_path / "a.html").read_text(encoding="utf-8")
+    assert "<img src=x>" not in text and "<script>alert(1)" not in text
+
+
+def test_published_points_are_those_of_the_sheet():
+    from experiments.paper import published
+
+    def key(run):
+        return run.id, run.task, run.method, run.scope, run.distilled, round(run.remaining, 4)
+
+    sheet = {key(run): next(iter(run.scores.items())) for run in published.runs()}
+    assert {key(point): (point.metric, point.score) for point in points()} == sheet
+
+
+def test_the_nearest_published_run_stands_beside_ours(tmp_path):
+    planted.run(tmp_path / "run", 0.1, task="mnli")
+    planted.run(tmp_path / "other", 0.1, task="mnli", score_optimizer="sensitivity")
+    ours, other = (facts(run, []) for run in read_runs([tmp_path / "run", tmp_path / "other"]))
+    assert ours.published.id.startswith("mnli-movement-local") and ours.remaining is not None
+    group = ("mnli", "movement", "local", False)
+    alike = [p for p in points() if (p.task, p.method, p.scope, p.distilled) == group]
+    distances = [abs(p.remaining - 100 * ours.remaining) for p in alike]
+    assert abs(ours.published.remaining - 100 * ours.remaining) == min(distances)
+    assert other.published is None
+
+
+def test_mistakes_are_one_sentence(root, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "a.html").write_text("mine")
+    for words, said in (
+        ([str(tmp_path / "empty")], "is no run of mpjax"),
+        ([str(tmp_path / "none")], "is no folder"),
+        ([str(root / "one"), "--output", str(tmp_path / "a.html")], "exists"),
+        ([str(root / "one"), "--output", str(tmp_path / "a.txt")], ".html"),
+    ):
+        assert main(["report", *words]) == 2
+        assert said in capsys.readouterr().err
+    assert (tmp_path / "a.html").read_text() == "mine"
+
+
+def test_without_the_extra(root, tmp_path, monkeypatch):
+    monkeypatch.setattr("mpjax.pages.write.importlib.util.find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"mpjax\[report\]"):
+        write_report([root / "one"], tmp_path / "a.html")
+    assert write_after([root / "one"], tmp_path / "a.html") is None
+
+
+def test_a_failure_after_a_run_is_a_warning(root, tmp_path, monkeypatch, caplog):
+    target = tmp_path / "a.html"
+    assert write_after([root / "one"], target) == target
+    before = target.stat().st_mtime_ns
+    assert write_after([root / "one"], target) == target and target.stat().st_mtime_ns == before
+    monkeypatch.setattr("mpjax.pages.page.render", lambda runs: 1 / 0)
+    assert write_after([root / "one"], tmp_path / "b.html") is None
+    assert "no report was written: division by zero" in caplog.text
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="needs chromium")
+def test_a_browser_draws_the_plots(root, page, tmp_path):
+    quiet = [
+        "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+        "--disable-background-networking", "--disable-component-update", "--disable-sync",
+        "--enable-logging=stderr", "--virtual-time-budget=30000", "--dump-dom",
+    ]  # fmt: skip
+    done = subprocess.run(
+        [BROWSER, *quiet, f"--user-data-dir={tmp_path}", (root / "report.html").as_uri()],
+        capture_output=True, text=True, timeout=120, env={**os.environ, "HOME": str(tmp_path)},
+    )  # fmt: skip
+    assert 'data-ready="yes"' in done.stdout, done.stderr[-2000:]
+    assert "document idle" in done.stderr
+    assert not re.search(r"Uncaught|Refused to|violates|\[bokeh.*(could not|error)", done.stderr)
