@@ -143,7 +143,7 @@ class Journal:
     def _write_changes(self, step: int, changes: Mapping[str, Any] | None) -> None:
         """Writes the changes of the masks since the marks before, if there are any.
 
-        A file of its own: where a run continued, it compares with the masks of the checkpoint.
+        A file of its own, since an interruption shows: the masks before it are gone.
         """
         if changes is None or self._masks is None or int(changes["since"]) < 0:
             return

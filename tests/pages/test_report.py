@@ -97,6 +97,16 @@ def test_damaged_files_are_said(root, tmp_path, file, content):
     assert said or optional or empty or (file == "metrics.jsonl" and content == b"")
 
 
+def test_one_of_several_processes_reads_no_checkpoint(root, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    shutil.copytree(root / "one", run)
+    (run / "checkpoints").mkdir()
+    monkeypatch.setattr("jax.process_count", lambda: 2)
+    monkeypatch.setattr("mpjax.pages.reading.matrices.read_parts", None)
+    text = write_report([run], tmp_path / "a.html").read_text(encoding="utf-8")
+    assert "for them give: mpjax report RUN" in text
+
+
 def test_hostile_text_is_escaped(tmp_path):
     run = planted.run(tmp_path / "<img src=x>", task="</script><script>alert(1)</script>")
     text = write_report([run], tmp_path / "a.html").read_text(encoding="utf-8")

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
+from mpjax.config.checks import DENSE
 from mpjax.errors import InputError
 from mpjax.files import shown
 from mpjax.models import dense_shapes, read_config
@@ -111,7 +113,10 @@ def _on_this_machine(name: str) -> Path | None:
 
 def _checkpoint(run: Run, notes: list[str]) -> tuple[Matrices, Matrices]:
     """Unmasked weights and scores of the last checkpoint, if the run has kept one."""
-    if run.option("method") == "dense" or not run.folder.checkpoints.is_dir():
+    if run.option("method") == DENSE or not run.folder.checkpoints.is_dir():
+        return {}, {}
+    if jax.process_count() > 1:  # a checkpoint is read by all processes together, a page by one
+        notes.append("Scores and pruned weights are left out; for them give: mpjax report RUN.")
         return {}, {}
     try:
         state = read_parts(run.folder.checkpoints, _PATH.fullmatch)
