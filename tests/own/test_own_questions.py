@@ -45,6 +45,7 @@ FORMS = {
     "squad.json": squad,
     "document.json": lambda path, rows: path.write_text(json.dumps({"data": rows}, indent=1)),
     "list.json": lambda path, rows: path.write_text(json.dumps(rows)),
+    "indented list.json": lambda path, rows: path.write_text(json.dumps(rows, indent=1)),
     "lines.json": write_lines,
     "hub.jsonl": write_lines,
     "hub.parquet": lambda path, rows: pandas.DataFrame(rows).to_parquet(path),
@@ -135,7 +136,7 @@ def test_ids_that_repeat_give_way_to_line_numbers(tmp_path, caplog):
 # ------------------------------------------------------------------------------------ starts
 
 
-@pytest.mark.parametrize("start", ["", "-1", None, float("nan")])
+@pytest.mark.parametrize("start", ["", "-1", -1, None, float("nan")])
 def test_an_answer_without_a_start_is_found_where_it_stands_once(tmp_path, start):
     record = {"context": PASSAGE, "question": "who ?", "answer": "red  drum", "answer_start": start}
     _, (found,) = read(write_lines(tmp_path / "x.jsonl", [record]))
