@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         Rule,
         Structure,
         cubic_schedule,
+        linear_density,
         make_rule,
         select,
         straight_through,
