@@ -329,7 +329,7 @@ class Pruning:
 
     def _check_threshold(self, threshold: Threshold) -> None:
         """Raises `InputError` for a number out of the rule's range; values on a device pass."""
-        if isinstance(threshold, Real):
+        if self.rule.name and isinstance(threshold, Real):  # replays have a cut on raw scores
             value, density = float(threshold), self.rule.is_density
             if not (0 < value <= 1 if density else 0 <= value < 1):
                 takes = (
