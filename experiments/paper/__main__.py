@@ -13,6 +13,7 @@ from experiments import commandline
 from experiments.paper import listing, published, recipe
 from mpjax.config.checks import DENSE
 from mpjax.errors import InputError
+from mpjax.pages.reading.published import RANKED
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -95,7 +96,7 @@ def _run(args: argparse.Namespace) -> int:
         raise InputError(f"--teacher does not apply to {run.id}: it is not distilled")
     places = recipe.Places(args.model, args.data, args.output, args.teacher)
     values = recipe.options(run, places, args.scale)
-    if run.method in published.RANKED:
+    if run.method in RANKED:
         said, final = float(run.settings["final_threshold"]), values["final_threshold"]
         if said != final:
             print(f"note: the sheet says threshold {said:g} and {run.remaining:g}% remaining for "

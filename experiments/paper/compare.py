@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from experiments.paper import published
 from experiments.paper.finished import FinishedRun
 from experiments.paper.listing import scores
-from experiments.paper.published import PublishedRun
+from mpjax.pages.reading.published import PublishedRun
 from mpjax.report.table import render
 
 HEADER = ("run", "model", "rows", "remaining", "scores", "published", "remaining", "scores")

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.paper.published import SCORES, scope_of
 from experiments.paper.receipt import MARK
 from mpjax.config.recorded import is_run
 from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError
 from mpjax.files import read_object
+from mpjax.pages.reading.published import SCORES, scope_of
 from mpjax.runs.folder import RunDir
 
 

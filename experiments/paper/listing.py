@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from experiments.paper.published import RANKED, PublishedRun
 from experiments.paper.recipe import final_density
+from mpjax.pages.reading.published import RANKED, PublishedRun
 from mpjax.report.table import render
 
 SHORT = {"accuracy": "acc", "accuracy_mismatched": "acc mm", "exact_match": "EM", "f1": "F1"}

@@ -11,6 +11,7 @@ from experiments.paper import published
 from experiments.paper.finished import FinishedRun
 from experiments.paper.listing import SHORT
 from mpjax.errors import InputError
+from mpjax.pages.reading.published import SCORES
 
 KINDS = (".png", ".pdf", ".svg")
 # Told apart by most eyes (Okabe and Ito); methods that were not published share the last one.
@@ -43,7 +44,7 @@ class Series:
 def series(task: str, runs: Sequence[FinishedRun]) -> tuple[str, list[Series]]:
     """Primary score of a task, and the series of its panel; published points first."""
     mine = [run for run in runs if run.task == task]
-    score = next(iter(published.SCORES.get(task) or mine[0].scores))
+    score = next(iter(SCORES.get(task) or mine[0].scores))
     parts: dict[tuple[Any, bool], list[tuple[float, float]]] = {}
     for run in published.select(task=task):
         parts.setdefault((run.group, False), []).append((run.remaining, run.scores[score]))

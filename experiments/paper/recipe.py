@@ -7,10 +7,10 @@ import os
 import shlex
 from typing import Any
 
-from experiments.paper.published import RANKED, PublishedRun
 from mpjax.config.checks import DENSE, option
 from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError
+from mpjax.pages.reading.published import RANKED, PublishedRun
 
 MODEL = "google-bert/bert-base-uncased"
 TEMPERATURE = 2.0  # of every published distillation

@@ -6,12 +6,12 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from experiments.paper.published import RANKED
 from mpjax.config import recipes
 from mpjax.config.checks import DENSE
 from mpjax.config.recorded import DERIVED, OPERATIONAL, as_dict
 from mpjax.config.resolve import resolve
 from mpjax.config.train import TrainConfig
+from mpjax.pages.reading.published import RANKED
 
 DEFAULTS = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
 # Options of the task and its size, which all recipes of a comparison share.

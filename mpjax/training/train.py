@@ -73,9 +73,9 @@ def _train_alone(config: TrainConfig, run: RunDir) -> dict[str, Any]:
         changed = folder.create(run, config, job.derived) if first() else {}
         check_visible(run.config)
         params = _train(with_teacher(job), run, changed)
-    if jax.process_count() > 1:
-        params = jax.tree.map(sharding.fetch, params)
-    return from_first(lambda: finish(job, run, params))
+        if jax.process_count() > 1:
+            params = jax.tree.map(sharding.fetch, params)
+        return from_first(lambda: finish(job, run, params))
 
 
 def with_teacher(job: Job) -> Job:

@@ -23,10 +23,11 @@ from mpjax.config.checks import DENSE
 from mpjax.config.length import run_length
 from mpjax.config.resolve import config_rule, resolve
 from mpjax.config.train import TrainConfig
+from mpjax.pages.reading.published import TABLE
 from mpjax.runs.folder import RunDir
 
 RUNS = published.runs()
-SHEET = {row["id"]: row for row in csv.DictReader(published.TABLE.read_text().splitlines())}
+SHEET = {row["id"]: row for row in csv.DictReader(TABLE.read_text().splitlines())}
 PLACES = recipe.Places("some/model", None, "out/run", "some/teacher")
 # Columns of the sheet that are fields of the config by another name.
 RENAMED = {"warmup_steps": "warmup", "max_seq_length": "max_length"}

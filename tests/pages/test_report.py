@@ -14,7 +14,7 @@ from mpjax.cli import main
 from mpjax.errors import InputError
 from mpjax.pages.reading.facts import facts
 from mpjax.pages.reading.places import read_runs
-from mpjax.pages.reading.published import points
+from mpjax.pages.reading.published import runs
 from mpjax.pages.write import write_after, write_report
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
@@ -113,23 +113,13 @@ def test_hostile_text_is_escaped(tmp_path):
     assert "<img src=x>" not in text and "<script>alert(1)" not in text
 
 
-def test_published_points_are_those_of_the_sheet():
-    from experiments.paper import published
-
-    def key(run):
-        return run.id, run.task, run.method, run.scope, run.distilled, round(run.remaining, 4)
-
-    sheet = {key(run): next(iter(run.scores.items())) for run in published.runs()}
-    assert {key(point): (point.metric, point.score) for point in points()} == sheet
-
-
 def test_the_nearest_published_run_stands_beside_ours(tmp_path):
     planted.run(tmp_path / "run", 0.1, task="mnli")
     planted.run(tmp_path / "other", 0.1, task="mnli", score_optimizer="sensitivity")
     ours, other = (facts(run, []) for run in read_runs([tmp_path / "run", tmp_path / "other"]))
     assert ours.published.id.startswith("mnli-movement-local") and ours.remaining is not None
     group = ("mnli", "movement", "local", False)
-    alike = [p for p in points() if (p.task, p.method, p.scope, p.distilled) == group]
+    alike = [p for p in runs() if p.group == group]
     distances = [abs(p.remaining - 100 * ours.remaining) for p in alike]
     assert abs(ours.published.remaining - 100 * ours.remaining) == min(distances)
     assert other.published is None

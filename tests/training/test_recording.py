@@ -79,3 +79,12 @@ def test_a_run_records_the_changes_of_its_masks(tmp_path):
     metrics = [line["density"] for line in folder.read_lines(RunDir(tmp_path / "run").metrics)
                if "density" in line]  # fmt: skip
     assert dropped == pytest.approx(metrics[0] - metrics[-1], abs=1e-3)
+
+
+@pytest.mark.slow
+def test_a_missed_density_is_among_the_warnings_of_a_run(tmp_path):
+    from mpjax.training.train import train
+
+    config = tiny.config(tmp_path, steps=4, structure="heads", density=0.3)
+    train(config)
+    assert "where 30.00% was asked for" in RunDir(tmp_path / "run").warnings.read_text()

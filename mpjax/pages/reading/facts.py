@@ -10,7 +10,7 @@ from mpjax.config.checks import DENSE
 from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError
 from mpjax.files import read_object
-from mpjax.pages.reading.published import Point, nearest
+from mpjax.pages.reading.published import PublishedRun, nearest
 from mpjax.pages.reading.record import Run, mapping, number
 
 
@@ -38,7 +38,7 @@ class Facts:
     score: float | None
     dense: float | None
     teacher: float | None
-    published: Point | None
+    published: PublishedRun | None
     steps: str
     seconds: float | None
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from mpjax.pages.plots.base import Plot
 from mpjax.pages.plots.tradeoff import Mark, Mean, draw_tradeoff
 from mpjax.pages.reading.facts import Facts
-from mpjax.pages.reading.published import points
+from mpjax.pages.reading.published import runs
 from mpjax.pages.reading.record import Run
 from mpjax.pages.sections.base import Material, Section
 
@@ -29,9 +29,9 @@ def tradeoff(material: Material) -> Section:
             and row.remaining
         ]
         published = [
-            (point.id, point.method, point.remaining, point.score)
-            for point in points()
-            if (point.task, point.metric) == (task, metric)
+            (run.id, run.method, run.remaining, run.score)
+            for run in runs()
+            if (run.task, run.metric) == (task, metric)
         ]
         if len(pairs) < 2 and not (pairs and published):
             continue
