@@ -87,6 +87,9 @@ def order_of(stored: Sequence[str], asked: Sequence[str]) -> tuple[int, ...] | N
     >>> order_of(["LABEL_0", "LABEL_1"], ["negative", "positive"]) is None
     True
 
+    >>> order_of(["-1", "+1"], ["+1", "-1"])
+    (1, 0)
+
     Numbers in another order than theirs are the classes' own:
 
     >>> order_of(["1", "0"], ["negative", "positive"])
