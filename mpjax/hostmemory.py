@@ -1,4 +1,4 @@
-"""Memory of the host: kept from step to step, taken by one step at a time, asked for its room."""
+"""Memory of the host: kept from step to step instead of given back, and asked for its room."""
 
 import ctypes
 import platform
@@ -31,20 +31,6 @@ def keep_freed_memory() -> bool:
     mallopt = ctypes.CDLL(None).mallopt
     settings = ((_M_TRIM_THRESHOLD, -1), (_M_MMAP_MAX, 0), (_M_ARENA_MAX, 1))
     return all(mallopt(name, value) == 1 for name, value in settings)
-
-
-def compute_in_turn() -> None:
-    """Makes JAX on the CPU finish a step before it takes the memory of the next one.
-
-    By default JAX takes memory for the results and temporaries of a program when it is called,
-    while the one before still computes on all cores. A train step then has its peak twice: a MiniLM
-    of 32 x 64 tokens 3.7 GB instead of 2.2. There is nothing to win by it, as no core is free.
-
-    It must come before JAX computes anything, and changes nothing on an accelerator.
-    """
-    import jax  # here, not above: `mpjax --help` needs none
-
-    jax.config.update("jax_cpu_enable_async_dispatch", False)
 
 
 def available() -> int | None:

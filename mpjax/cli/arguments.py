@@ -12,7 +12,6 @@ from mpjax.config.checks import methods, option
 from mpjax.config.recipes import RECOMMENDED, default_recipe, recipe_config
 from mpjax.config.train import TOPICS, TrainConfig
 from mpjax.errors import InputError
-from mpjax.hostmemory import compute_in_turn
 from mpjax.runs.cache import cache_folder, use_compiled_programs
 
 FIELDS = {field.name: field for field in dataclasses.fields(TrainConfig)}
@@ -128,10 +127,9 @@ def add_overwrite(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument("--overwrite", action="store_true", help=text)
 
 
-def prepare_jax(cache: str | None) -> None:
-    """Settings of JAX for the rest of this process: cache of programs, one step at a time."""
-    use_compiled_programs(cache_folder(cache))
-    compute_in_turn()
+def use_cache(choice: str | None) -> None:
+    """Keeps compiled programs in the cache folder for the rest of this process."""
+    use_compiled_programs(cache_folder(choice))
 
 
 def require(value: object, flag: str, command: str) -> None:

@@ -12,8 +12,8 @@ from mpjax.cli.arguments import (
     add_overwrite,
     add_own_data,
     add_threshold,
-    prepare_jax,
     require,
+    use_cache,
 )
 from mpjax.config.evaluate import EvaluateConfig
 
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> None:
     config = EvaluateConfig(**{name: getattr(args, name) for name in names})
     from mpjax.training.evaluate import Unwritten, evaluate
 
-    prepare_jax(args.cache)
+    use_cache(args.cache)
     try:
         result = evaluate(config)
     except Unwritten as error:

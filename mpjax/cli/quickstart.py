@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from mpjax.cli.arguments import FIELDS, add_field, prepare_jax
+from mpjax.cli.arguments import FIELDS, add_field, use_cache
 
 HELP = "end-to-end demo on synthetic data: pretrain, fine-tune, prune, compare; minutes on a CPU"
 EXAMPLE = "mpjax quickstart"
@@ -23,7 +23,7 @@ def run(args: argparse.Namespace) -> None:
     """Trains the models of the demo and prints their table."""
     from mpjax.quickstart import quickstart
 
-    prepare_jax(args.cache)
+    use_cache(args.cache)
     quickstart(
         args.output,
         cache=args.cache,

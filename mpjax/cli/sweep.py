@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mpjax.cli.arguments import FIELDS, add_field, add_recipe, prepare_jax, topics, train_config
+from mpjax.cli.arguments import FIELDS, add_field, add_recipe, topics, train_config, use_cache
 from mpjax.config.train import DEVICES, PRUNING, TrainConfig
 from mpjax.errors import InputError
 from mpjax.log import log
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> None:
     from mpjax.sweep import curve
     from mpjax.sweep.sweep import sweep
 
-    prepare_jax(args.cache)
+    use_cache(args.cache)
     rows = sweep(
         base, axes, devices=args.devices, members_at_once=args.members_at_once,
         memory=args.memory and args.memory * 1e9,

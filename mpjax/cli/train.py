@@ -11,9 +11,9 @@ from mpjax.cli.arguments import (
     Parser,
     add_field,
     add_recipe,
-    prepare_jax,
     topics,
     train_config,
+    use_cache,
 )
 from mpjax.config.resolve import resolve
 from mpjax.config.train import DEVICES, PRUNING
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> None:
     with joined(args.coordinator, args.processes, args.process_id):
         from mpjax.training.train import train_resolved
 
-        prepare_jax(args.cache)
+        use_cache(args.cache)
         result = train_resolved(config)
         args.leads = first()
         if args.leads:
