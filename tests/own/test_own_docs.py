@@ -75,11 +75,6 @@ def test_the_messages(site, caplog):
     assert sorted(said) == sorted([*block.splitlines(), few])
 
 
-@pytest.mark.parametrize("line", commands())
-def test_the_commands_have_the_options_that_there_are(line):
-    assert cli.parse(shlex.split(line)[1:]).command == line.split()[1]
-
-
 @pytest.mark.slow
 def test_the_real_run_goes_from_file_to_pipeline(site, capsys):
     pytest.importorskip("torch")
