@@ -4,7 +4,8 @@ import os
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent / "_ext"))
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE / "_ext"), str(HERE.parent)]  # ours, and the mpjax of this checkout
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # autodoc imports jax; no page needs an accelerator
 
 from pygments.lexers.special import TextLexer
@@ -22,6 +23,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
     "commands",
+    "mathml",
     "outside",
 ]
 exclude_patterns = ["_ext"]
@@ -30,6 +32,8 @@ html_theme = "furo"
 html_title = f"mpjax {release}"
 html_static_path = ["_static"]
 html_css_files = ["mpjax.css"]
+html_theme_options = {"top_of_page_buttons": []}
+html_math_renderer = "mathml"
 html_show_sphinx = False
 html_show_copyright = False
 
@@ -46,14 +50,23 @@ copybutton_exclude = ".linenos, .gp, .c1"
 default_role = "code"
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
-napoleon_use_ivar = True
+napoleon_custom_sections = [("Attributes", "params_style")]
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 88
 
 
+def short_signatures(app, what, name, obj, options, signature, returns):
+    """Signatures without 80 options, and with arrays by the name under which they are known."""
+    if name == "mpjax.TrainConfig":
+        return "(**options)", None
+    parts = (part and part.replace("jaxlib._jax.Array", "Array") for part in (signature, returns))
+    return tuple(parts)
+
+
 def setup(app):
-    """Shows data files as plain text: Pygments has no lexers of these names."""
+    """Shows data files as plain text, for which Pygments has no lexers, and short signatures."""
     for language in ("csv", "tsv", "jsonl"):
         app.add_lexer(language, TextLexer)
+    app.connect("autodoc-process-signature", short_signatures)

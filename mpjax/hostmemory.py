@@ -21,7 +21,7 @@ def keep_freed_memory() -> bool:
     if it calls it first.
 
     Returns:
-      Whether the settings were taken: False where the C library is not glibc.
+      Whether the settings were taken; False where the C library is not glibc.
 
     >>> keep_freed_memory() == (platform.libc_ver()[0] == "glibc")
     True

@@ -19,7 +19,9 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 EXTRAS = PROJECT["project"]["optional-dependencies"]
 DEPENDENCIES = [Requirement(text) for text in PROJECT["project"]["dependencies"]]
 # Installed by `pip install -e '.[test]'`, as the floor leg does.
-TESTED = DEPENDENCIES + [Requirement(text) for text in EXTRAS["test"] + EXTRAS["tensorboard"]]
+TESTED = DEPENDENCIES + [
+    Requirement(text) for name in ("test", "tensorboard", "docs") for text in EXTRAS[name]
+]
 BOUNDED = [requirement for requirement in TESTED if requirement.name != "mpjax"]
 # Distributions whose module has another name.
 MODULES = {"orbax-checkpoint": "orbax", "pyyaml": "yaml"}

@@ -8,7 +8,7 @@ from sphinx.util.docutils import SphinxDirective
 
 from mpjax.cli.main import build_parser
 
-WIDTH = "92"
+WIDTH = "84"
 
 
 class CommandHelp(SphinxDirective):

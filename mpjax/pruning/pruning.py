@@ -130,8 +130,8 @@ class Pruning:
           kept: marks of `keep` from an earlier step, which stand for the cut at ``threshold``.
 
         Returns:
-          The parameters, and for every prunable kernel a mask of its shape: boolean, or a float
-          gate in [0, 1].
+          The parameters, and for every prunable kernel a mask of its shape, boolean or a float gate
+          in [0, 1].
 
         Raises:
           InputError: scores that do not fit the parameters; names path and shapes. A threshold

@@ -57,7 +57,7 @@ def make_train_step(
       hyperparameters: those of ``tx``, where they are traced.
 
     Returns:
-      ``step(state, batch)`` to the next state and scalar metrics: ``task_loss`` (without penalty),
+      ``step(state, batch)`` to the next state and scalar metrics, ``task_loss`` (without penalty),
       ``grad_norm`` (of all that is trained, penalty included, before clipping) and ``skipped``
       (updates that were not finite and left out, so far; see `skip_not_finite`). Metrics that
       depend on the state alone come from :func:`make_measure`.
@@ -156,8 +156,8 @@ def make_measure(
       pruning, hyperparameters: those of the step.
 
     Returns:
-      ``measure(state)`` to scalars of the step that comes next: ``threshold``, ``lam``, ``penalty``
-      (R, unscaled: its loss is ``task_loss + lam · penalty``) and ``density`` (of its masks); {}
+      ``measure(state)`` to scalars of the step that comes next, ``threshold``, ``lam``, ``penalty``
+      (R, unscaled; its loss is ``task_loss + lam · penalty``) and ``density`` (of its masks); {}
       without pruning. Errors as for the step.
     """
 
