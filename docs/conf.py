@@ -8,9 +8,9 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE / "_ext"), str(HERE.parent)]  # ours, and the mpjax of this checkout
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # autodoc imports jax; no page needs an accelerator
 
-from pygments.lexers.special import TextLexer
+from pygments.lexers.special import TextLexer  # noqa: E402
 
-import mpjax
+import mpjax  # noqa: E402
 
 project = "mpjax"
 author = "the mpjax authors"
