@@ -1,6 +1,7 @@
 """Settings of the documentation site: `sphinx-build -W docs OUTPUT`."""
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -61,8 +62,12 @@ def short_signatures(app, what, name, obj, options, signature, returns):
     """Signatures without 80 options, and with arrays by the name under which they are known."""
     if name == "mpjax.TrainConfig":
         return "(**options)", None
-    parts = (part and part.replace("jaxlib._jax.Array", "Array") for part in (signature, returns))
-    return tuple(parts)
+
+    def short(part):
+        part = (part or "").replace("jaxlib._jax.Array", "Array")
+        return re.sub(r"<[^<>]*(<[^<>]*>)?[^<>]*>", "...", part) or None  # defaults without a name
+
+    return short(signature), short(returns)
 
 
 def setup(app):

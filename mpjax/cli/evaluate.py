@@ -28,13 +28,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--task", help="task (default: the run's task)")
     parser.add_argument("--data", help="folder or file of the task's data (default: the run's)")
-    parser.add_argument("--batch-size", type=int, default=64, help="(default: %(default)s)")
+    parser.add_argument(
+        "--batch-size", type=int, default=64, help="rows per step (default: %(default)s)"
+    )
     parser.add_argument(
         "--max-length", type=int, help="tokens per row (default: the run's, else 128)"
     )
     parser.add_argument("--limit", type=int, help="score the first N rows of the dev file only")
     parser.add_argument(
-        "--dtype", default="float32", choices=("float32", "bfloat16"), help="(default: %(default)s)"
+        "--dtype",
+        default="float32",
+        choices=("float32", "bfloat16"),
+        help="compute dtype (default: %(default)s)",
     )
     parser.add_argument(
         "--predictions", metavar="FILE", help="also write predictions, in the format of mpjax score"

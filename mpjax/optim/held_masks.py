@@ -14,6 +14,8 @@ from mpjax.pruning.topk.num_kept import Threshold
 
 
 class HeldMasks(NamedTuple):
+    """State of `hold_masks`: marks of the next forward pass."""
+
     kept: Any  # bool, shapes of the scores (of the kernels without scores): next forward pass
     inner: Any
 

@@ -108,8 +108,9 @@ def schedules(
     """Threshold and λ by step: the cubic ramp, and λ(t) = λ_final · x(t)/x_final or a rising ramp.
 
     Args:
-      config: lengths of the flat ends. rule: initial threshold and scale of λ.
-      total_steps: T.
+      config: lengths of the flat ends.
+      rule: initial threshold and scale of λ.
+      total_steps: T, the steps of the run.
       hyperparameters: final threshold and λ, possibly traced; None = from ``config`` and ``rule``.
     """
     values = hyperparameters or config.hyperparameters()
@@ -164,7 +165,7 @@ def weight_schedule(config: OptimizerConfig, peak: Any, total_steps: int) -> Sch
     Args:
       config: warm-up, cycle and floor.
       peak: peak learning rate, possibly traced.
-      total_steps: T.
+      total_steps: T, the steps of the run.
     """
     if config.lr_cycle is None and config.lr_floor == 0:
         return linear_warmup_decay(peak, total_steps, config.warmup_steps)
@@ -192,7 +193,7 @@ def make_optimizer(
     Args:
       config: hyperparameters.
       pruning: rule and structure, or None for plain fine-tuning (``scores`` is then {}).
-      total_steps: T of every schedule.
+      total_steps: T, the steps of the run, of every schedule.
       hyperparameters: values that replace those of ``config``, possibly traced.
 
     Raises:

@@ -12,6 +12,8 @@ from mpjax.optim.transforms import ClipState, find_state
 
 
 class SkipState(NamedTuple):
+    """State of `skip_not_finite`: updates skipped so far."""
+
     skipped: jax.Array  # shape=(), dtype=int32: updates skipped so far
     inner: Any
 

@@ -39,6 +39,8 @@ class Funnel(NamedTuple):
 
 
 class SteeringState(NamedTuple):
+    """State of `steer_density`."""
+
     schedule: SparsityState  # of the next forward pass; its threshold is the density
     log_lam: jax.Array  # shape=(), float: log λ in units of `unit`, the summed feedback
     unit: jax.Array  # shape=(), float: running average of ‖∂L/∂S‖ / ‖∂R/∂S‖
@@ -66,7 +68,7 @@ def steer_density(
       inner: optimiser over ``{"params": ..., "scores": ...}``.
       pruning: rule that can be steered (`Rule.is_steered`), kernels and structure.
       funnel: densities and threshold by step.
-      total_steps: T.
+      total_steps: T, the steps of the run.
       first_step: t of the first forward pass.
       gain: sum of the feedback over a run whose e is 1 throughout.
       proportional: immediate feedback. Scores add up what λ presses, so that a sum alone swings.

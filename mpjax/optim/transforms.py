@@ -19,15 +19,21 @@ State = TypeVar("State")
 
 
 class ScorePenaltyState(NamedTuple):
+    """State of `add_score_penalty`."""
+
     count: jax.Array  # shape=(), dtype=int32: steps taken
 
 
 class ClipState(NamedTuple):
+    """State of `clip_grad_norm`: gradient norm of the last step, and whether it was finite."""
+
     norm: jax.Array  # shape=(), float: gradient norm of the last step, before clipping; else 0
     finite: jax.Array  # shape=(), bool: whether that norm was finite
 
 
 class SparsityState(NamedTuple):
+    """State of `sparsity_schedule`: step, threshold and λ of the next forward pass."""
+
     step: jax.Array  # shape=(), dtype=int32: t of the *next* forward pass
     threshold: jax.Array  # shape=(), float: density or τ at t
     lam: jax.Array  # shape=(), float: λ at t
@@ -139,7 +145,8 @@ def sparsity_schedule(
     :func:`pruning_state`) before it makes its masks, and resuming needs nothing else.
 
     Args:
-      threshold: density or τ by step. lam: λ by step.
+      threshold: density or τ by step.
+      lam: λ by step.
       first_step: the t of the first forward pass: 0 in the published GLUE script, 1 in SQuAD's.
 
     >>> tx = sparsity_schedule(lambda t: 1.0 - 0.1 * t)

@@ -51,8 +51,10 @@ def cubic_schedule(
     x(t) = final + (initial − final)·(1 − (t − i·w)/(T − (i + f)·w))³.
 
     Args:
-      initial: value before the ramp. final: value after it (a density, or τ).
-      total_steps: T. warmup_steps: w, the warm-up of the learning rate, in steps.
+      initial: value before the ramp, a density or τ.
+      final: value after it.
+      total_steps: T, the steps of the run.
+      warmup_steps: w, the warm-up of the learning rate, in steps.
       initial_warmup, final_warmup: i and f, in multiples of w.
       first: x(i·w), to which the ramp then jumps from ``initial``; ``initial`` unless given.
 
@@ -129,7 +131,8 @@ def held(
     """Schedule sampled at every ``every``-th step and constant between.
 
     Args:
-      schedule: schedule to hold. every: steps between two changes.
+      schedule: schedule to hold.
+      every: steps between two changes.
       total_steps: T; from there on the schedule is not held, so that it ends at its last value.
       first_step: t of the first step.
       start: t of the first sample after that of the first step; None = ``first_step``.
@@ -187,8 +190,10 @@ def linear_cycles(
     x(t) = floor + (peak − floor)·(b − t)/(b − a').
 
     Args:
-      peak: value at the start of a stretch. floor: value that it falls to.
-      total_steps: T. warmup_steps: w, in steps.
+      peak: value at the start of a stretch.
+      floor: value that it falls to.
+      total_steps: T, the steps of the run.
+      warmup_steps: w, in steps.
       cycle: c, in steps; None = one stretch [0, T).
       start: s, the step of the first cycle.
 

@@ -89,7 +89,7 @@ class Task(abc.ABC):
 
     @property
     def num_labels(self) -> int:
-        """Output size of the head: classes, 1 for regression, 2 (start, end) for qa, 0 for mlm."""
+        """Outputs of the head, namely classes, 1 (regression), 2 (start, end of qa) or 0 (mlm)."""
         return {"regression": 1, "qa": 2, "mlm": 0}.get(self.head, len(self.labels))
 
     def fit(self, data: Data, options: DataOptions) -> Task:
