@@ -96,6 +96,16 @@ def test_the_examples_of_other_pages_run_elsewhere():
 OURS = commands("mpjax ")
 
 
+@pytest.fixture(scope="module")
+def one_parser():
+    """Builds the parser once, not for every command."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys.modules["mpjax.cli.main"], "build_parser", lambda: parsers)
+        parsers = cli.build_parser()
+        yield
+
+
+@pytest.mark.usefixtures("one_parser")
 @pytest.mark.parametrize("page, line", OURS, ids=names(OURS))
 def test_commands_have_the_options_that_there_are(page, line):
     words = shlex.split(line, comments=True)[1:]
