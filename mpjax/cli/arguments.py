@@ -121,6 +121,15 @@ def add_threshold(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_model(parser: argparse.ArgumentParser, name: str) -> None:
+    """Adds the place of commands that read one model, under the name that its file option has."""
+    parser.add_argument(
+        name,
+        metavar="RUN_OR_MODEL",
+        help="finished run, model folder, packed model, or name on the Hugging Face hub",
+    )
+
+
 def add_overwrite(parser: argparse.ArgumentParser, what: str) -> None:
     """Adds the option of commands with an output."""
     text = f"replace {what} that exists; the old one stays until the new one is whole"

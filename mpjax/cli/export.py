@@ -13,7 +13,11 @@ EXAMPLE = "mpjax export runs/sst2-movement-10 --output sst2-model"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of export."""
-    parser.add_argument("run", metavar="RUN_OR_MODEL_DIR")
+    parser.add_argument(
+        "run",
+        metavar="RUN_OR_MODEL",
+        help="folder of a finished run or of a model (of a packed model: mpjax unpack)",
+    )
     parser.add_argument("--output", help="new folder for the model (required)")
     add_overwrite(parser, "a model")
     parser.add_argument(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from mpjax.cli.arguments import add_threshold
+from mpjax.cli.arguments import add_model, add_threshold
 
 HELP = "remaining weights of an encoder, per layer and matrix type"
 EXAMPLE = "mpjax inspect runs/sst2-movement-10"
@@ -13,7 +13,7 @@ EXAMPLE = "mpjax inspect runs/sst2-movement-10"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of inspect."""
-    parser.add_argument("folder", metavar="RUN_OR_MODEL_DIR")
+    add_model(parser, "folder")
     parser.add_argument("--json", action="store_true", help="print JSON, not a table")
     add_threshold(parser)
 

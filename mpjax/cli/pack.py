@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 
-from mpjax.cli.arguments import add_overwrite, require
+from mpjax.cli.arguments import add_model, add_overwrite, require
 
 HELP = "write the kept weights of a model as one small file; mpjax reads it like a folder"
 EXAMPLE = "mpjax pack runs/sst2-movement-10 --int8 --embeddings int8 --output model.mpz"
@@ -14,7 +14,7 @@ EXAMPLE = "mpjax pack runs/sst2-movement-10 --int8 --embeddings int8 --output mo
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of pack."""
-    parser.add_argument("model", metavar="DIR_OR_RUN")
+    add_model(parser, "model")
     parser.add_argument("--output", metavar="FILE.mpz", help="new file (required)")
     parser.add_argument(
         "--int8",

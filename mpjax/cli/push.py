@@ -10,8 +10,10 @@ EXAMPLE = "mpjax push runs/sst2-movement-10 me/bert-sst2-10 --private"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of push."""
-    parser.add_argument("model", metavar="RUN_OR_MODEL")
-    parser.add_argument("repository", metavar="OWNER/NAME")
+    parser.add_argument(
+        "model", metavar="RUN_OR_MODEL", help="finished run, model folder or packed model"
+    )
+    parser.add_argument("repository", metavar="OWNER/NAME", help="repository on the hub")
     parser.add_argument(
         "--private",
         action="store_true",

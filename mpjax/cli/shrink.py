@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import Any
 
-from mpjax.cli.arguments import add_overwrite, add_threshold, require
+from mpjax.cli.arguments import add_model, add_overwrite, add_threshold, require
 from mpjax.config.checks import option
 from mpjax.errors import InputError
 
@@ -16,7 +16,7 @@ EXAMPLE = "mpjax shrink runs/sst2-hybrid --output sst2-small --measure"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of shrink."""
-    parser.add_argument("model", metavar="RUN_OR_MODEL")
+    add_model(parser, "model")
     parser.add_argument("--output", help="new folder for the model (required)")
     add_overwrite(parser, "a model")
     parser.add_argument("--json", action="store_true", help="print JSON, not tables")

@@ -12,7 +12,7 @@ EXAMPLE = "mpjax unpack model.mpz --output sst2-model"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of unpack."""
-    parser.add_argument("file", metavar="FILE.mpz")
+    parser.add_argument("file", metavar="FILE.mpz", help="file that mpjax pack has written")
     parser.add_argument("--output", help="new folder for the model (required)")
     add_overwrite(parser, "a model")
 

@@ -70,6 +70,13 @@ def test_help_imports_nothing_heavy(argv):
     assert done.stderr.strip() == "set()" and "example" in done.stdout + "example" * (len(argv) < 2)
 
 
+def test_every_option_and_place_has_a_help():
+    for command, parser in cli.build_parser()[1].items():
+        for action in parser._actions:
+            words = (action.help or "").partition("(default")[0].strip()
+            assert words, f"mpjax {command}: {action.option_strings or action.metavar}"
+
+
 def test_every_field_of_the_config_is_an_option_with_its_default():
     args = vars(cli.parse(["train"]))
     others = (  # no part of a run
@@ -112,7 +119,7 @@ def test_a_misspelt_option_is_answered_with_the_right_one(argv, meant, capsys):
         (["train", "--epochs", "many"], ["--epochs", "many"]),
         (["train", "--scope", "all"], ["--scope", "global"]),
         (["evaluate"], ["--model", "missing"]),
-        (["inspect"], ["RUN_OR_MODEL_DIR"]),
+        (["inspect"], ["RUN_OR_MODEL"]),
         (["inspect", "/not/here"], ["/not/here"]),
         (["export", "/not/here"], ["--output", "missing"]),
         (["export", "/not/here", "--output", "x"], ["/not/here"]),
