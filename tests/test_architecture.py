@@ -38,9 +38,7 @@ RANK = {room: rank for rank, rooms in enumerate(LEVELS) for room in rooms}
 # command's `run` come after its options have been checked.
 LAZY = {
     "mpjax.pages.write": {"mpjax.pages.page"},  # needs the packages of an extra
-    # torch, which may be missing
-    "mpjax.training.evaluate": {"mpjax.sparse.forward"},
-    "mpjax.export.latency": {"mpjax.sparse.forward", "mpjax.sparse.matrices"},
+    "mpjax.sparse": {"mpjax.sparse.forward", "mpjax.sparse.matrices"},  # the same
     "mpjax.config.resolve": {"mpjax.pruning.rules"},
     "mpjax.config.structure": {"mpjax.models.structure", "mpjax.pruning.granularities"},
 }

@@ -27,7 +27,7 @@ from mpjax.export.latency import times
 from mpjax.export.shrink import shrink
 from mpjax.pruning import flatten, linear_density, unflatten
 from mpjax.report import render
-from mpjax.sparse.forward import sparse_model
+from mpjax.sparse import sparse_model
 from mpjax.training.predict import make_predict
 
 HEAD = "classification"

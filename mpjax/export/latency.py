@@ -165,8 +165,6 @@ def _in_torch(models: Mapping[str, Model]) -> dict[str, SparseModel]:
 
     Dense tells apart what CSR gains and what torch does.
     """
-    from mpjax.sparse.forward import sparse_model  # torch, which may be missing
-    from mpjax.sparse.matrices import keep_dense
-
-    runs = {"dense, torch": sparse_model(models["dense"], keep_dense)}
-    return runs | {f"{form}, CSR": sparse_model(models[form]) for form in ("masked", "shrunk")}
+    runs = {"dense, torch": sparse.sparse_model(models["dense"], csr=False)}
+    csr = {f"{form}, CSR": sparse.sparse_model(models[form]) for form in ("masked", "shrunk")}
+    return runs | csr

@@ -1,12 +1,19 @@
 """Unstructured zeros made fast on a CPU: encoder matrices in CSR, computed by PyTorch and MKL.
 
-`mpjax.sparse.forward` and `mpjax.sparse.matrices` import torch, which the extra `sparse` brings;
-this module does not.
+The modules of this room import torch, which the extra `sparse` brings; the room itself does not.
 """
 
+from __future__ import annotations
+
 import importlib.util
+import os
+from typing import TYPE_CHECKING
 
 from mpjax.errors import InputError
+from mpjax.models import Model
+
+if TYPE_CHECKING:
+    from mpjax.sparse.forward import SparseModel
 
 _NEEDED = "torch"
 
@@ -23,3 +30,22 @@ def check_installed() -> None:
             f"--runtime sparse needs {_NEEDED}; install with: pip install 'mpjax[sparse]', or "
             "leave the option out"
         )
+
+
+def sparse_model(model: Model, *, csr: bool = True) -> SparseModel:
+    """The model in PyTorch on the CPU, each encoder matrix in CSR where that is timed as faster.
+
+    Args:
+      csr: False keeps all matrices dense, to tell what CSR gains from what PyTorch does.
+
+    Raises:
+      InputError: torch is missing, or the family of the model is not known there.
+    """
+    check_installed()
+    # A waiting thread sleeps rather than spins. Beside other work on the same cores, spinning until
+    # the others' time slice ends made a pass 13 times as slow. OpenMP reads this when torch loads.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from mpjax.sparse.forward import convert
+    from mpjax.sparse.matrices import faster, keep_dense
+
+    return convert(model, faster if csr else keep_dense)

@@ -23,7 +23,7 @@ from torch import Tensor
 from mpjax.errors import InputError
 from mpjax.models import FAMILIES, PRUNABLE, EncoderConfig, Model
 from mpjax.pruning import flatten
-from mpjax.sparse.matrices import Chooser, Form, faster, product, summary
+from mpjax.sparse.matrices import Chooser, Form, product, summary
 
 # Tokens computed at a time. Their activations stay in the cache of a core: at 1024 at once the
 # product of 3072 x 768 at 3% took 1.8 times as long per token.
@@ -157,7 +157,7 @@ class SparseModel:
         return torch.addcmul(bias, x.mul_(spread), scale)
 
 
-def sparse_model(model: Model, choose: Chooser = faster) -> SparseModel:
+def convert(model: Model, choose: Chooser) -> SparseModel:
     """The model with every encoder matrix in the form that ``choose`` gives.
 
     Raises:

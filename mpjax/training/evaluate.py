@@ -110,9 +110,7 @@ def _prediction(model: Model, runtime: str) -> tuple[Predict, Any]:
     """Function to predict with, and the parameters that it takes."""
     if runtime == "dense":
         return make_predict(model.module), jax.device_put(model.params)
-    from mpjax.sparse.forward import sparse_model  # torch, which may be missing
-
-    run = sparse_model(model)
+    run = sparse.sparse_model(model)
     log.info("%s", run.summary)
     return lambda _, batch: jnp.asarray(run(batch)), {}
 

@@ -14,6 +14,7 @@ from mpjax import models
 from mpjax.cli import main
 from mpjax.export.shrink import shrink
 from mpjax.models.activations import ACTIVATIONS
+from mpjax.sparse import sparse_model
 
 torch = pytest.importorskip("torch")
 from mpjax.sparse import forward, matrices  # noqa: E402
@@ -64,7 +65,7 @@ def dense_logits(model, inputs):
 
 
 def check(model, inputs, choose=matrices.always_csr):
-    ours = forward.sparse_model(model, choose)(inputs)
+    ours = forward.convert(model, choose)(inputs)
     wanted = dense_logits(model, inputs)
     assert ours.shape == wanted.shape and ours.dtype == np.float32
     np.testing.assert_allclose(ours, wanted, rtol=1e-5, atol=1e-5)
@@ -130,7 +131,7 @@ def test_shrunk_models_whose_layers_differ():
                      module=models.encoder(config, "classification"))  # fmt: skip
     check(shrunk, batch(BERT))
     wanted = dense_logits(model, batch(BERT))
-    ours = forward.sparse_model(shrunk)(batch(BERT))
+    ours = sparse_model(shrunk)(batch(BERT))
     np.testing.assert_allclose(ours, wanted, atol=1e-5)
 
 
@@ -164,7 +165,7 @@ def test_a_torch_without_the_product_stays_dense(monkeypatch):
 def test_an_unknown_family_is_refused_by_name(monkeypatch):
     monkeypatch.setattr(models.BertConfig, "model_type", "other")
     with pytest.raises(Exception, match="other has no sparse runtime; known: bert"):
-        forward.sparse_model(made_stub())
+        forward.convert(made_stub(), matrices.keep_dense)
 
 
 def made_stub():
