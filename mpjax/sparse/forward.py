@@ -125,14 +125,12 @@ class SparseModel:
             y = self._dense(x, f"{name}/{part}").view(heads, size, rows, length)
             return y.permute(2, 0, 1, 3).reshape(rows * heads, size, length)
 
-        context = x[:0]
-        if heads:
-            query, key, value = split("query"), split("key"), split("value")
-            added = inputs.added.expand(rows, heads, 1, length).reshape(-1, 1, length)
-            scores = torch.baddbmm(added, query.transpose(1, 2), key, alpha=size**-0.5)
-            context = torch.bmm(value, torch.softmax(scores, -1).transpose(1, 2))
-            context = context.view(rows, heads, size, length).permute(1, 2, 0, 3)
-            context = context.reshape(heads * size, rows * length)
+        query, key, value = split("query"), split("key"), split("value")
+        added = inputs.added.expand(rows, heads, 1, length).reshape(-1, 1, length)
+        scores = torch.baddbmm(added, query.transpose(1, 2), key, alpha=size**-0.5)
+        context = torch.bmm(value, torch.softmax(scores, -1).transpose(1, 2))
+        context = context.view(rows, heads, size, length).permute(1, 2, 0, 3)
+        context = context.reshape(heads * size, rows * length)
         return self._norm(self._dense(context, f"{name}/output").add_(x), f"{name}/norm")
 
     def _feed_forward(self, x: Tensor, name: str) -> Tensor:
