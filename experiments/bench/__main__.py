@@ -13,6 +13,7 @@ import jax
 import experiments.bench as package
 from experiments.bench.programs import RULES_TIMED, SIZES
 from mpjax.hostmemory import keep_freed_memory
+from mpjax.sparse import wait_asleep
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -105,6 +106,7 @@ def _shrink(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _sparse(args: argparse.Namespace) -> dict[str, Any]:
+    wait_asleep()
     from experiments.bench import sparse
 
     sizes = [int(size) for size in _words(args.batches)]

@@ -32,6 +32,15 @@ def check_installed() -> None:
         )
 
 
+def wait_asleep() -> None:
+    """Lets threads of torch sleep while they wait, unless the user says otherwise.
+
+    Beside other work on the same cores, spinning until the others' time slice ends made a pass 13
+    times as slow. OpenMP reads the variable when torch is first imported.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
 def sparse_model(model: Model, *, csr: bool = True) -> SparseModel:
     """The model in PyTorch on the CPU, each encoder matrix in CSR where that is timed as faster.
 
@@ -42,9 +51,7 @@ def sparse_model(model: Model, *, csr: bool = True) -> SparseModel:
       InputError: torch is missing, or the family of the model is not known there.
     """
     check_installed()
-    # A waiting thread sleeps rather than spins. Beside other work on the same cores, spinning until
-    # the others' time slice ends made a pass 13 times as slow. OpenMP reads this when torch loads.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    wait_asleep()
     from mpjax.sparse.forward import convert
     from mpjax.sparse.matrices import faster, keep_dense
 
