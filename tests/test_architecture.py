@@ -21,6 +21,7 @@ LEVELS = (
     ("optim",),
     ("linen",),
     ("models", "report"),
+    ("sparse",),
     ("tasks",),
     ("config",),
     ("parallel",),
@@ -37,6 +38,7 @@ RANK = {room: rank for rank, rooms in enumerate(LEVELS) for room in rooms}
 # command's `run` come after its options have been checked.
 LAZY = {
     "mpjax.pages.write": {"mpjax.pages.page"},  # needs the packages of an extra
+    "mpjax.sparse": {"mpjax.sparse.forward", "mpjax.sparse.matrices"},  # the same
     "mpjax.config.resolve": {"mpjax.pruning.rules"},
     "mpjax.config.structure": {"mpjax.models.structure", "mpjax.pruning.granularities"},
 }

@@ -8,6 +8,8 @@
     python -m experiments.bench compile [--model base]
     python -m experiments.bench shrink [--model base] [--density 0.25] [--batch 16] [--length 128]
     python -m experiments.bench plan [--rules movement,soft_movement] [--full-effort]
+    python -m experiments.bench sparse [--model base] [--batches 1,8] [--length 128]
+                                       [--densities 0.03,0.05,0.1] [--rounds 9]
     python -m experiments.bench pack [--model base] [--density 0.06]
 
 ``selection`` times the exact mask by counting beside ``jnp.sort`` and ``lax.top_k``. ``step`` times
@@ -16,7 +18,8 @@ which there are many where freed memory is not kept (``--give-back-memory``). ``
 steps beside those of the PyTorch trainer (extra ``[torch]``), on a GPU where both have one.
 ``compile`` times the compilation of a step in a fresh process, with an empty and then a filled
 persistent cache. ``shrink`` times a model with random hybrid masks beside its dense and its shrunk
-form. ``pack`` counts bytes instead: a random model, packed in every way, beside the information
+form. ``sparse`` times random zeros in CSR beside dense, int8 and bfloat16 (extra ``[sparse]``).
+``pack`` counts bytes instead: a random model, packed in every way, beside the information
 bound. ``plan`` compiles BERT-base for a TPU slice and compares the bytes that a pruned and a dense
 step move.
 

@@ -13,6 +13,7 @@ import jax
 import experiments.bench as package
 from experiments.bench.programs import RULES_TIMED, SIZES
 from mpjax.hostmemory import keep_freed_memory
+from mpjax.sparse import wait_asleep
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -41,9 +42,11 @@ def build_parser() -> argparse.ArgumentParser:
     add("--density", type=float, help="(selection: 0.1; shrink: 0.25; pack: 0.06)")
     add("--model", choices=SIZES, default="base", help="(all but selection and plan)")
     add("--batch", type=int, default=16, help="rows (step, torch, compile, shrink)")
-    add("--length", type=int, default=128, help="tokens per row (step, torch, compile, shrink)")
+    add("--length", type=int, default=128, help="tokens per row (as --batch, and sparse)")
+    add("--batches", default="1,8", help="rows, one after the other (sparse: %(default)s)")
+    add("--densities", default="0.03,0.05,0.1", help="(sparse: %(default)s)")
     add("--rules", type=_words, help=f"(step, torch, compile: {RULES_TIMED}; plan: two of them)")
-    add("--rounds", type=int, default=9, help="(selection, step, torch)")
+    add("--rounds", type=int, default=9, help="(selection, step, torch, sparse)")
     add("--dtype", choices=("float32", "bfloat16"), default="float32", help="of products (torch)")
     add(
         "--peak-tflops",
@@ -102,6 +105,15 @@ def _shrink(args: argparse.Namespace) -> dict[str, Any]:
     return shrink.run(SIZES[args.model], args.density or 0.25, args.batch, args.length)
 
 
+def _sparse(args: argparse.Namespace) -> dict[str, Any]:
+    wait_asleep()
+    from experiments.bench import sparse
+
+    sizes = [int(size) for size in _words(args.batches)]
+    densities = [float(density) for density in _words(args.densities)]
+    return sparse.run(sparse.Setting(SIZES[args.model], sizes, args.length, densities, args.rounds))
+
+
 def _pack(args: argparse.Namespace) -> dict[str, Any]:
     from experiments.bench import pack
 
@@ -121,6 +133,7 @@ BENCHMARKS = {
     "torch": _torch,
     "compile": _compile,
     "shrink": _shrink,
+    "sparse": _sparse,
     "pack": _pack,
     "plan": _plan,
 }

@@ -15,7 +15,7 @@ from mpjax.cli.arguments import (
     require,
     use_cache,
 )
-from mpjax.config.evaluate import EvaluateConfig
+from mpjax.config.evaluate import RUNTIMES, EvaluateConfig
 
 HELP = "score a run or a model folder; JSON on stdout"
 EXAMPLE = "mpjax evaluate --model runs/sst2-movement-10 --task sst2 --data glue/SST-2"
@@ -40,6 +40,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="float32",
         choices=("float32", "bfloat16"),
         help="compute dtype (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--runtime",
+        default="dense",
+        choices=RUNTIMES,
+        help="dense (JAX), or sparse: on the CPU, encoder matrices in CSR where that is faster; "
+        "the same scores (default: %(default)s)",
     )
     parser.add_argument(
         "--predictions", metavar="FILE", help="also write predictions, in the format of mpjax score"

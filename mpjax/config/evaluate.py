@@ -6,6 +6,9 @@ import dataclasses
 
 from mpjax.config.checks import check_types, option
 from mpjax.errors import InputError
+from mpjax.files import shown
+
+RUNTIMES = ("dense", "sparse")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,6 +23,8 @@ class EvaluateConfig:
       max_length: tokens per row; 128 unless a run says otherwise.
       limit: first rows of the dev file only.
       dtype: type to compute in, float32 or bfloat16.
+      runtime: dense, by JAX on its device; or sparse, by PyTorch on the CPU, encoder matrices in
+        CSR where that is faster.
       cache: as in `TrainConfig`.
       predictions: file for the predictions, in the form that `mpjax score` reads; of questions, the
         n best answers go beside it.
@@ -41,6 +46,7 @@ class EvaluateConfig:
     max_length: int | None = None
     limit: int | None = None
     dtype: str = "float32"
+    runtime: str = "dense"
     cache: str | None = None
     predictions: str | None = None
     overwrite: bool = False
@@ -61,5 +67,13 @@ class EvaluateConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{option(name)} is {value}; it must be at least 1")
+        if self.runtime not in RUNTIMES:
+            found = shown(repr(self.runtime))
+            raise InputError(f"--runtime is {found}; choose from {', '.join(RUNTIMES)}")
+        if self.runtime == "sparse" and self.dtype != "float32":
+            raise InputError(
+                f"--runtime sparse computes in float32, and --dtype is {shown(self.dtype)}; leave "
+                "one of the two out"
+            )
         if self.dev_share is not None and not 0 < self.dev_share < 1:
             raise InputError(f"--dev-share is {self.dev_share}; it must be above 0 and below 1")

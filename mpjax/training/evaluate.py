@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from mpjax import models, plugins, tasks
+from mpjax import models, plugins, sparse, tasks
 from mpjax.config.evaluate import EvaluateConfig
 from mpjax.config.recorded import is_run
 from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError
 from mpjax.files import read_object, shown
+from mpjax.log import log
+from mpjax.models import Model
 from mpjax.outputs import new_file
 from mpjax.parallel.sharding import fetch, own_rows, place_batch
 from mpjax.runs.class_order import check_order, given_places, untrained
@@ -54,6 +57,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
       InputError: an unfinished run, a model without a trained head for the task, bad data, or
         predictions that exist or that the disk refuses (`Unwritten`).
     """
+    if config.runtime == "sparse":
+        sparse.check_installed()
     plugins.load(config.plugin)
     config, recorded = _completed(config)
     if not config.task:
@@ -82,8 +87,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         raise InputError(f"{why}; fine-tune it first with: mpjax train")
     check_fits(loaded, encoded)
     dev = DevSet(task, rows, encoded)
-    params = jax.device_put(loaded.params)
-    logits = dev_logits(make_predict(loaded.module), params, dev, config.batch_size)
+    logits = dev_logits(*_prediction(loaded, config.runtime), dev, config.batch_size)
     if task.head == "classification":
         check_order(loaded, task, logits, encoded.arrays["labels"], str(folder))
     result = {
@@ -100,6 +104,15 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         except InputError as error:  # a disk that has filled up meanwhile
             raise Unwritten(str(error), result) from error
     return result
+
+
+def _prediction(model: Model, runtime: str) -> tuple[Predict, Any]:
+    """Function to predict with, and the parameters that it takes."""
+    if runtime == "dense":
+        return make_predict(model.module), jax.device_put(model.params)
+    run = sparse.sparse_model(model)
+    log.info("%s", run.summary)
+    return lambda _, batch: jnp.asarray(run(batch)), {}
 
 
 def _completed(config: EvaluateConfig) -> tuple[EvaluateConfig, dict[str, Any]]:

@@ -9,7 +9,7 @@ import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from experiments.bench import shrink as bench_shrink
-from mpjax import models
+from mpjax import models, sparse
 from mpjax.cli import main
 from mpjax.export.dense import densify
 from mpjax.export.latency import encoder_flops
@@ -166,7 +166,10 @@ def test_the_command_shrinks_and_measures(tmp_path, capsys):
     assert told["removed"]["heads_per_layer"] == [2, 0]
     assert told["removed"]["ffn_per_layer"] == [20, 0]
     latency = told["latency"]
-    assert set(latency["seconds"]) == {"dense", "masked", "shrunk"}
+    in_jax = {"dense", "masked", "shrunk"}
+    in_torch = {"dense, torch", "masked, CSR", "shrunk, CSR"} if sparse.is_installed() else set()
+    assert set(latency["seconds"]) == set(latency["flops"]) == in_jax | in_torch
+    assert any("CSR" in note for note in latency["notes"])
     assert latency["flops"]["dense"] == latency["flops"]["masked"]
     assert latency["reached"] == latency["speedup"] / latency["flops_ratio"]
     assert main(command) == 2
