@@ -3,7 +3,7 @@
     python -m experiments.examples.digits            # needs scikit-learn, which holds the images
 
 A dense network is trained, then trained further while a cubic schedule takes its density from 100%
-to 5%. Of mpjax it uses `Pruning` and the schedule: optimiser, batches and loop are optax and JAX.
+to 2%. Of mpjax it uses `Pruning` and the schedule: optimiser, batches and loop are optax and JAX.
 """
 
 import argparse
@@ -72,7 +72,7 @@ def main(arguments=None):
     """Prints and returns (name, accuracy, density) of every network."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--steps", type=int, default=600, help="of each training")
-    parser.add_argument("--density", type=float, default=0.05)
+    parser.add_argument("--density", type=float, default=0.02)
     options = parser.parse_args(arguments)
     (images, labels), (test_images, test_labels) = data()
     draws = np.random.default_rng(1)
