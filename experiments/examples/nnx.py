@@ -8,6 +8,7 @@ optimiser is `mpjax.make_optimizer`: warm-up, clipping, schedules and one Adam f
 
 import argparse
 import dataclasses
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -26,9 +27,7 @@ class Net(nnx.Module):
 
     def __init__(self, rngs):
         sizes = (64, 128, 128, 128)
-        self.layers = nnx.List(
-            nnx.Linear(a, b, rngs=rngs) for a, b in zip(sizes[:-1], sizes[1:], strict=True)
-        )
+        self.layers = nnx.List(nnx.Linear(a, b, rngs=rngs) for a, b in itertools.pairwise(sizes))
         self.norms = nnx.List(nnx.BatchNorm(size, momentum=0.9, rngs=rngs) for size in sizes[1:])
         self.dropout = nnx.Dropout(0.2, rngs=rngs)
         self.head = nnx.Linear(128, 10, rngs=rngs)

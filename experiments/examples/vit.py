@@ -20,21 +20,19 @@ from mpjax.pruning import NofM, Part, Shared, Structure
 
 LAYERS, WIDTH, HEADS = 3, 64, 4
 KERNELS = r"layers/.*kernel"
-# Shapes: query, key, value (layers, width, heads, head size), out (layers, heads, head size, width).
+# query, key, value: (layers, width, heads, head size); out: (layers, heads, head size, width)
 AXES = {
     r".*/(query|key|value)/kernel": "stack input output output",
     r".*/out/kernel": "stack input input output",
     r".*/(up|down)/kernel": "stack input output",
 }
 # One score removes a head from four kernels, or a hidden unit from two.
-HEADS_AND_UNITS = Structure(
-    (
-        Part(
-            r".*/attention/.*",
-            Shared("heads", (("(query|key|value)/kernel", 1), ("out/kernel", 0)), WIDTH // HEADS),
-        ),
-        Part(r".*", Shared("units", (("up/kernel", 1), ("down/kernel", 0)))),
-    )
+HEADS_AND_UNITS = (
+    Part(
+        r".*/attention/.*",
+        Shared("heads", (("(query|key|value)/kernel", 1), ("out/kernel", 0)), WIDTH // HEADS),
+    ),
+    Part(r".*", Shared("units", (("up/kernel", 1), ("down/kernel", 0)))),
 )
 
 
@@ -56,7 +54,9 @@ class Vit(nn.Module):
         patches = images.reshape(-1, 4, 2, 4, 2).swapaxes(2, 3).reshape(-1, 16, 4)
         places = self.param("places", nn.initializers.normal(0.02), (1, 16, WIDTH))
         x = nn.Dense(WIDTH, name="embed")(patches) + places
-        layers = nn.scan(Layer, {"params": 0}, {"params": True}, length=LAYERS)
+        layers = nn.scan(
+            Layer, variable_axes={"params": 0}, split_rngs={"params": True}, length=LAYERS
+        )
         x, _ = layers(name="layers")(x)
         return nn.Dense(10, name="head")(nn.LayerNorm()(x).mean(axis=1))
 
@@ -100,16 +100,16 @@ def main(arguments=None):
             rows = draws.integers(1347, size=64)  # the other 450 are for testing
             yield images[rows], labels[rows]
 
-    def pruning(rule, final, structure=Structure(), **changes):
-        made = mpjax.make_rule(rule, final=final, **changes)
-        return mpjax.Pruning(made, KERNELS, structure, axes=AXES)
+    def pruning(rule, final, parts=()):
+        made = mpjax.make_rule(rule, final=final)
+        return mpjax.Pruning(made, KERNELS, Structure(parts), axes=AXES)
 
     nothing, final = pruning("magnitude", 1.0), options.density
     cases = {
         "dense": nothing,
         "magnitude": pruning("magnitude", final),
         "movement": pruning("movement", final),
-        "movement, 2:4": pruning("movement", 0.5, Structure((Part(".*", NofM(2, 4)),))),
+        "movement, 2:4": pruning("movement", 0.5, (Part(".*", NofM(2, 4)),)),
         "heads and units": pruning("movement", 0.25, HEADS_AND_UNITS),
     }
     start = Vit().init(jax.random.key(0), images[:1])["params"]
