@@ -21,7 +21,7 @@ from flax import linen as nn
 
 import mpjax
 
-LAYERS, WIDTH, HEADS, LENGTH, BATCH = 3, 96, 4, 64, 16
+LAYERS, WIDTH, HEADS, LENGTH, BATCH = 2, 64, 4, 64, 16
 KERNELS = r"layer_\d/(qkv|out|up|down)/kernel"  # embeddings and norms stay
 
 

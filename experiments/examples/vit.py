@@ -18,7 +18,7 @@ from sklearn.datasets import load_digits
 import mpjax
 from mpjax.pruning import NofM, Part, Shared, Structure
 
-LAYERS, WIDTH, HEADS = 3, 64, 4
+LAYERS, WIDTH, HEADS = 2, 48, 4
 KERNELS = r"layers/.*kernel"
 # query, key, value: (layers, width, heads, head size); out: (layers, heads, head size, width)
 AXES = {
@@ -97,7 +97,7 @@ def main(arguments=None):
 
     def batches():
         while True:
-            rows = draws.integers(1347, size=64)  # the other 450 are for testing
+            rows = draws.integers(1347, size=32)  # the other 450 are for testing
             yield images[rows], labels[rows]
 
     def pruning(rule, final, parts=()):
