@@ -4,7 +4,7 @@
 
 They are in `own_plugin.py`. This makes a small BERT with random weights and a vocabulary for
 Python, and gives the commands that it prints: as they are, they work in a shell, too. The task has
-no files of its own: it reads Python's library.
+no files of its own: it reads a package of Python's library.
 """
 
 import argparse
@@ -17,8 +17,8 @@ from pathlib import Path
 import mpjax
 
 PLUGIN = "experiments.examples.own_plugin"
-LIBRARY = Path(ast.__file__).parent
-LETTERS = [chr(i) for i in range(33, 127)]
+LIBRARY = Path(ast.__file__).parent / "asyncio"
+LETTERS = [chr(i) for i in range(33, 127) if not chr(i).isupper()]
 
 
 def make_model(folder, data):
