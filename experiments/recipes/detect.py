@@ -56,7 +56,7 @@ def identify(config: Mapping[str, Any]) -> Recipe:
     equal = [
         name
         for name, options in found.items()
-        if options and all(config[key] == value for key, value in options.items())
+        if name != "published" and all(config[key] == value for key, value in options.items())
     ]
     name = max(equal, key=lambda name: len(found[name]), default=None)
     density, penalty = _asked(config)

@@ -113,13 +113,20 @@ class TorchTrainer:
             if isinstance(module, nn.Linear) and ".layer." in name:
                 lies = layout(self.config.structure, name, module)
                 if lies.name not in shared:
-                    values = None if scale is None else torch.full(lies.shape, scale, dtype=dtype)
+                    values = None if scale is None else self._start(lies.shape, scale, module)
                     shared[lies.name] = None if values is None else nn.Parameter(values)
                 mask = Masked(shared[lies.name], lies, dtype).to(self.device)
                 mask.mask = mask.mask.to(self.device)
                 parametrize.register_parametrization(module, "weight", mask)
                 found[name] = module, mask
         return found
+
+    def _start(self, shape: tuple[int, ...], scale: float, linear: nn.Linear) -> torch.Tensor:
+        """Scores before the first step."""
+        if self.config.mask_init == "magnitude":
+            size = linear.weight.detach().abs()
+            return scale * size / size.mean()
+        return torch.full(shape, scale, dtype=linear.weight.dtype)
 
     def _optimizer(self) -> torch.optim.AdamW:
         c = self.config
@@ -293,8 +300,9 @@ def _check(config: TrainConfig) -> None:
         raise InputError("the PyTorch trainer has the published l0 only; use --final-lambda")
     if config.structure != "element" and config.method in ("l0", "magnitude"):
         raise InputError("the PyTorch trainer has structures for movement and soft_movement")
-    if config.mask_init != "constant":
-        raise InputError("the PyTorch trainer starts scores constant; use --mask-init constant")
+    starts = ("constant", "magnitude") if config.structure == "element" else ("constant",)
+    if config.mask_init not in (None, *starts):
+        raise InputError("the PyTorch trainer has not this start; use --mask-init constant")
     missing = (
         "score_optimizer", "prune_every", "first_density", "dense_gradient", "lr_cycle", "lr_floor",
         "freeze", "lambda_ramp",

@@ -47,6 +47,8 @@ def differences(now: dict[str, Any], then: dict[str, Any]) -> list[str]:
     ]
     if then["final_lambda"] == 0 and now.get("final_lambda", 0) is None:
         found.append("--density is now reached by steering λ; give --final-lambda 0 to continue")
+    if then["mask_init"] == "constant" and now.get("mask_init") == "magnitude":
+        found.append("scores of movement now begin by size; give --mask-init constant to continue")
     return found
 
 

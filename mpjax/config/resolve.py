@@ -69,7 +69,8 @@ def resolve(config: TrainConfig) -> TrainConfig:
         check_scores(config, None, penalty=False)
         check_freeze(config, None)
         check_rule_options(config, None)
-        return dataclasses.replace(config, **paths, **check_plugins(config))
+        start = {"mask_init": config.mask_init or "constant"}  # as recorded by every run
+        return dataclasses.replace(config, **paths, **start, **check_plugins(config))
     values = _method_values(config)
     return dataclasses.replace(config, **paths, **values, **check_plugins(config))
 
@@ -165,12 +166,13 @@ def _method_values(config: TrainConfig) -> dict[str, Any]:
     values: dict[str, Any] = fixed | {
         "initial_threshold": _or(config.initial_threshold, rule.initial),
         "final_threshold": _or(final, rule.final),
+        "mask_init": config.mask_init or _default_init(config),
     }
     if penalty and not steered:
         values["final_lambda"] = _or(lam, 0.0)
     if rule.has_scores:
         values["regularization"] = regularization
-        scale = 1.0 if config.mask_init == "magnitude" else rule.default_score_scale
+        scale = 1.0 if values["mask_init"] == "magnitude" else rule.default_score_scale
         values["mask_scale"] = _or(config.mask_scale, scale)
     if rule.has_scores and config.score_optimizer not in IMPORTANCES:
         values["score_learning_rate"] = _or(
@@ -178,6 +180,16 @@ def _method_values(config: TrainConfig) -> dict[str, Any]:
         )
     config_rule(dataclasses.replace(config, **values))
     return values
+
+
+def _default_init(config: TrainConfig) -> str:
+    """Initial scores of a method. Those of movement are sizes of the weights.
+
+    A short run cuts weights before they can have moved: scores that began at 0 would choose
+    weights of any size.
+    """
+    by_moves = config.method == "movement" and config.score_optimizer not in IMPORTANCES
+    return "magnitude" if by_moves else "constant"
 
 
 def _check_steering(

@@ -278,9 +278,10 @@ class TrainConfig:
         topic=TRAINING,
     )
     clip: float = _option(1.0, "maximum global gradient norm; 0 = no clipping", topic=TRAINING)
-    mask_init: str = _option(
-        "constant",
-        "initial scores; magnitude: the scale times |W| / mean |W| of the matrix",
+    mask_init: str | None = _option(
+        None,
+        "initial scores; magnitude is the scale times |W| / mean |W| of the matrix (default: "
+        "magnitude for movement, else constant, as in the published code)",
         choices=("constant", "uniform", "kaiming", "magnitude"),
         topic=PRUNING,
     )

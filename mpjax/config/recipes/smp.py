@@ -9,6 +9,7 @@ RECIPE = Recipe(
     source="Jiang et al. 2022, SMP (arXiv 2210.06210); its head over label words is not here",
     options={
         "method": "movement",
+        "mask_init": "constant",
         "scope": "type",
         "regularization": "l1",
         "final_lambda": 400.0,
