@@ -7,11 +7,12 @@
     python -m experiments.recipes table --results experiments/results/recipes --markdown
     python -m experiments.recipes plot --results experiments/results/recipes --output recipes.png
     python -m experiments.recipes search --results runs
+    python -m experiments.recipes cut RUN --model MINILM --data SST-2
 
 `table` and `plot` take one set of options for each recipe, task and density, and refuse others.
 `search` takes any, and lists one row for each set of options, the best score first.
 
 Files: `launch` has the settings of the tasks and trains, `detect` finds the recipe of a recorded
 run, `runs` reads runs and receipts, `groups` puts the seeds of one set of options together,
-`table` and `plot` show them.
+`table` and `plot` show them, `one_cut` cuts a model once.
 """

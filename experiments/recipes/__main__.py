@@ -56,6 +56,14 @@ def build_parser() -> argparse.ArgumentParser:
         help="option of mpjax train that overrides the recipe; may be given several times")
     add("--dry-run", action="store_true", help="print the command and stop")
     # fmt: on
+
+    cut = _command(
+        commands, "cut", "cut a run's dense weights once, by its scores and others", _cut
+    )
+    cut.add_argument("folder", metavar="RUN", help="run of movement whose pruning has not begun")
+    cut.add_argument("--model", required=True, help="folder of the model that the run began with")
+    cut.add_argument("--data", required=True, metavar="DIR", help="folder of the task's data")
+    cut.add_argument("--json", action="store_true", help="print every value, as JSON")
     return parser
 
 
@@ -108,6 +116,18 @@ def _plot(args: argparse.Namespace) -> None:
     from experiments.recipes import groups, plot, runs
 
     print(plot.draw(groups.group(runs.read(*args.results)), Path(args.output)))
+
+
+def _cut(args: argparse.Namespace) -> None:
+    import dataclasses
+
+    from experiments.recipes import one_cut
+
+    cuts = one_cut.measure(args.folder, args.model, args.data)
+    if args.json:
+        print(json.dumps([dataclasses.asdict(cut) for cut in cuts], indent=2))
+    else:
+        print(one_cut.table(cuts))
 
 
 def _run(args: argparse.Namespace) -> int:
