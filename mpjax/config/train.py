@@ -281,7 +281,7 @@ class TrainConfig:
     mask_init: str = _option(
         "constant",
         "initial scores",
-        choices=("constant", "uniform", "kaiming"),
+        choices=("constant", "uniform", "kaiming", "magnitude"),
         topic=PRUNING,
     )
     mask_scale: float | None = _option(

@@ -26,7 +26,7 @@ from mpjax.pruning.explicit import inferred
 from mpjax.pruning.granularities import Group
 from mpjax.pruning.layout import Flat, Layout, lay_out
 from mpjax.pruning.rules import Rule
-from mpjax.pruning.spreading import of_layers
+from mpjax.pruning.spreading import layers_of, of_layers
 from mpjax.pruning.structures import ELEMENT, Structure
 from mpjax.pruning.topk.counting import count_true
 from mpjax.pruning.topk.num_kept import Threshold
@@ -85,7 +85,9 @@ class Pruning:
         Args:
           params: pytree of parameters.
           key: jax.random key, for a random ``init``.
-          init: "constant", "uniform" or "kaiming"; see `Rule.init_scores`.
+          init: "constant", "uniform" or "kaiming", see `Rule.init_scores`; or "magnitude",
+            ``scale`` · |W| / mean |W| of the matrix: a cut before the scores have learned anything
+            is that of magnitude.
           scale: value or half-width; None = the published value of the rule.
 
         Raises:
@@ -94,6 +96,15 @@ class Pruning:
         """
         layout = self.layout(params)
         like = like_layers(layout.groups, layout.like_scores())
+
+        def sizes(kernels: Flat, key: Any) -> Flat:
+            del key
+            value = self.rule.default_score_scale if scale is None else scale
+            found = changed(layout, kernels=kernels).importance()
+            return OrderedDict(
+                (path, of_layers(g, [value * x / x.mean() for x in layers_of(g, found[path])]))
+                for path, g in layout.groups.items()
+            )
 
         def arrays(kernels: Flat, key: Any) -> Flat:
             del kernels
@@ -105,7 +116,8 @@ class Pruning:
 
         if not self.rule.has_scores:
             return {}
-        return layout.scores(inferred(arrays, self._places(layout))(layout.kernels, key))
+        made = inferred(sizes if init == "magnitude" else arrays, self._places(layout))
+        return layout.scores(made(layout.kernels, key))
 
     def prune(
         self,
