@@ -41,6 +41,7 @@ from mpjax.training.build import (
     make_loss,
     make_optimizers,
     make_pruning,
+    movement_note,
     optimizer_config,
 )
 from mpjax.training.filling import fill
@@ -105,6 +106,9 @@ def read_inputs(config: TrainConfig) -> Inputs:
     check_head(model, config)
     pruning = make_pruning(config, model.config.head_size)
     scores = starting_scores(model, config, pruning)
+    note = movement_note(config, length, model.params) if scores is None else None
+    if note is not None and first():
+        log.warning("%s", note)
     weights = class_weights(task, encoded, config.class_weights)
     return Inputs(task, model, batches, dev, mesh, held, teacher, scores, weights)
 

@@ -8,8 +8,8 @@ import pytest
 from mpjax.config.length import run_length
 from mpjax.config.resolve import resolve
 from mpjax.config.train import TrainConfig
-from mpjax.pruning import Pruning, linear_warmup_decay, make_rule
-from mpjax.training.build import make_learning_rates, make_optimizers
+from mpjax.pruning import Pruning, linear_warmup_decay, make_rule, unflatten
+from mpjax.training.build import make_learning_rates, make_optimizers, movement_note
 
 BASE = {
     "model": "m", "task": "sst2", "output": "o", "method": "movement", "density": 0.5,
@@ -71,3 +71,27 @@ def test_without_cycle_and_floor_the_rate_is_bit_for_bit_the_published_one():
     length = run_length(config, 1)
     rate, usual = make_learning_rates(config, length), linear_warmup_decay(1e-3, 20, 2)
     assert all(rate(t)["learning_rate"] == usual(t) for t in range(21))
+
+
+@pytest.mark.parametrize(
+    ("changes", "noted"),
+    [
+        ({}, True),  # rates 0, 1/2 of 1e-3 until the cut at step 2
+        ({"learning_rate": 0.13}, True),
+        ({"learning_rate": 0.15}, False),  # 0.075 is above 2/3 of 0.105
+        ({"score_optimizer": "sgd"}, True),
+        ({"score_optimizer": "sensitivity"}, False),
+        ({"mask_init": "magnitude"}, False),
+        ({"method": "magnitude"}, False),
+        ({"freeze": "weights,head"}, False),
+    ],
+    ids=str,
+)
+def test_a_cut_before_weights_can_have_moved_is_noted(changes, noted):
+    config = resolve(TrainConfig(**(BASE | {"initial_warmup": 1.0} | changes)))
+    where = "bert/encoder/layer_0/attention/query/kernel"
+    params = unflatten({where: np.array([[0.1, -0.11]]), "bert/pooler/kernel": np.ones((2, 2))})
+    note = movement_note(config, run_length(config, 1), params)
+    assert (note is not None) == noted
+    if note and not changes:
+        assert "step 2" in note and "0.0005" in note and "0.1" in note
