@@ -170,7 +170,8 @@ def _method_values(config: TrainConfig) -> dict[str, Any]:
         values["final_lambda"] = _or(lam, 0.0)
     if rule.has_scores:
         values["regularization"] = regularization
-        values["mask_scale"] = _or(config.mask_scale, rule.default_score_scale)
+        scale = 1.0 if config.mask_init == "magnitude" else rule.default_score_scale
+        values["mask_scale"] = _or(config.mask_scale, scale)
     if rule.has_scores and config.score_optimizer not in IMPORTANCES:
         values["score_learning_rate"] = _or(
             config.score_learning_rate, rule.default_score_learning_rate

@@ -280,13 +280,13 @@ class TrainConfig:
     clip: float = _option(1.0, "maximum global gradient norm; 0 = no clipping", topic=TRAINING)
     mask_init: str = _option(
         "constant",
-        "initial scores",
+        "initial scores; magnitude: the scale times |W| / mean |W| of the matrix",
         choices=("constant", "uniform", "kaiming", "magnitude"),
         topic=PRUNING,
     )
     mask_scale: float | None = _option(
         None,
-        "value or half-width of the initial scores (default 0; l0 2.197)",
+        "value, half-width or scale of the initial scores (default 0; l0 2.197; magnitude 1)",
         topic=PRUNING,
     )
     seed: int = _option(

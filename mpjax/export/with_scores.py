@@ -47,7 +47,8 @@ def export_with_scores(run: str | Path, output: str | Path, *, overwrite: bool =
     method, threshold = _method(options)
     keys = {
         "pruning_method": method,
-        "mask_init": options["mask_init"],
+        # The published code knows three, and overwrites the scores with the stored ones.
+        "mask_init": "constant" if options["mask_init"] == "magnitude" else options["mask_init"],
         "mask_scale": options["mask_scale"] or 0.0,
         "threshold": threshold,
         **_blocks(options),

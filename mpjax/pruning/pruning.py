@@ -88,7 +88,8 @@ class Pruning:
           init: "constant", "uniform" or "kaiming", see `Rule.init_scores`; or "magnitude",
             ``scale`` · |W| / mean |W| of the matrix: a cut before the scores have learned anything
             is that of magnitude.
-          scale: value or half-width; None = the published value of the rule.
+          scale: value, half-width or factor; None = the published value of the rule, 1 for
+            "magnitude".
 
         Raises:
           ValueError: ``where`` matches nothing, or an unknown ``init``.
@@ -99,12 +100,14 @@ class Pruning:
 
         def sizes(kernels: Flat, key: Any) -> Flat:
             del key
-            value = self.rule.default_score_scale if scale is None else scale
+            value = 1.0 if scale is None else scale
             found = changed(layout, kernels=kernels).importance()
-            return OrderedDict(
-                (path, of_layers(g, [value * x / x.mean() for x in layers_of(g, found[path])]))
-                for path, g in layout.groups.items()
-            )
+
+            def made(group: Group, ranked: jax.Array) -> jax.Array:
+                each = map(jnp.abs, layers_of(group, ranked))
+                return of_layers(group, [value * size / size.mean() for size in each])
+
+            return OrderedDict((path, made(g, found[path])) for path, g in layout.groups.items())
 
         def arrays(kernels: Flat, key: Any) -> Flat:
             del kernels

@@ -312,3 +312,16 @@ def test_a_scanned_model_trains_to_its_density(scanned):
     for name in ("in", "out"):
         kernel = np.asarray(final["layers"][name]["kernel"])
         assert [np.count_nonzero(w) for w in kernel] == [32] * DEPTH
+
+
+@pytest.mark.parametrize("structure", STRUCTURES)
+def test_scores_that_begin_as_sizes_cut_as_magnitude_does(scanned, structure):
+    """In stacked layers too, each of which has a mean size of its own."""
+    by_size = Pruning(make_rule("magnitude", final=0.3), structure=STRUCTURES[structure])
+    learned = Pruning(make_rule("movement", final=0.3), structure=STRUCTURES[structure])
+    scores = learned.init_scores(scanned, init="magnitude", scale=2.0)
+    _, masks = learned.prune(scanned, scores, 0.3)
+    jax.tree.map(np.testing.assert_array_equal, masks, by_size.prune(scanned, {}, 0.3)[1])
+    for layer in unstacked(learned.init_scores(scanned, init="magnitude")).values():
+        for score in jax.tree.leaves(layer):
+            assert score.mean() == pytest.approx(1, rel=1e-5) and score.min() >= 0
