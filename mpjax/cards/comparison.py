@@ -85,5 +85,6 @@ def _score(folder: Path, metric: str) -> float | None:
     except InputError:
         return None
     value = score.get(metric) if isinstance(score, dict) else None
-    sound = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if sound and math.isfinite(value) else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if math.isfinite(value) else None

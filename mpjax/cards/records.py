@@ -66,7 +66,7 @@ def read_records(folder: Path) -> Records | None:
 
 def _options(recorded: Mapping[str, Any]) -> dict[str, Any]:
     defaults = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
-    options = defaults | recorded
+    options = {**defaults, **recorded}
     check_types(TrainConfig(**{name: options[name] for name in defaults}))
     for name in ("task", "method"):
         _check(_NAME.fullmatch(options[name]), name, options[name])
@@ -77,10 +77,11 @@ def _options(recorded: Mapping[str, Any]) -> dict[str, Any]:
 
 def _check_sizes(derived: Any) -> None:
     _check(isinstance(derived, dict), DERIVED, derived)
-    for name in ("train_rows", "dev_rows"):
-        size = derived.get(name, 0)
+    for name, size in (
+        ("train_rows", derived["train_rows"]),
+        ("dev_rows", derived.get("dev_rows", 0)),
+    ):
         _check(_is(size, int), name, size)
-    derived["train_rows"]
 
 
 def _check_result(result: Mapping[str, Any]) -> None:

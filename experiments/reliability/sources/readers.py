@@ -104,7 +104,7 @@ def with_card(folder: Path, root: Path) -> None:
 
 
 def option_files(folder: Path, root: Path) -> None:
-    """The same options in YAML and in JSON, and the record of a run."""
+    """Options in YAML and in JSON, and the record of a run."""
     originals.finished_run(folder, root)
     (folder / "run" / "config.json").rename(folder / "recorded.json")
     shutil.rmtree(folder / "run")
