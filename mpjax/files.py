@@ -12,8 +12,11 @@ from typing import Any, BinaryIO
 
 from mpjax.disk import writing
 from mpjax.errors import InputError, cut, escaped
+from mpjax.hostmemory import available
 from mpjax.temporary import beside, put, sync
 
+_SMALL = 64_000_000  # bytes: less is read without a look at the memory
+_JSON_TIMES = 6  # bytes for each of a JSON document: its text, and values (5 to 10 were measured)
 MOST_DEPTH = 100  # lists and objects inside each other: json's own writer recurses too
 _MOST_DIGITS = 300  # of a whole number: float() takes no more
 # Matches escapes of JSON text; group 1 is half of a character outside the basic plane, without its
@@ -65,10 +68,32 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
-def read_bytes(path: Path) -> bytes:
-    """Content of a file; `InputError` if it cannot be read."""
+def check_memory(path: Path, needed: float) -> None:
+    """`InputError` if reading a file needs more bytes of memory than are available."""
+    if needed < _SMALL:
+        return
+    free = available()
+    if free is not None and needed > free:
+        raise InputError(
+            f"{shown(path)}: reading it takes about {needed / 1e9:,.1f} GB of memory, and "
+            f"{free / 1e9:,.1f} GB are free; give a smaller file, or use a larger machine"
+        )
+
+
+def read_bytes(path: Path, times: float = 1, most: int = -1) -> bytes:
+    """Content of a file; `InputError` if it cannot be read or does not fit into memory.
+
+    Args:
+      times: bytes of memory that are needed for each byte of the file.
+      most: bytes to read at most, -1 for all of them.
+    """
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            check_memory(path, times * (size if most < 0 else min(size, most)))
+            return file.read(most)
+    except InputError:
+        raise
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise InputError(f"{shown(path)} cannot be read: {_reason(error)}") from error
 
@@ -77,9 +102,9 @@ def read_json(path: Path) -> Any:
     """Reads one JSON document, UTF-8 with or without a byte-order mark.
 
     Raises:
-      InputError: the file is missing, or as `parse_json`.
+      InputError: the file is missing, does not fit into memory, or as `parse_json`.
     """
-    return parse_json(path, read_bytes(path))
+    return parse_json(path, read_bytes(path, _JSON_TIMES))
 
 
 def read_object(path: Path) -> dict[str, Any]:

@@ -21,8 +21,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mpjax.disk import is_at, machine, try_lock
+from mpjax.errors import escaped
+from mpjax.log import warn_once
 
-QUIET = 600.0  # seconds
+QUIET, _OLD = 600.0, 86_400.0  # seconds
 _LONGEST = 150  # bytes of a target's name kept in that of its temporary; a name has 255 at most
 _EXCHANGE, _HERE = 2, -100  # RENAME_EXCHANGE and AT_FDCWD of Linux
 
@@ -44,14 +46,18 @@ def beside(target: Path, *, folder: bool = False) -> Iterator[Path]:
 
 
 def remove_leftovers(target: Path) -> None:
-    """Removes temporaries of this target whose writers are dead; disk errors are left alone."""
-    pattern = re.compile(re.escape(_stem(target)) + r"([0-9a-f]{8})-[a-z0-9_]{8}")
+    """Removes temporaries of this target whose writers are dead; disk errors are left alone.
+
+    Those of versions before 0.2, ``.NAME.RANDOM``, hold no lock, and a file of the user's may be
+    called so too: what looks like one and has not changed for a day is named in a warning.
+    """
+    pattern = re.compile(re.escape(_stem(target)) + r"(?:([0-9a-f]{8})-)?[a-z0-9_]{8}")
     with suppress(OSError), os.scandir(target.parent) as entries:
-        found = [(entry.path, match[1]) for entry in entries
+        found = [(Path(entry.path), match[1]) for entry in entries
                  if (match := pattern.fullmatch(entry.name))]  # fmt: skip
         for path, maker in found:
             with suppress(OSError):
-                _remove_dead(Path(path), maker)
+                _remove_dead(path, maker) if maker else _name_old(path)
 
 
 def put(temporary: Path, target: Path, *, overwrite: bool) -> None:
@@ -169,6 +175,20 @@ def _remove_dead(path: Path, maker: str) -> None:
             _remove(path)
     finally:
         os.close(handle)
+
+
+def _name_old(path: Path) -> None:
+    """Warns of a temporary of an earlier version, which was made for its owner alone."""
+    found = path.lstat()
+    if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
+        return
+    private = not found.st_mode & 0o077 and found.st_uid == os.getuid()
+    if private and time.time() - _newest(path) > _OLD:
+        warn_once(
+            str(path),
+            f"{escaped(str(path))} looks like what a killed writer of an earlier version left; "
+            "remove it unless you made it yourself",
+        )
 
 
 def _newest(path: Path) -> float:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mpjax.errors import InputError
-from mpjax.files import MOST_DEPTH, parse_json, read_json, shown
+from mpjax.files import MOST_DEPTH, parse_json, read_bytes, read_json, shown
 
 PATH = Path("some.json")
 
@@ -50,6 +50,18 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, name):
     with pytest.raises(InputError, match="cannot be read") as caught:
         read_json(tmp_path / name)
     assert len(str(caught.value)) < 300
+
+
+def test_a_document_that_does_not_fit_into_memory_is_not_read(tmp_path, monkeypatch):
+    path = tmp_path / "large.json"
+    with path.open("wb") as file:
+        file.truncate(1 << 30)
+    monkeypatch.setattr("mpjax.files.available", lambda: 2 << 30)
+    with pytest.raises(InputError, match=r"large.json: reading it takes about 6.4 GB of memory"):
+        read_json(path)
+    assert read_bytes(path, most=10) == bytes(10)  # of which none is read but the beginning
+    monkeypatch.setattr("mpjax.files.available", lambda: None)  # unknown: it is tried
+    assert len(read_bytes(path, most=1 << 20)) == 1 << 20
 
 
 def test_long_values_are_cut():

@@ -229,3 +229,20 @@ def test_a_full_and_a_read_only_disk(tmp_path):
                 write(disk / name, kind)
         left_over = re.escape(left.name)
         assert [name for name in tree(disk) if not re.match(left_over, name)] == list(before)
+
+
+def test_what_an_earlier_version_may_have_left_is_named_once_and_stays(tmp_path, caplog):
+    old, young, open_, own = (
+        tmp_path / f".model.{end}" for end in ("ab3d_f9h", "ab3d_f9g", "original", "notes")
+    )
+    for path in (old, young, open_, own):
+        path.mkdir(mode=0o755 if path == open_ else 0o700)
+    for path in (old, open_, own):
+        os.utime(path, (1, 1))
+    for _ in range(2):
+        write(tmp_path / "model", "folder")
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{old} looks like what a killed writer of an earlier version left; remove it unless you "
+        "made it yourself"
+    ]
+    assert all(path.is_dir() for path in (old, young, open_, own))

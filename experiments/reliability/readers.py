@@ -111,7 +111,7 @@ def caches(folder: Path, root: Path) -> Any:
 
     task, made = tasks.get("sst2"), originals.base(root)
     rows = task.read(str(made / "data"), "train")
-    words = _tokenizer(root)
+    words = tokenizer(root)
     encoded = cache.encode(task, rows, words, originals.WIDTH, folder)
     loaded = models.load_model(made / "model", "classification", labels=task.labels)
     teacher = Teacher(loaded, encoded, cache.key(task, rows, words, originals.WIDTH))
@@ -138,7 +138,7 @@ def command_line(folder: Path, root: Path) -> Any:
     """Commands up to the point where they would train, score or compile."""
     del root
     commands = json.loads((folder / "command.json").read_text())
-    with contextlib.chdir(folder), _quiet():
+    with contextlib.chdir(folder), quiet():
         escape_output()  # as `main` begins
         return [_stopped_early(words) for words in commands]
 
@@ -167,7 +167,7 @@ def _stopped_early(words: list[str]) -> Any:
 
 def command(words: list[str]) -> str:
     """Runs a command in this process; its notes, or its error as `InputError`."""
-    with contextlib.redirect_stderr(io.StringIO()) as notes, _quiet():
+    with contextlib.redirect_stderr(io.StringIO()) as notes, quiet():
         status = cli.main(words)
     text = notes.getvalue()
     if status == 2:
@@ -196,11 +196,12 @@ def _prepared(config: Any) -> Any:
 def _encoded(task: str, path: Path, root: Path) -> Any:
     chosen = tasks.get(task)
     rows = chosen.read(str(path), "dev")
-    return rows, _arrays(chosen.encode(rows, _tokenizer(root), originals.WIDTH * 3))
+    return rows, _arrays(chosen.encode(rows, tokenizer(root), originals.WIDTH * 3))
 
 
 @functools.cache
-def _tokenizer(root: Path) -> Any:
+def tokenizer(root: Path) -> Any:
+    """Tokenizer of the toy language."""
     return models.load_tokenizer(originals.base(root) / "model")
 
 
@@ -209,7 +210,7 @@ def _arrays(encoded: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keeps results off stdout, which carries the answers of the worker."""
     logging.getLogger("mpjax").setLevel(logging.WARNING)
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):

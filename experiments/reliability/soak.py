@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -17,7 +18,10 @@ _EVERY = 1.0  # seconds
 
 
 def soak(root: Path, steps: int) -> dict[str, Any]:
-    """Resident memory of one `mpjax train` process, by step; it must not grow after a fifth."""
+    """Resident memory of one `mpjax train` process, by step; it must not grow after a fifth.
+
+    Only the steps count: after the last the model is written and read again, which takes more.
+    """
     output = root / "soaked"
     words = originals.train_words(root, output, "--steps", str(steps), "--checkpoint-every", "50",
                                   "--eval-every", "100", "--log-every", "10")  # fmt: skip
@@ -29,13 +33,13 @@ def soak(root: Path, steps: int) -> dict[str, Any]:
     )
     curve: list[tuple[int, int]] = []  # step, bytes
     while process.poll() is None:
-        step, memory = _lines(output / "metrics.jsonl"), _resident(process.pid)
+        step, memory = _step(output / "metrics.jsonl"), _resident(process.pid)
         if step and memory:
-            curve.append((10 * step, memory))
+            curve.append((step, memory))
         time.sleep(_EVERY)
     if process.returncode:
         raise InputError(f"the long run in {output} ended with status {process.returncode}")
-    settled = [memory for step, memory in curve if step >= steps / 5]
+    settled = [memory for step, memory in curve if steps / 5 <= step < steps]
     if len(settled) < 2:
         raise InputError(f"--steps {steps} end too soon to see a curve; give more")
     growth = settled[-1] / settled[0] - 1
@@ -54,8 +58,11 @@ def _thin(curve: list[tuple[int, int]], most: int = 50) -> list[tuple[int, int]]
     return curve[:: max(1, len(curve) // most)]
 
 
-def _lines(path: Path) -> int:
-    return path.read_bytes().count(b"\n") if path.is_file() else 0
+def _step(path: Path) -> int:
+    """Newest step that is recorded; 0 before the first."""
+    lines = path.read_bytes().splitlines() if path.is_file() else []
+    whole = [line for line in lines[-2:] if line.endswith(b"}")]
+    return json.loads(whole[-1])["step"] if whole else 0
 
 
 def _resident(pid: int) -> int:

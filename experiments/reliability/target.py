@@ -75,8 +75,8 @@ class Bench:
     def spoil(self, seed: int, number: int) -> tuple[str, bytes]:
         """Path below the folder and new content of the file that is damaged."""
         rng = random.Random(f"{seed} {self.name} {number}")
-        pattern, spoiler = rng.choice(sorted(self.target.spoil.items()))
-        files = sorted(path for path in self.sound.glob(pattern) if path.is_file())
+        pattern, spoiler = rng.choice(sorted(self._patterns().items()))
+        files = self._files(pattern)
         # Every file has its turn, and every byte: the largest files hold what matters most.
         sizes = [path.stat().st_size for path in files]
         path = rng.choice(files) if rng.random() < 0.5 else rng.choices(files, sizes)[0]
@@ -85,6 +85,13 @@ class Bench:
             if (after := spoiler(rng, before)) != before:
                 break
         return str(path.relative_to(self.sound)), after
+
+    def _patterns(self) -> dict[str, Spoiler]:
+        """Patterns that match a sound file; a table of them may serve several targets."""
+        return {p: spoiler for p, spoiler in self.target.spoil.items() if self._files(p)}
+
+    def _files(self, pattern: str) -> list[Path]:
+        return sorted(path for path in self.sound.glob(pattern) if path.is_file())
 
     def outcome(self, file: str, content: bytes) -> Outcome:
         """Reads the files, one of them with another content."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from experiments.reliability import originals, readers
 from experiments.reliability.containers import spoil_npz, spoil_packed, spoil_safetensors
 from experiments.reliability.mutations import either, flip_bit, spoil_bytes, spoil_json, spoil_lines
+from experiments.reliability.sources.table import BROUGHT
 from experiments.reliability.target import Target
 from experiments.reliability.words import spoil_words
 
@@ -110,6 +111,7 @@ TARGETS: dict[str, Target] = {
         seconds=60,
     ),
     "commands": Target(_commands, {"command.json": spoil_words}, readers.command_line, share=5),
+    **BROUGHT,
 }
 # Of `flips`: runs that are continued, which takes a second each.
 FLIPS: dict[str, Target] = {

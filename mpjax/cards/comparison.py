@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +62,7 @@ def _candidates(run: Path, options: Mapping[str, Any]) -> Iterator[tuple[str, Pa
             continue
         recorded = _options(folder)
         dense = recorded.get("method") == DENSE and not recorded.get("fill_from")
-        if dense and _alike(recorded, options) and recorded["model"] == options["model"]:
+        if dense and _alike(recorded, options) and recorded.get("model") == options["model"]:
             yield "dense", folder
             return
 
@@ -84,4 +85,6 @@ def _score(folder: Path, metric: str) -> float | None:
     except InputError:
         return None
     value = score.get(metric) if isinstance(score, dict) else None
-    return float(value) if isinstance(value, int | float) else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if math.isfinite(value) else None

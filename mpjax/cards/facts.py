@@ -10,12 +10,10 @@ from typing import Any
 from mpjax.cards.comparison import Compared, compared
 from mpjax.cards.data import TrainingData, training_data
 from mpjax.cards.origin import Origin, origin
-from mpjax.config.recorded import DERIVED, is_run
-from mpjax.errors import InputError
-from mpjax.files import read_object
+from mpjax.cards.records import read_records
+from mpjax.config.recorded import is_run
 from mpjax.models import EncoderConfig, dense_shapes, read_config, stored_head
 from mpjax.report import EncoderDensity, measure
-from mpjax.runs.folder import RunDir
 
 
 @dataclass(frozen=True)
@@ -93,20 +91,12 @@ def gather(
 
 def _run_facts(folder: Path) -> RunFacts | None:
     """Facts of a finished run; None where its records are not whole."""
-    run = RunDir(folder)
-    try:
-        options, result = read_object(run.config), read_object(run.result)
-        sessions = read_object(run.provenance).get("sessions", [])
-        derived = options.pop(DERIVED)
-        metric = result["metric"]
-        float(result["score"][metric])
-    except (InputError, KeyError, TypeError, ValueError):
+    records = read_records(folder)
+    if records is None:
         return None
+    options, metric = records.options, records.result["metric"]
     return RunFacts(
-        options,
-        derived,
-        result,
-        tuple(session for session in sessions if isinstance(session, dict)),
+        *records,
         training_data(options),
         origin(options["model"]),
         compared(folder, options, metric),

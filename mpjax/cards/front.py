@@ -7,6 +7,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 
 from mpjax.cards.facts import Facts, RunFacts
+from mpjax.cards.records import METRICS
 from mpjax.config.checks import DENSE
 
 PIPELINES = {
@@ -15,18 +16,6 @@ PIPELINES = {
     "qa": "question-answering",
     "mlm": "fill-mask",
     "features": "feature-extraction",
-}
-# Names on the hub of our scores; scores without one stay in the text.
-METRICS = {
-    "accuracy": "accuracy",
-    "f1": "f1",
-    "macro_f1": "f1",
-    "exact_match": "exact_match",
-    "matthews": "matthews_correlation",
-    "pearson": "pearsonr",
-    "spearman": "spearmanr",
-    "precision": "precision",
-    "recall": "recall",
 }
 
 

@@ -12,6 +12,7 @@ from mpjax.config.checks import methods, option
 from mpjax.config.recipes import RECOMMENDED, default_recipe, recipe_config
 from mpjax.config.train import TOPICS, TrainConfig
 from mpjax.errors import InputError
+from mpjax.hostmemory import give_back_after_compiling
 from mpjax.runs.cache import cache_folder, use_compiled_programs
 
 FIELDS = {field.name: field for field in dataclasses.fields(TrainConfig)}
@@ -137,7 +138,11 @@ def add_overwrite(parser: argparse.ArgumentParser, what: str) -> None:
 
 
 def use_cache(choice: str | None) -> None:
-    """Keeps compiled programs in the cache folder for the rest of this process."""
+    """Keeps compiled programs in the cache folder for the rest of this process.
+
+    Of the memory that compiling takes, nothing is kept.
+    """
+    give_back_after_compiling()
     use_compiled_programs(cache_folder(choice))
 
 

@@ -16,6 +16,7 @@ from mpjax.runs.board import Board
 from mpjax.runs.folder import RunDir, keep_until, read_lines
 
 CHANGES = "changes"  # of masks, among the metrics of a logged step
+OVERFLOW = "overflow"  # among the metrics: whether an update of finite gradients was left out
 _YEAR = 365 * 86_400.0  # seconds; no line of a run took that long
 
 
@@ -133,8 +134,9 @@ class Journal:
         values = {**metrics, "loss": total_loss(metrics)}
         self._write_changes(step, values.pop(CHANGES, None))
         values = {name: float(values[name]) for name in sorted(values)}
-        if not values.get("skipped"):
-            values.pop("skipped", None)
+        for name in ("skipped", OVERFLOW):
+            if not values.get(name):
+                values.pop(name, None)
         finite = {name: value for name, value in values.items() if math.isfinite(value)}
         self._write(step, {name: finite.get(name) for name in values})
         if "loss" in finite:

@@ -54,7 +54,7 @@ def encode_texts(
     special = tokenizer.num_special_tokens_to_add(pair=seconds is not None)
     if max_length <= special:
         raise InputError(
-            f"max length {max_length} leaves no room beside {special} special tokens; raise it"
+            f"--max-length {max_length} leaves no room beside {special} special tokens; raise it"
         )
     n = len(firsts)
     arrays = padding_arrays(n, max_length, tokenizer)

@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from mpjax.errors import InputError
-from mpjax.files import parse_json, shown
+from mpjax.files import check_memory, parse_json, shown
+from mpjax.hostmemory import available
+
+# Bytes of memory for each byte of a file of lines: 4.5 to 6 were measured for rows of 100
+# characters, 12 to 28 for rows of 10.
+TIMES = 4
+_LINE = 200  # bytes that a row takes besides its text
+_OFTEN, _RESERVE = 64_000_000, 256_000_000  # bytes between two looks, and bytes to be left
 
 
 def find_file(data: Path, folders: Sequence[str], names: Sequence[str]) -> Path:
@@ -38,18 +45,52 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
     Line ends and a byte-order mark are removed. Only a newline ends a line: official files hold
     other separators (U+2028) inside sentences.
     """
+    for number, line in enumerate(raw_lines(path), start=1):
+        try:
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise InputError(f"{path} line {number}: not UTF-8 text ({error.reason})") from None
+        if text.strip():
+            yield number, text
+
+
+def raw_lines(path: Path) -> Iterator[bytes]:
+    """Lines of a file with their ends.
+
+    Raises:
+      InputError: a file that cannot be read, or whose rows do not fit into memory. That is foreseen
+        by its size, and looked after while it is read: short rows take more than long ones.
+    """
     try:
         file = path.open("rb")
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+        raise InputError(f"{shown(path)} cannot be read: {error.strerror}") from error
     with file:
-        for number, line in enumerate(file, start=1):
-            try:
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-            except UnicodeDecodeError as error:
-                raise InputError(f"{path} line {number}: not UTF-8 text ({error.reason})") from None
-            if text.strip():
-                yield number, text
+        check_memory(path, TIMES * os.fstat(file.fileno()).st_size)
+        room = Room(path)
+        for line in file:
+            room.take(len(line) + _LINE)
+            yield line
+
+
+class Room:
+    """Memory that the rows of a file may still take, looked up as they grow."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._taken = 0
+
+    def take(self, size: int) -> None:
+        """Counts bytes that are taken; `InputError` if little memory is left."""
+        self._taken += size
+        if self._taken < _OFTEN:
+            return
+        self._taken, free = 0, available()
+        if free is not None and free < _RESERVE:
+            raise InputError(
+                f"{shown(self._path)}: its rows do not fit into memory, of which "
+                f"{free / 1e9:,.1f} GB are left; give a smaller file, or use a larger machine"
+            )
 
 
 def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -1,4 +1,4 @@
-"""Watch over every step: finds losses and gradients that are not finite, as the device goes on.
+"""Watch over every step: finds what is not finite, as the device goes on.
 
 `skip_not_finite` keeps such an update out of the state. So the state of a run is finite at every
 step, and what is left to decide on the host is whether the run goes on.
@@ -12,10 +12,11 @@ from typing import Any
 
 from mpjax.errors import InputError
 from mpjax.log import log
+from mpjax.runs.journal import OVERFLOW
 
 
 class Diverged(InputError):
-    """Loss or gradients of a step are not finite, and no more updates may be skipped."""
+    """Loss, gradients or updates of a step are not finite, and no more may be skipped."""
 
 
 def find_term(metrics: Mapping[str, Any]) -> str | None:
@@ -27,7 +28,7 @@ def find_term(metrics: Mapping[str, Any]) -> str | None:
     for key, name in (("task_loss", "loss"), ("grad_norm", "gradient norm")):
         if not math.isfinite(value := float(metrics.get(key, 0))):
             return f"the {name} is {value}"
-    return None
+    return "a weight or score becomes infinite" if metrics.get(OVERFLOW) else None
 
 
 def watch_finite(most_skipped: int) -> Callable[[int, Mapping[str, Any]], None]:

@@ -14,8 +14,8 @@ from mpjax import cli
 from mpjax.cards import CARD, addressed, gather, is_ours, make_card
 from mpjax.cards.comparison import compared
 from mpjax.cards.data import PUBLISHED, training_data
-from mpjax.cards.front import METRICS
 from mpjax.cards.origin import origin
+from mpjax.cards.records import METRICS
 from mpjax.cards.training import recipe_of
 from mpjax.config.recipes import get, names
 from mpjax.export import export_model, pack_model, unpack_model
@@ -234,3 +234,36 @@ def test_a_run_with_damaged_records_still_exports(root, tmp_path):
     text = (out / CARD).read_text()
     assert "## Density" in text and "## Training" not in text
     assert not os.path.exists(tmp_path / "run" / "README.md")
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "said"),
+    [
+        ("config.json", {"limit_eval": "12"}, "--limit-eval is '12'"),
+        ("config.json", {"task": "x\n```"}, "task is"),
+        ("config.json", {"derived": {}}, "'train_rows' is missing"),
+        ("config.json", {"derived": {"train_rows": "many"}}, "train_rows is 'many'"),
+        ("result.json", {"steps": None}, "steps is None"),
+        ("result.json", {"score": {"accuracy": 50.0, "f1": "x"}}, "f1 is 'x'"),
+        ("result.json", {"seconds": float("nan")}, "seconds is nan"),
+    ],
+)
+def test_records_of_another_form_leave_the_run_out_and_that_is_said(
+    root, tmp_path, caplog, file, change, said
+):
+    run = shutil.copytree(root / "run", tmp_path / "run")
+    record = json.loads((run / file).read_text())
+    (run / file).write_text(json.dumps(record | change))
+    made = gather(run, run / "model", read_tensors(run / "model")[1])
+    assert made.run is None and said in caplog.text
+    assert b"## Training" not in make_card(made)
+
+
+def test_options_and_parts_of_sessions_that_are_missing_are_done_without(root, tmp_path):
+    run = shutil.copytree(root / "run", tmp_path / "run")
+    options = json.loads((run / "config.json").read_text())
+    del options["limit_train"]
+    (run / "config.json").write_text(json.dumps(options))
+    (run / "provenance.json").write_text(json.dumps({"sessions": [{"hardware": 3}, 1]}))
+    text = make_card(gather(run, run / "model", read_tensors(run / "model")[1])).decode()
+    assert "## Training" in text and "not recorded" in text

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from pathlib import Path
 
 import pytest
 import tiny
@@ -13,6 +14,7 @@ from mpjax.config.recipes import recipe_config
 from mpjax.config.recorded import as_dict
 from mpjax.config.resolve import resolve
 from mpjax.config.train import TrainConfig
+from mpjax.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("programs")
 
@@ -190,3 +192,8 @@ def test_json_is_read_as_json(tmp_path):
     path = tmp_path / "a.json"
     path.write_text('{"task": "a"}')
     assert read_options(path) == {"task": "a"}
+
+
+def test_a_file_without_end_is_no_config():
+    with pytest.raises(InputError, match=r"/dev/zero has more than 1,048,576 bytes of options"):
+        read_options(Path("/dev/zero"))

@@ -132,8 +132,8 @@ def test_flips_count_as_named_only_if_the_checkpoint_is(tmp_path):
 
 
 def test_memory_that_grows_is_a_failure(tmp_path, monkeypatch):
-    steps, memory = iter(range(1, 101)), iter(range(1000, 2000))
-    monkeypatch.setattr(soak, "_lines", lambda path: next(steps))
+    steps, memory = iter(range(10, 1010, 10)), iter(range(1000, 2000))
+    monkeypatch.setattr(soak, "_step", lambda path: next(steps))
     monkeypatch.setattr(soak, "_resident", lambda pid: 10**6 * next(memory))
     monkeypatch.setattr(soak, "_EVERY", 0.01)
     monkeypatch.setattr(soak.originals, "train_words", lambda *words: [])
@@ -141,6 +141,13 @@ def test_memory_that_grows_is_a_failure(tmp_path, monkeypatch):
     monkeypatch.setattr(soak.subprocess, "Popen", _Ending)
     found = soak.soak(tmp_path, 1000)
     assert found["failures"] == ["growth"] and found["last_mb"] > found["first_mb"]
+
+
+def test_the_newest_step_is_that_of_the_last_whole_line(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    assert soak._step(path) == 0
+    path.write_text('{"step": 10}\n{"step": 20}\n{"st')
+    assert soak._step(path) == 20
 
 
 class _Ending:

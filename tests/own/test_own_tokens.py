@@ -185,7 +185,7 @@ def test_predictions_of_tags(tmp_path):
         write_lines(tmp_path / "q.jsonl", [{"index": 0, "prediction": wrong}])
         with pytest.raises(InputError, match=message):
             task.read_predictions(tmp_path / "q.jsonl")
-    with pytest.raises(InputError, match="row 0 has 1 tags, and the row 5 words"):
+    with pytest.raises(InputError, match="row 0 has 1 tags and 5 words"):
         task.score_predictions(rows, {0: [1], 1: [1]})
 
 

@@ -3,6 +3,8 @@
 import json
 
 import pandas
+import pyarrow
+import pyarrow.parquet
 import pytest
 from labelled import write_csv, write_lines
 
@@ -161,3 +163,53 @@ def test_hub_data(tmp_path, monkeypatch):
     assert set(found) == {"train", "dev"}
     assert found["train"].names == {"label": ("no", "yes")}
     assert json.dumps(found["dev"].records[0]) == '[1, {"text": "a", "label": 1}]'
+
+
+def sparse(path, size=1 << 30):
+    """A file of a gigabyte that takes no room."""
+    with path.open("wb") as file:
+        file.truncate(size)
+    return path
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.tsv", "x.jsonl", "x.json", "x.conll"])
+def test_a_file_larger_than_memory_is_refused_before_it_is_read(tmp_path, monkeypatch, name):
+    for module in ("mpjax.files", "mpjax.tasks.reading"):
+        monkeypatch.setattr(f"{module}.available", lambda: 500_000_000)
+    path = sparse(tmp_path / name)
+    if name == "x.json":
+        with path.open("r+b") as file:
+            file.write(b"[")
+    times = 6 if name == "x.json" else 4
+    with pytest.raises(InputError, match=f"takes about {times * 1.07:.0f}.* GB .* 0.5 GB are free"):
+        read_table(path)
+
+
+def test_rows_that_fill_the_memory_end_the_reading(tmp_path, monkeypatch):
+    left = iter([10**9, 10**6])
+    monkeypatch.setattr("mpjax.tasks.reading.available", lambda: next(left))
+    monkeypatch.setattr("mpjax.tasks.reading._OFTEN", 3_000)
+    path = write_lines(tmp_path / "x.jsonl", [{"text": "a", "label": i} for i in range(100)])
+    with pytest.raises(InputError, match=r"x.jsonl: its rows do not fit into memory, of which 0.0"):
+        read_table(path)
+
+
+def test_a_parquet_file_that_unpacks_to_much_more_is_refused(tmp_path):
+    few = pyarrow.nulls(1_500, "int32").fill_null(0)
+    many = pyarrow.nulls(2_000_000, "int32").fill_null(0)
+    long = pyarrow.DictionaryArray.from_arrays(few, pyarrow.array(["x" * 100_000]))
+    plain = long.cast("string")
+    tables = [{"text": long}, {"text": plain}, {"label": many}, {"text": [["xx"] * 10**5] * 64}]
+    for i, columns in enumerate(tables):
+        path = tmp_path / f"{i}.parquet"
+        pyarrow.parquet.write_table(pyarrow.table(columns), path)
+        assert path.stat().st_size < 300_000
+        with pytest.raises(InputError, match=r"parquet has .* over 200 times as much: its rows"):
+            read_table(path)
+
+
+def test_damaged_class_names_of_a_parquet_file_leave_the_numbers(tmp_path):
+    table = pyarrow.table({"text": ["a", "b"], "label": [0, 1]})
+    path = tmp_path / "x.parquet"
+    pyarrow.parquet.write_table(table.replace_schema_metadata({"huggingface": "[" * 10**5}), path)
+    assert read_table(path).names == {} and len(read_table(path).records) == 2

@@ -4,7 +4,10 @@ import platform
 import subprocess
 import sys
 
+import jax
 import pytest
+
+from mpjax import hostmemory
 
 # Takes and frees the same 256 MB over and over, and prints the page faults of the last time.
 PROGRAM = """
@@ -34,3 +37,55 @@ def test_memory_taken_again_is_at_hand():
     pages = 2**28 // 2**21  # at least so many, however large they are
     assert faults("give back") >= pages
     assert faults("keep") < pages // 10
+
+
+# Holes of 64 KB in 256 MB of the heap: every other block is freed.
+HOLES = """
+import ctypes
+from pathlib import Path
+from mpjax.hostmemory import give_back, keep_freed_memory
+keep_freed_memory()
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+libc.free.argtypes = [ctypes.c_void_p]
+blocks = [libc.malloc(2**16) for _ in range(2**12)]
+for block in blocks:
+    ctypes.memset(block, 1, 2**16)
+for block in blocks[::2]:
+    libc.free(block)
+pages = lambda: int(Path("/proc/self/statm").read_text().split()[1])
+before = pages()
+assert give_back()
+print(4096 * (before - pages()))
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the settings are glibc's")
+def test_holes_between_what_is_in_use_are_given_back():
+    argv = [sys.executable, "-c", HOLES]
+    given = int(subprocess.run(argv, check=True, capture_output=True, text=True).stdout)
+    assert given > 100_000_000
+
+
+def test_memory_is_given_back_after_a_long_compilation_and_no_other(monkeypatch):
+    calls = []
+    monkeypatch.setattr(hostmemory, "give_back", lambda: calls.append(1))
+    hostmemory.give_back_after_compiling.cache_clear()
+    listeners = []
+    monkeypatch.setattr(jax.monitoring, "register_event_duration_secs_listener", listeners.append)
+    for _ in range(2):
+        hostmemory.give_back_after_compiling()
+    (listen,) = listeners
+    monkeypatch.undo()
+    monkeypatch.setattr(hostmemory, "give_back", lambda: calls.append(1))
+    monkeypatch.setattr(hostmemory, "_LONG", 0.0)
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        jax.jit(lambda x: x * 3 + 1.25)(2.0)  # a real compilation has the event's name
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    assert calls
+    calls.clear()
+    listen(hostmemory._COMPILED, -1.0)
+    listen("/another/event", 9.0)
+    assert not calls

@@ -251,7 +251,7 @@ def test_encoding_cuts_pairs_and_marks_their_halves(demo_tokenizer) -> None:
     assert ids[-1] == "[SEP]"
     assert encoded.arrays["token_type_ids"][0].tolist() == [0] * 5 + [1] * 7
     assert encoded.arrays["labels"].tolist() == [1]
-    with pytest.raises(InputError, match="max length 3"):
+    with pytest.raises(InputError, match="--max-length 3"):
         task.encode(rows, demo_tokenizer, 3)
 
 

@@ -244,7 +244,7 @@ def test_long_questions_are_cut(demo_tokenizer) -> None:
     rows = [row("who " * 70, "tolo")]
     encoded = TASK.encode(rows, demo_tokenizer, 128)
     assert (encoded.arrays["token_type_ids"][0] == 0).sum() - (128 - encoded.lengths[0]) == 64 + 2
-    with pytest.raises(InputError, match=r"max length 67 leaves no room .* question q1"):
+    with pytest.raises(InputError, match=r"--max-length 67 leaves no room .* question q1"):
         TASK.encode(rows, demo_tokenizer, 67)
 
 

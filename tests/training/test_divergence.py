@@ -12,7 +12,13 @@ from safetensors.numpy import load_file
 
 from mpjax import cli, files
 from mpjax.errors import InputError
-from mpjax.optim import OptimizerConfig, make_optimizer, skip_not_finite
+from mpjax.optim import (
+    OptimizerConfig,
+    SkipState,
+    find_state,
+    make_optimizer,
+    skip_not_finite,
+)
 from mpjax.pruning import Pruning, make_rule
 from mpjax.runs import folder
 from mpjax.runs.checkpoints import read_latest
@@ -164,6 +170,28 @@ def test_a_skipped_update_changes_no_variable_and_leaves_the_state_finite(rule):
     assert not_finite(state) is None
     updates, state = tx.update(grads, state, variables)
     assert all(np.any(u) for u in jax.tree.leaves(updates)) and not_finite(state) is None
+
+
+def test_an_update_that_overflows_is_known_at_its_step_and_changes_nothing():
+    params = {"kernel": jnp.full((2, 2), 3e38), "bias": jnp.ones(2)}
+    tx = make_optimizer(OptimizerConfig(learning_rate=1e38, warmup_steps=0), None, 10)
+    variables = {"params": params, "scores": {}}
+    state = tx.init(variables)
+    grads = jax.tree.map(lambda x: jnp.full_like(x, 0.5), variables)
+    for sign, skipped in ((1, 0), (-1, 1)):  # towards zero, and away from it
+        updates, after = tx.update(jax.tree.map(lambda g, s=sign: s * g, grads), state, variables)
+        assert int(find_state(after, SkipState).skipped) == skipped
+        assert np.any(updates["params"]["bias"]) == (not skipped)
+        assert not_finite(optax.apply_updates(variables, updates)) is None
+
+
+def test_a_step_whose_scores_overflow_ends_the_run_with_its_number(root, tmp_path):
+    run = RunDir(tmp_path / "run")
+    with pytest.raises(
+        InputError, match=r"a weight or score becomes infinite at step \d: training"
+    ):
+        start(root, run.path, score_learning_rate=3e38)
+    assert not_finite(read_latest(run.checkpoints)) is None
 
 
 def test_a_chain_without_the_norm_is_refused():

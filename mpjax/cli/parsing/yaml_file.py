@@ -24,7 +24,7 @@ def read_options(path: Path) -> dict[str, Any]:
       InputError: a file that cannot be read, is no mapping of names, names one twice, or refers to
         a part of itself.
     """
-    content = read_bytes(path)
+    content = read_bytes(path, most=_LARGEST + 1)
     if len(content) > _LARGEST:
         raise InputError(f"--config {shown(path)} has more than {_LARGEST:,} bytes of options")
     found = parse_json(path, content) if path.suffix == ".json" else _parse_yaml(path, content)

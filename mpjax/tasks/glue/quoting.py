@@ -17,6 +17,7 @@ from typing import Any
 from mpjax.errors import InputError
 from mpjax.files import read_bytes, shown
 from mpjax.log import log
+from mpjax.tasks.reading import TIMES
 
 # Possessive: a file of many cells is matched, or not, in one pass.
 _TABLE = re.compile(r'(?:(?:"(?:[^"]|"")*+"|[^"\n\t\r]*+)(?:[\t\n]|\r\n|\Z))*+')
@@ -38,7 +39,7 @@ def read_quoted(
       InputError: a record with another number of cells than the header.
     """
     try:
-        text = read_bytes(path).decode("utf-8-sig")
+        text = read_bytes(path, TIMES).decode("utf-8-sig")
     except UnicodeDecodeError:
         return None  # said, with its line, by the reader of plain tables
     separator = "\t" if "\t" in text.split("\n", 1)[0] or path.suffix != ".csv" else ","

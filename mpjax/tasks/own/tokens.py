@@ -159,7 +159,7 @@ class TokenTask(OwnTask):
         for i, row in enumerate(rows):
             if len(predictions[i]) != len(row["words"]):
                 raise InputError(
-                    f"the prediction of row {i} has {len(predictions[i])} tags, and the row "
+                    f"--predictions: row {i} has {len(predictions[i])} tags and "
                     f"{len(row['words'])} words; every word needs one"
                 )
         guess = np.array([x for i in range(len(rows)) for x in predictions[i]])

@@ -185,8 +185,8 @@ class SquadTask(PredictingTask):
         room = max_length - template.special - len(query)
         if room < 1:
             raise InputError(
-                f"max length {max_length} leaves no room for the passage after question "
-                f"{shown(row['id'])} of {len(query)} tokens; raise it, or lower max_query_length"
+                f"--max-length {max_length} leaves no room for the passage after question "
+                f"{shown(row['id'])} of {len(query)} tokens; raise it"
             )
         ranges = list(window_ranges(len(passage.ids), room, self.doc_stride))
         wanted = _token_span(row, passage.offsets)

@@ -11,6 +11,7 @@ from typing import Any
 from mpjax.errors import InputError
 from mpjax.files import shown
 from mpjax.log import log
+from mpjax.tasks.reading import raw_lines
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 _TRIED = 50  # records that decide between delimiters
@@ -107,20 +108,15 @@ def _delimiter(lines: list[str]) -> str:
 
 def text_lines(path: Path) -> Iterator[str]:
     """Lines of a UTF-8 file with their ends. Only a newline ends a line."""
-    try:
-        file = path.open("rb")
-    except OSError as error:
-        raise InputError(f"{shown(path)} cannot be read: {error.strerror}") from error
-    with file:
-        for number, line in enumerate(file, start=1):
-            where = f"{shown(path)} line {number}"
-            if number == 1 and line[:2] in (b"\xff\xfe", b"\xfe\xff"):
-                raise InputError(f"{where}: UTF-16 text; save the file as UTF-8")
-            if b"\0" in line:
-                raise InputError(f"{where}: a NUL byte, which no text has; save the file anew")
-            try:
-                yield line.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                raise InputError(
-                    f"{where}: not UTF-8 text ({error.reason}); save the file as UTF-8"
-                ) from None
+    for number, line in enumerate(raw_lines(path), start=1):
+        where = f"{shown(path)} line {number}"
+        if number == 1 and line[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            raise InputError(f"{where}: UTF-16 text; save the file as UTF-8")
+        if b"\0" in line:
+            raise InputError(f"{where}: a NUL byte, which no text has; save the file anew")
+        try:
+            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"{where}: not UTF-8 text ({error.reason}); save the file as UTF-8"
+            ) from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,9 +9,9 @@ from typing import Any
 
 from mpjax.errors import InputError
 from mpjax.files import read_json, shown
-from mpjax.tasks.own.reading.classes import named_classes
 from mpjax.tasks.own.reading.conll import read_columns
 from mpjax.tasks.own.reading.delimited import read_delimited
+from mpjax.tasks.own.reading.parquet import read_parquet
 from mpjax.tasks.reading import read_json_lines
 
 CONLL = (".conll", ".bio", ".iob")
@@ -59,7 +58,8 @@ def read_table(path: Path) -> Table:
     elif kind == ".json":
         table = records_table(path, read_json(path))
     elif kind == ".parquet":
-        table = _parquet_table(path)
+        columns, rows, names = read_parquet(path)
+        table = Table(shown(path), columns, list(enumerate(rows, 1)), "row", names)
     elif kind in CONLL:
         table = Table(shown(path), ("tokens", "tags"), list(read_columns(path)))
     else:
@@ -99,25 +99,6 @@ def records_table(path: Path, items: Iterable[Any]) -> Table:
                 f"{shown(path)} row {number}: expected an object, found {shown(repr(record), 40)}"
             )
     return Table(shown(path), _columns(record for _, record in records), records, "row")
-
-
-def _parquet_table(path: Path) -> Table:
-    import pyarrow  # here, not above: it takes time to import, and other files need none of it
-    import pyarrow.parquet
-
-    try:
-        content = pyarrow.parquet.read_table(path)
-        records = list(enumerate(content.to_pylist(), 1))
-    except (OSError, pyarrow.ArrowException, UnicodeDecodeError) as error:
-        raise InputError(f"{shown(path)} is not a parquet file: {shown(error)}") from error
-    names: dict[str, tuple[str, ...]] = {}
-    described = (content.schema.metadata or {}).get(b"huggingface")
-    if described is not None:
-        try:
-            names = named_classes(json.loads(described)["info"]["features"])
-        except (ValueError, KeyError, TypeError, AttributeError):
-            names = {}  # labels are then the numbers of the file
-    return Table(shown(path), tuple(content.column_names), records, "row", names)
 
 
 def _columns(records: Iterable[Record]) -> tuple[str, ...]:

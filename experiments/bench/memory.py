@@ -1,0 +1,94 @@
+"""Memory of a command over its time: resident, heap in use, and heap that is free but kept.
+
+    python -m experiments.bench.memory [--keep-holes] [--json FILE] train --model DIR --task sst2 …
+
+It runs the ``mpjax`` command in this process and looks twice a second, and at the beginning and the
+end of every compilation. ``--keep-holes`` leaves out `give_back_after_compiling`. Compilation is
+what differs between a first and a second run, so give an empty ``--cache`` each time. glibc only.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from mpjax import cli, hostmemory
+from mpjax.files import write_json
+
+_EVERY = 0.5  # seconds
+_FIELDS = (
+    "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks",
+    "keepcost",
+)  # fmt: skip
+
+
+class _MallocInfo(ctypes.Structure):
+    """`mallinfo2` of glibc."""
+
+    _fields_ = [(name, ctypes.c_size_t) for name in _FIELDS]
+
+
+class Watch:
+    """Records of the memory: seconds, resident, in use and free MB, and what goes on."""
+
+    def __init__(self) -> None:
+        self.records: list[dict[str, Any]] = []
+        self._begun, self._doing = time.perf_counter(), "starting"
+        self._libc = ctypes.CDLL(None)
+        self._libc.mallinfo2.restype = _MallocInfo
+
+    def look(self) -> None:
+        """Adds a record."""
+        heap, pages = self._libc.mallinfo2(), Path("/proc/self/statm").read_text().split()[1]
+        self.records.append({
+            "seconds": round(time.perf_counter() - self._begun, 1),
+            "resident_mb": int(pages) * os.sysconf("SC_PAGE_SIZE") // 10**6,
+            "in_use_mb": (heap.uordblks + heap.hblkhd) // 10**6,
+            "free_mb": heap.fordblks // 10**6,
+            "doing": self._doing,
+        })  # fmt: skip
+
+    def follow(self) -> None:
+        """Looks for ever, in a thread of its own."""
+        while True:
+            self.look()
+            time.sleep(_EVERY)
+
+    def compiled(self, event: str, duration_secs: float, **about: Any) -> None:
+        """Listener of `jax.monitoring`: looks after a compilation."""
+        if event == hostmemory._COMPILED and duration_secs > 1:
+            self._doing = f"compiled {about.get('fun_name', 'a program')}"
+            self.look()
+            self._doing = "running"
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs a command and prints where its memory was highest; returns its status."""
+    words, watch = list(argv), Watch()
+    keep = "--keep-holes" in words[:3]
+    output = Path(words[words.index("--json") + 1]) if "--json" in words[:3] else None
+    words = words[keep + 2 * (output is not None) :]
+    if keep:
+        hostmemory._LONG = float("inf")
+    threading.Thread(target=watch.follow, daemon=True).start()
+    jax.monitoring.register_event_duration_secs_listener(watch.compiled)
+    status = cli.main(words)
+    highest = max(watch.records, key=lambda record: record["resident_mb"])
+    print(json.dumps({"highest": highest}))
+    if output is not None:
+        found = {"keep_holes": keep, "cpus": os.cpu_count(), "jax": jax.__version__}
+        write_json(output, {**found, "highest": highest, "records": watch.records})
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
