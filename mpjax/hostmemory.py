@@ -8,7 +8,7 @@ from pathlib import Path
 # Of mallopt in glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
 _COMPILED = "/jax/core/compile/backend_compile_duration"  # event of jax.monitoring
-_LONG = 1.0  # seconds of a compilation after which it is worth looking for free pages
+_LONG = 0.2  # seconds of a compilation after which it is worth looking for free pages
 
 
 def keep_freed_memory() -> bool:

@@ -65,7 +65,7 @@ class Watch:
 
     def compiled(self, event: str, duration_secs: float, **about: Any) -> None:
         """Listener of `jax.monitoring`: looks after a compilation."""
-        if event == hostmemory._COMPILED and duration_secs > 1:
+        if event == hostmemory._COMPILED and duration_secs > 0.2:
             self._doing = f"compiled {about.get('fun_name', 'a program')}"
             self.look()
             self._doing = "running"
