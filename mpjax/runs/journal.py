@@ -37,9 +37,9 @@ class Deferred:
 
     def __init__(self, write: Callable[[int, dict[str, Any]], None]) -> None:
         self._write = write
-        self._waiting: tuple[int, Mapping[str, jax.Array]] | None = None
+        self._waiting: tuple[int, Mapping[str, Any]] | None = None
 
-    def put(self, step: int, metrics: Mapping[str, jax.Array]) -> None:
+    def put(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Keeps the metrics of a step that may still be running, and hands on the previous ones."""
         self.flush()
         self._waiting = step, metrics

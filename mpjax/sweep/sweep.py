@@ -192,7 +192,9 @@ def _train(population: Population, group: Group) -> None:
             if start:
                 log.warning("continuing %d members from step %d", len(group.members), start)
             journals = Journals(group, start, following)
-            span = Span(start, total, f"{job.label} x {len(group.members)}", group.output)
+            together = len(group.members)
+            rows = together * job.inputs.batches.batch_size
+            span = Span(start, total, f"{job.label} x {together}", group.output, rows)
             state = run_steps(
                 program, state, span, job.cadence, journals, checkpoints, lambda: stop.signal or 0
             )

@@ -46,7 +46,7 @@ class _Run:
         return self._run.step - 1 if self._run.resumed else None
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        self._run.log(dict(values), step=step)
+        self._run.log(dict(values), step=step, commit=True)
 
     def result(self, values: Mapping[str, Any]) -> None:
         self._run.summary.update(dict(values))

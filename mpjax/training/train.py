@@ -155,7 +155,7 @@ def _train(job: Job, run: RunDir, changed: Mapping[str, Any], reports: Reports) 
         notes = Journal(run, start, batch_size, reports, job.learning_rates, first(), watch)
         begin_reports(reports, run)
         agreed = Agreement(mesh)
-        span = Span(start, total, job.label, run.path)
+        span = Span(start, total, job.label, run.path, batch_size)
         stopped = functools.partial(_stopped, agreed, stop)
         try:
             state = run_steps(program, state, span, job.cadence, notes, checkpoints, stopped)
