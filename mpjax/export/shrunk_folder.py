@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mpjax.errors import InputError
+from mpjax.export.carded import write_card
 from mpjax.export.shrink import shrink
 from mpjax.export.source import load_stored, output_folder, tokenizer_of
 from mpjax.log import log
@@ -88,6 +89,7 @@ def shrink_model(
     module = encoder(small.config, model.head)
     tokenizer = tokenizer_of(model)
     save_model(target, small.config, small.params, model.head, tokenizer, exist_ok=overwrite)
+    write_card(name, model.folder, target, target)
     report = ShrinkReport(
         target,
         layer_sizes(small.config),

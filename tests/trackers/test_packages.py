@@ -3,6 +3,7 @@
 import importlib
 import json
 import sqlite3
+import time
 
 import pytest
 
@@ -44,6 +45,17 @@ def records(path):
         at = end
 
 
+def all_records(files):
+    """Records of closed files; their process writes the last ones just after `finish` returns."""
+    end = time.monotonic() + 20
+    while True:
+        each = [list(records(path)) for path in files]
+        if all(found and found[-1].WhichOneof("record_type") == "exit" for found in each):
+            return [record for found in each for record in found]
+        assert time.monotonic() < end, "the files of wandb have no end"
+        time.sleep(0.05)
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_wandb_offline_writes_into_the_run_folder(tmp_path, monkeypatch, capfd):
     pytest.importorskip("wandb")
@@ -54,7 +66,7 @@ def test_wandb_offline_writes_into_the_run_folder(tmp_path, monkeypatch, capfd):
     assert not list((tmp_path / "elsewhere").iterdir())
     assert capfd.readouterr().out == ""
     files = sorted((tmp_path / "run" / "wandb").glob("offline-run-*/*.wandb"))
-    found = [record for path in files for record in records(path)]
+    found = all_records(files)
     rows = [
         {"/".join(item.nested_key) or item.key: item.value_json for item in record.history.item}
         for record in found
