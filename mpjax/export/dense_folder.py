@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import filecmp
 import os
 import shutil
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 from mpjax.cards import CARD
 from mpjax.disk import writing
 from mpjax.errors import InputError
-from mpjax.export.carded import write_card
+from mpjax.export.carded import put, write_card
 from mpjax.export.dense import densify, is_dense
 from mpjax.export.source import known_files, load_stored, output_folder, tokenizer_of
 from mpjax.log import log
@@ -18,7 +17,7 @@ from mpjax.models import is_training_checkpoint, read_config, save_model
 from mpjax.models.hf.saving import finish
 from mpjax.models.hf.tensors import is_standard
 from mpjax.runs.opening import model_folder
-from mpjax.temporary import beside, restore, swap, sync
+from mpjax.temporary import beside, restore
 
 
 def export_model(
@@ -55,24 +54,7 @@ def export_model(
             export = temporary / "model"
             _write(source, export, threshold)
             write_card(run, source, export, target)
-            return _put(export, target, overwrite)
-
-
-def _put(export: Path, target: Path, overwrite: bool) -> Path:
-    """Renames a finished export to its target, unless that holds the same or is to stay."""
-    if target.is_dir() and any(target.iterdir()):
-        if _equal(export, target):
-            return target
-        if not overwrite:
-            raise InputError(
-                f"--output {target} is not empty and not this export; choose another folder, or "
-                "replace it with --overwrite"
-            )
-        swap(export, target)
-    else:
-        os.replace(export, target)  # replaces an empty folder
-    sync(target.parent)
-    return target
+            return put(export, target, overwrite)
 
 
 def _write(source: Path, export: Path, threshold: float | None) -> None:
@@ -107,11 +89,3 @@ def _copy(source: Path, export: Path) -> None:
     if others:
         more = f" and {len(others) - 5} more" if len(others) > 5 else ""
         log.info("not taken along, no part of a model: %s%s", ", ".join(others[:5]), more)
-
-
-def _equal(one: Path, other: Path) -> bool:
-    """Whether two folders hold the same files with the same content."""
-    names = sorted(path.name for path in one.iterdir())
-    if names != sorted(path.name for path in other.iterdir()):
-        return False
-    return filecmp.cmpfiles(one, other, names, shallow=False)[0] == names
