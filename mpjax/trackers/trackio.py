@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextvars
+import io
 import os
-import sys
 from collections.abc import Mapping
 from contextlib import redirect_stdout
 from typing import Any
@@ -24,7 +24,7 @@ class _Run:
 
         # In a context of its own: it ends the run that it knows of, another member of a sweep.
         start_run = contextvars.copy_context().run
-        with redirect_stdout(sys.stderr):  # it greets on stdout, which is for results
+        with redirect_stdout(io.StringIO()):  # stdout is for results
             self._run: Any = start_run(
                 trackio.init,
                 project=os.environ.get("TRACKIO_PROJECT", "mpjax"),
@@ -47,7 +47,7 @@ class _Run:
         self._run.log({f"result/{k}": v for k, v in numbers.items()}, step=values["steps"])
 
     def close(self, finished: bool) -> None:
-        with redirect_stdout(sys.stderr):
+        with redirect_stdout(io.StringIO()):
             self._run.finish()
 
 
