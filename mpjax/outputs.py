@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Collection
 from pathlib import Path
 
 from mpjax.disk import refused, writing
@@ -14,7 +14,7 @@ from mpjax.errors import InputError
 def new_folder(
     output: str | Path,
     *,
-    marks: Iterable[str] = (),
+    marks: Collection[str] = (),
     overwrite: bool = False,
     named: str = "--output",
 ) -> Path:
@@ -33,15 +33,15 @@ def new_folder(
     if target.exists() and not target.is_dir():
         raise InputError(f"{named} {output} is a file; give a folder")
     if target.is_dir() and any(target.iterdir()):
+        if marks and not any((target / mark).is_file() for mark in marks):
+            raise InputError(
+                f"{named} {output} is not empty and holds no {' or '.join(marks)}, so it is not "
+                "replaced; choose another folder or remove it first"
+            )
         if not overwrite:
             raise InputError(
                 f"{named} {output} is not empty; choose another folder, or replace it with "
                 "--overwrite"
-            )
-        if not any((target / mark).is_file() for mark in marks):
-            raise InputError(
-                f"{named} {output} is not empty and holds no {' or '.join(marks)}, so it is not "
-                "replaced; choose another folder or remove it first"
             )
     return target
 

@@ -15,7 +15,7 @@ LEVELS = (
     ("disk",),
     ("temporary",),
     ("files", "locks", "outputs"),
-    ("plugins",),
+    ("plugins", "trackers"),
     ("arrays",),
     ("pruning",),
     ("optim",),

@@ -37,6 +37,7 @@ from mpjax.cli.parsing.next_steps import say_next
 from mpjax.disk import refused
 from mpjax.errors import InputError, plain
 from mpjax.hostmemory import keep_freed_memory
+from mpjax.log import Notes
 
 # Commands in the order of the help. Each has HELP, EXAMPLE, add_arguments(parser) and run(args).
 COMMANDS: dict[str, ModuleType] = {
@@ -163,7 +164,7 @@ def escape_output() -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit status, as `EPILOG` says it."""
-    notes = logging.StreamHandler(sys.stderr)  # of this call: stdout is for results
+    notes = Notes(sys.stderr)  # of this call: stdout is for results
     notes.setFormatter(logging.Formatter("mpjax: %(message)s"))
     log = logging.getLogger("mpjax")
     log.addHandler(notes)

@@ -25,7 +25,7 @@ SWEPT = {
     "score_learning_rate": "--score-learning-rate",
     "seed": "--seeds",
 }
-_NOT_SWEPT = ("devices", "mesh", "tensorboard", "continue_with")
+_NOT_SWEPT = ("devices", "mesh", "continue_with")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

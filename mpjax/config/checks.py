@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import math
 import os
 import pkgutil
@@ -11,12 +10,11 @@ import typing
 from pathlib import Path
 from typing import Any, cast
 
-from mpjax import plugins, tasks
+from mpjax import plugins, tasks, trackers
 from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError
 from mpjax.files import shown
 
-_TENSORBOARD = "tensorboardX"
 DENSE = "dense"  # the method that prunes nothing: plain fine-tuning
 
 
@@ -170,10 +168,8 @@ def distillation(config: TrainConfig) -> dict[str, Any]:
     return {}
 
 
-def check_tensorboard() -> None:
-    """Raises `InputError` if `--tensorboard` is given without the package that writes events."""
-    if importlib.util.find_spec(_TENSORBOARD) is None:
-        raise InputError(
-            f"--tensorboard needs the package {_TENSORBOARD}; install it with "
-            "pip install 'mpjax[tensorboard]', or leave the option out"
-        )
+def check_trackers(config: TrainConfig) -> dict[str, Any]:
+    """Trackers of a config as values of it, `--tensorboard` among them; see `trackers.chosen`."""
+    given = [config.report_to] if config.report_to is not None else []
+    given += ["tensorboard"] if config.tensorboard else []
+    return {"report_to": ",".join(trackers.chosen(",".join(given))) or None}

@@ -16,7 +16,7 @@ DERIVED = "derived"  # key for the sizes that followed from the data
 # Options about storage, devices and mishaps, which change no number of a run that goes well.
 OPERATIONAL = (
     "output", "checkpoint_every", "cache", "devices", "mesh", "remat", "scan_layers", "tensorboard",
-    "keep", "strict", "on_nan", "max_skipped", "continue_with",
+    "report_to",    "keep", "strict", "on_nan", "max_skipped", "continue_with",
 )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from mpjax.config.checks import (
     check_choices,
     check_plugins,
     check_ranges,
-    check_tensorboard,
+    check_trackers,
     check_types,
     distillation,
     option,
@@ -51,9 +51,7 @@ def resolve(config: TrainConfig) -> TrainConfig:
     check_ranges(config)
     check_choices(config)
     check_mesh(config)
-    if config.tensorboard:
-        check_tensorboard()
-    config = dataclasses.replace(config, **distillation(config))
+    config = dataclasses.replace(config, **distillation(config), **check_trackers(config))
     paths = {"output": os.path.abspath(os.path.expanduser(config.output))}
     for name in ("model", "data", "teacher", "fill_from"):
         path = os.path.expanduser(getattr(config, name) or "")

@@ -337,7 +337,12 @@ class TrainConfig:
     eval_every: int | None = _option(
         None, "evaluate every N steps (default: at the end only)", topic=LOGS, unit="STEPS"
     )
-    tensorboard: bool = _option(False, "also write the metrics as TensorBoard events", topic=LOGS)
+    report_to: str | None = _option(
+        None,
+        "trackers that get the metrics too, with commas between them: tensorboard, wandb, trackio",
+        topic=LOGS,
+    )
+    tensorboard: bool = _option(False, "the same as --report-to tensorboard", topic=LOGS)
     log_every: int = _option(
         10, "write a line of metrics.jsonl every N steps", topic=LOGS, unit="STEPS"
     )

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import filecmp
 import os
 import shutil
 from pathlib import Path
 
-from mpjax.cards import CARD, gather, is_ours, make_card
-from mpjax.config.recorded import is_run
+from mpjax.cards import CARD
 from mpjax.disk import writing
 from mpjax.errors import InputError
+from mpjax.export.carded import put, write_card
 from mpjax.export.dense import densify, is_dense
-from mpjax.export.source import card_of, known_files, load_stored, output_folder, tokenizer_of
-from mpjax.files import read_bytes
+from mpjax.export.source import known_files, load_stored, output_folder, tokenizer_of
 from mpjax.log import log
 from mpjax.models import is_training_checkpoint, read_config, save_model
 from mpjax.models.hf.saving import finish
-from mpjax.models.hf.tensors import is_standard, read_tensors
+from mpjax.models.hf.tensors import is_standard
 from mpjax.runs.opening import model_folder
-from mpjax.temporary import beside, restore, swap, sync
+from mpjax.temporary import beside, restore
 
 
 def export_model(
@@ -55,25 +53,8 @@ def export_model(
         with beside(target, folder=True) as temporary:
             export = temporary / "model"
             _write(source, export, threshold)
-            _write_card(run, source, export, target)
-            return _put(export, target, overwrite)
-
-
-def _put(export: Path, target: Path, overwrite: bool) -> Path:
-    """Renames a finished export to its target, unless that holds the same or is to stay."""
-    if target.is_dir() and any(target.iterdir()):
-        if _equal(export, target):
-            return target
-        if not overwrite:
-            raise InputError(
-                f"--output {target} is not empty and not this export; choose another folder, or "
-                "replace it with --overwrite"
-            )
-        swap(export, target)
-    else:
-        os.replace(export, target)  # replaces an empty folder
-    sync(target.parent)
-    return target
+            write_card(run, source, export, target)
+            return put(export, target, overwrite)
 
 
 def _write(source: Path, export: Path, threshold: float | None) -> None:
@@ -96,21 +77,6 @@ def _write(source: Path, export: Path, threshold: float | None) -> None:
     save_model(export, config, params, model.head, tokenizer_of(model))
 
 
-def _write_card(run: str | Path, source: Path, export: Path, target: Path) -> None:
-    """Puts a card into a finished export: the author's where there is one, else that of the run."""
-    written, theirs = export / CARD, card_of(source)
-    if theirs is not None:
-        written.write_bytes(read_bytes(theirs))
-    elif is_run(run):
-        written.write_bytes(make_card(gather(run, export, read_tensors(export)[1])))
-    edited = read_bytes(target / CARD) if (target / CARD).is_file() else None
-    if edited is not None and not is_ours(edited):
-        written.write_bytes(edited)
-        log.warning("%s has been edited and is kept; remove it for a new one", target / CARD)
-    if written.exists():
-        sync(written)
-
-
 def _copy(source: Path, export: Path) -> None:
     """Copies the files of a model as regular files, and names what stays behind."""
     known = known_files(source)
@@ -123,11 +89,3 @@ def _copy(source: Path, export: Path) -> None:
     if others:
         more = f" and {len(others) - 5} more" if len(others) > 5 else ""
         log.info("not taken along, no part of a model: %s%s", ", ".join(others[:5]), more)
-
-
-def _equal(one: Path, other: Path) -> bool:
-    """Whether two folders hold the same files with the same content."""
-    names = sorted(path.name for path in one.iterdir())
-    if names != sorted(path.name for path in other.iterdir()):
-        return False
-    return filecmp.cmpfiles(one, other, names, shallow=False)[0] == names

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from mpjax.errors import InputError
+from mpjax.export.carded import save_with_card, write_card
 from mpjax.export.shrink import shrink
 from mpjax.export.source import load_stored, output_folder, tokenizer_of
 from mpjax.log import log
 from mpjax.models import EncoderConfig, Model, encoder, save_model
 from mpjax.report import percent, render
+from mpjax.runs.opening import model_folder
 
 
 @dataclass(frozen=True)
@@ -86,8 +88,13 @@ def shrink_model(
     log.info("looking for dead heads and FFN units in %d layers", model.config.num_hidden_layers)
     small = shrink(model.params, model.config)
     module = encoder(small.config, model.head)
-    tokenizer = tokenizer_of(model)
-    save_model(target, small.config, small.params, model.head, tokenizer, exist_ok=overwrite)
+    tokenizer, source = tokenizer_of(model), model_folder(name)
+    save_with_card(
+        lambda export: save_model(export, small.config, small.params, model.head, tokenizer),
+        target,
+        lambda export, target: write_card(name, source, export, target),
+        overwrite,
+    )
     report = ShrinkReport(
         target,
         layer_sizes(small.config),

@@ -14,15 +14,23 @@ from mpjax.config.checks import DENSE
 from mpjax.config.recorded import is_run
 from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError
+from mpjax.export.carded import save_with_card, write_card
 from mpjax.export.source import known_files, output_folder, tokenizer_of
 from mpjax.files import read_object
 from mpjax.models import load_model, save_model, stored_head
 from mpjax.models.hf.soundness import check_tensors
+from mpjax.models.hf.tensors import read_tensors
 from mpjax.pruning import flatten
 from mpjax.pruning.published import METHOD_OF
 from mpjax.runs.checkpoints import read_latest
 from mpjax.runs.folder import RunDir
 from mpjax.runs.opening import model_folder
+
+_UNMASKED = (
+    "Where the weights stand beside mask scores, as the published PyTorch code saves them, they "
+    "are not masked. Densities and scores here are those of the masked model, which `mpjax export` "
+    "makes of such a folder.",
+)
 
 
 def export_with_scores(run: str | Path, output: str | Path, *, overwrite: bool = False) -> Path:
@@ -60,8 +68,12 @@ def export_with_scores(run: str | Path, output: str | Path, *, overwrite: bool =
     for tree in (params, scores):
         check_tensors(jax.tree.map(np.asarray, flatten(tree)), recorded.checkpoints)
     tokenizer = tokenizer_of(finished)
-    return save_model(
-        target, config, params, finished.head, tokenizer, scores=scores, exist_ok=overwrite
+    head, masked = finished.head, read_tensors(folder)[1]
+    return save_with_card(
+        lambda export: save_model(export, config, params, head, tokenizer, scores=scores),
+        target,
+        lambda export, target: write_card(run, folder, export, target, masked, _UNMASKED),
+        overwrite,
     )
 
 

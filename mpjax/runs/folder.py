@@ -9,7 +9,9 @@ RUN/
   masks.jsonl       shares of the weights that leave the mask and come back
   warnings.jsonl    warnings that the commands gave
   report.html       all of it as a page, with the packages of the extra `report`
-  tensorboard/      the same metrics as TensorBoard events, with --tensorboard
+  tensorboard/      the same metrics as TensorBoard events, with --report-to tensorboard
+  wandb/            files of Weights & Biases, with --report-to wandb
+  trackers.json     steps that the trackers of --report-to have got
   checkpoints/      Orbax: parameters, scores, optimiser state
   model/            the finished model, a plain Hugging Face folder with zeros
   result.json       scores, densities, steps, seconds; written last
@@ -54,10 +56,6 @@ class RunDir:
     @property
     def timings(self) -> Path:
         return self.path / "timings.jsonl"
-
-    @property
-    def tensorboard(self) -> Path:
-        return self.path / "tensorboard"
 
     @property
     def checkpoints(self) -> Path:

@@ -12,8 +12,8 @@ from typing import Any
 
 import jax
 
-from mpjax.runs.board import Board
 from mpjax.runs.folder import RunDir, keep_until, read_lines
+from mpjax.trackers import Reports
 
 CHANGES = "changes"  # of masks, among the metrics of a logged step
 OVERFLOW = "overflow"  # among the metrics: whether an update of finite gradients was left out
@@ -38,9 +38,9 @@ class Deferred:
 
     def __init__(self, write: Callable[[int, dict[str, Any]], None]) -> None:
         self._write = write
-        self._waiting: tuple[int, Mapping[str, jax.Array]] | None = None
+        self._waiting: tuple[int, Mapping[str, Any]] | None = None
 
-    def put(self, step: int, metrics: Mapping[str, jax.Array]) -> None:
+    def put(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Keeps the metrics of a step that may still be running, and hands on the previous ones."""
         self.flush()
         self._waiting = step, metrics
@@ -77,7 +77,7 @@ class Journal:
 
     Args:
       batch_size: rows per step, for the throughput.
-      board: receives every value, too.
+      reports: receives every value, too.
       learning_rates: learning rates by name, applied at update ``step``, counted from 0.
       writes: whether this process writes; with several, process 0 does.
       watch: functions that follow the run.
@@ -88,7 +88,7 @@ class Journal:
         run: RunDir,
         start_step: int,
         batch_size: int,
-        board: Board,
+        reports: Reports,
         learning_rates: Callable[[int], Mapping[str, Any]] = lambda step: {},
         writes: bool = True,
         watch: Watch = Watch(),
@@ -97,7 +97,7 @@ class Journal:
         self._masks = run.masks if writes else None
         for path in run.growing if writes else ():
             keep_until(path, start_step)
-        self._batch_size, self._board, self._rates = batch_size, board, learning_rates
+        self._batch_size, self._reports, self._rates = batch_size, reports, learning_rates
         self._observe, self.see = watch.line, watch.step
         self._step = start_step
         self._deferred = Deferred(self.write)
@@ -167,7 +167,7 @@ class Journal:
             _append(path, record)
         scores = {f"eval/{name}": score for name, score in values.get("eval", {}).items()}
         known = {name: value for name, value in values.items() if value is not None}
-        self._board.write(step, scores or {**known, **speed})
+        self._reports.write(step, scores or {**known, **speed})
         self._clock, self._step = now, step
 
 

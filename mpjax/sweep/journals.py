@@ -10,11 +10,12 @@ import jax
 
 from mpjax.log import log
 from mpjax.runs import folder, provenance
-from mpjax.runs.board import Board
 from mpjax.runs.journal import Deferred, Journal, Watch
 from mpjax.sweep.groups import Group
+from mpjax.trackers import Reports
 from mpjax.training.collapse import watch_loss
 from mpjax.training.divergence import Diverged, watch_finite
+from mpjax.training.recording.reporting import begin_reports, reports_of
 
 
 class Journals:
@@ -24,14 +25,17 @@ class Journals:
         self.diverged: dict[int, int] = {}  # member -> step
         self.folders = [run.path for _, run in group.members]
         self._journals: list[Journal] = []
+        self.reports: list[Reports] = []
         self._see = watch_finite(group.jobs[0].mishaps.most_skipped)
         for job, run in group.members:
             provenance.record(run, start)
-            board = scope.enter_context(Board(None, start))
+            reports = scope.enter_context(reports_of(job, run))
             batch_size = job.inputs.batches.batch_size
             watch = Watch(watch_loss(job, run, start))
-            journal = Journal(run, start, batch_size, board, job.learning_rates, watch=watch)
+            journal = Journal(run, start, batch_size, reports, job.learning_rates, watch=watch)
             self._journals.append(journal)
+            begin_reports(reports, run)
+            self.reports.append(reports)
         for i, (_, run) in enumerate(group.members):
             for line in folder.read_lines(run.metrics):
                 if "diverged" in line:

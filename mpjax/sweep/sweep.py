@@ -183,27 +183,30 @@ def _train(population: Population, group: Group) -> None:
         measure=population.measure(values),
         score=score,
     )
-    with ExitStack() as scope:
-        checkpoints = scope.enter_context(group.open_checkpoints())
-        stop = scope.enter_context(StopRequests())
-        state = checkpoints.restore(state)
-        start = checkpoints.latest()
-        if start:
-            log.warning("continuing %d members from step %d", len(group.members), start)
-        journals = Journals(group, start, scope)
-        span = Span(start, total, f"{job.label} x {len(group.members)}", group.output)
-        state = run_steps(
-            program, state, span, job.cadence, journals, checkpoints, lambda: stop.signal or 0
-        )
-    params = population.finalize(values, state)
-    for i, (job, run) in enumerate(group.members):
-        if run.read_result() is not None:  # written before the sweep was interrupted
-            continue
-        if i in journals.diverged:
-            diverged = {"task": job.inputs.task.name, "diverged": journals.diverged[i]}
-            write_json(run.result, diverged)
-        else:
-            finish(job, run, _member(params, i))
+    with ExitStack() as following:
+        with ExitStack() as scope:
+            checkpoints = scope.enter_context(group.open_checkpoints())
+            stop = scope.enter_context(StopRequests())
+            state = checkpoints.restore(state)
+            start = checkpoints.latest()
+            if start:
+                log.warning("continuing %d members from step %d", len(group.members), start)
+            journals = Journals(group, start, following)
+            together = len(group.members)
+            rows = together * job.inputs.batches.batch_size
+            span = Span(start, total, f"{job.label} x {together}", group.output, rows)
+            state = run_steps(
+                program, state, span, job.cadence, journals, checkpoints, lambda: stop.signal or 0
+            )
+        params = population.finalize(values, state)
+        for i, (job, run) in enumerate(group.members):
+            if run.read_result() is not None:  # written before the sweep was interrupted
+                continue
+            if i in journals.diverged:
+                diverged = {"task": job.inputs.task.name, "diverged": journals.diverged[i]}
+                write_json(run.result, diverged)
+            else:
+                journals.reports[i].result(finish(job, run, _member(params, i)))
 
 
 def _batch(jobs: Sequence[Job], step: int) -> Any:

@@ -26,6 +26,7 @@ from mpjax.runs.class_order import check_order, given_places, untrained
 from mpjax.runs.folder import RunDir
 from mpjax.runs.opening import load_for_task, model_folder
 from mpjax.runs.own_data import fitted_task
+from mpjax.runs.progress import bar
 from mpjax.tasks.base import OWN
 from mpjax.tasks.batches import ALL, collect, eval_batches
 from mpjax.tasks.scoring import check_destination, predicting
@@ -192,7 +193,9 @@ def dev_logits(
 
     def outputs() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         waiting: tuple[np.ndarray, Any] | None = None
-        for batch, rows in eval_batches(dev.encoded, batch_size, dev.lengths, part):
+        batches = eval_batches(dev.encoded, batch_size, dev.lengths, part)
+        steps = -(-len(dev.encoded) // batch_size)
+        for batch, rows in bar(batches, steps, "evaluating"):
             running = rows, predict(params, batch if mesh is None else place_batch(batch, mesh))
             if waiting is not None:  # fetch a batch while the device computes the next one
                 yield waiting[0], fetch(waiting[1])

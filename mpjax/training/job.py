@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +104,8 @@ class Job:
       accumulate: microbatches of a batch.
       eval_batch: rows per step of evaluation.
       cache: folder of tokenised data and teacher logits, None = keep nothing.
-      tensorboard: whether to write TensorBoard events.
+      trackers: names of the trackers that get the metrics.
+      config: options of the run, for the trackers.
     """
 
     inputs: Inputs
@@ -122,7 +123,8 @@ class Job:
     accumulate: int
     eval_batch: int
     cache: Path | None
-    tensorboard: bool = False
+    trackers: tuple[str, ...] = ()
+    config: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def label(self) -> str:

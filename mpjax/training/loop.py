@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,7 +11,7 @@ from typing import Any, Protocol
 from mpjax.errors import Interrupted
 from mpjax.runs.checkpoints import Checkpoints
 from mpjax.runs.journal import Deferred
-from mpjax.runs.progress import bar
+from mpjax.runs.progress import Progress
 from mpjax.training.job import Cadence
 from mpjax.training.state import TrainState
 
@@ -53,6 +54,7 @@ class Span:
     total: int
     label: str
     folder: Path  # named when the loop is stopped
+    rows: int  # per step, of all members
 
 
 def run_steps(
@@ -73,14 +75,45 @@ def run_steps(
       Interrupted: asked to stop; a checkpoint has been saved.
       Diverged: a loss or gradients that are not finite.
     """
-    total, late = span.total, Deferred(recorder.see)
-    for step in bar(range(span.start + 1, total + 1), total, span.start, span.label):
+    with closing(Progress(span.label, span.start, span.total, span.rows)) as progress:
+        return _run_steps(
+            program, state, span, cadence, _Followed(recorder, progress), checkpoints, requested
+        )
+
+
+@dataclass(frozen=True)
+class _Followed:
+    """Recorder of a loop, with its progress."""
+
+    recorder: Recorder
+    progress: Progress
+
+    def see(self, step: int, metrics: Mapping[str, Any]) -> None:
+        """Takes metrics and measures of a step that is over."""
+        self.recorder.see(step, metrics["step"])
+        self.progress.see(step, {**metrics["step"], **metrics["shown"]})
+
+
+def _run_steps(
+    program: Program,
+    state: TrainState,
+    span: Span,
+    cadence: Cadence,
+    followed: _Followed,
+    checkpoints: Checkpoints,
+    requested: Callable[[], int],
+) -> TrainState:
+    total, recorder, late = span.total, followed.recorder, Deferred(followed.see)
+    if span.start < total:
+        followed.progress.compiling()
+    for step in range(span.start + 1, total + 1):
         last = step == total
         batch = program.batch(step - 1)
         logged = cadence.logs(step) or last
         measures = program.measure(state) if logged else {}
         state, metrics = program.step(state, batch)
-        late.put(step, metrics)
+        shown = {name: measures[name] for name in ("density",) if name in measures}
+        late.put(step, {"step": metrics, "shown": shown})
         if logged:
             recorder.train(step, {**metrics, **measures})
         score = None

@@ -18,6 +18,7 @@ from mpjax import models, tasks
 from mpjax.config.data import data_options
 from mpjax.config.freeze import HEAD, frozen_groups
 from mpjax.config.length import run_length, shortened
+from mpjax.config.recorded import as_dict
 from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError
 from mpjax.log import log
@@ -36,6 +37,7 @@ from mpjax.tasks.masking import MaskedBatches, MaskSettings
 from mpjax.tasks.own.weights import class_weights
 from mpjax.tasks.repairing import with_repair
 from mpjax.tasks.unknown import check_known
+from mpjax.trackers import chosen
 from mpjax.training.build import (
     make_learning_rates,
     make_loss,
@@ -137,7 +139,8 @@ def assemble(config: TrainConfig, inputs: Inputs) -> Job:
         eval_batch=-(-config.eval_batch_size // parts)
         * parts,  # a multiple of what the mesh splits
         cache=cache_folder(config.cache),
-        tensorboard=config.tensorboard,
+        trackers=chosen(config.report_to),
+        config=as_dict(config),
     )
 
 

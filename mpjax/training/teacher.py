@@ -146,7 +146,7 @@ def _predict(teacher: Teacher, batch_size: int, mesh: Mesh | None) -> np.ndarray
     log.info("computing teacher logits of %d training rows, once", len(encoded))
     steps = -(-len(encoded) // batch_size)
     part = own_rows(mesh, batch_size)
-    batches = bar(eval_batches(encoded, batch_size, lengths, part), steps, 0, "teacher")
+    batches = bar(eval_batches(encoded, batch_size, lengths, part), steps, "teacher")
     results: Any = (
         (rows, fetch(predict(params, place_batch(_inputs(batch), mesh)))) for batch, rows in batches
     )

@@ -23,11 +23,11 @@ from mpjax.parallel import sharding
 from mpjax.parallel.consensus import Agreement, check_same, check_visible, first, from_first
 from mpjax.runs import folder, journal, provenance
 from mpjax.runs.alone import alone
-from mpjax.runs.board import Board
 from mpjax.runs.checkpoints import Checkpoints
 from mpjax.runs.folder import RunDir
 from mpjax.runs.journal import Journal, Watch
 from mpjax.runs.signals import StopRequests
+from mpjax.trackers import Reports
 from mpjax.training.collapse import watch_loss
 from mpjax.training.divergence import Diverged, watch_finite
 from mpjax.training.evaluate import score_dev
@@ -36,6 +36,7 @@ from mpjax.training.loop import Program, Span, run_steps
 from mpjax.training.predict import make_predict
 from mpjax.training.prepare import prepare
 from mpjax.training.recording.churn import churn_measure
+from mpjax.training.recording.reporting import begin_reports, reports_of
 from mpjax.training.recording.warned import kept_warnings
 from mpjax.training.state import TrainState, create_sharded_state
 from mpjax.training.step import finalize, make_train_step
@@ -67,15 +68,19 @@ def _train_alone(config: TrainConfig, run: RunDir) -> dict[str, Any]:
     if (result := run.read_result()) is not None:
         log.warning("%s is finished; nothing to train", run.path)
         return result
-    with kept_warnings(run, first()):
+    with ExitStack() as stack:
+        stack.enter_context(kept_warnings(run, first()))
         job = prepare(config)
         check_same(job.derived)
         changed = folder.create(run, config, job.derived) if first() else {}
         check_visible(run.config)
-        params = _train(with_teacher(job), run, changed)
+        reports = stack.enter_context(reports_of(job, run, first()))
+        params = _train(with_teacher(job), run, changed, reports)
         if jax.process_count() > 1:
             params = jax.tree.map(sharding.fetch, params)
-        return from_first(lambda: finish(job, run, params))
+        result = from_first(lambda: finish(job, run, params))
+        reports.result(result)
+        return result
 
 
 def with_teacher(job: Job) -> Job:
@@ -118,7 +123,7 @@ def finish(job: Job, run: RunDir, params: Any) -> dict[str, Any]:
     return result
 
 
-def _train(job: Job, run: RunDir, changed: Mapping[str, Any]) -> Any:
+def _train(job: Job, run: RunDir, changed: Mapping[str, Any], reports: Reports) -> Any:
     """Finalized parameters after the last step.
 
     Args:
@@ -145,13 +150,12 @@ def _train(job: Job, run: RunDir, changed: Mapping[str, Any]) -> Any:
             log.warning("continuing %s from step %d of %d", run.path, start, total)
         if first():
             provenance.record(run, start, changed)
-        events = run.tensorboard if job.tensorboard and first() else None
-        board = stack.enter_context(Board(events, start))
         batch_size = inputs.batches.batch_size
         watch = Watch(watch_loss(job, run, start), watch_finite(job.mishaps.most_skipped))
-        notes = Journal(run, start, batch_size, board, job.learning_rates, first(), watch)
+        notes = Journal(run, start, batch_size, reports, job.learning_rates, first(), watch)
+        begin_reports(reports, run)
         agreed = Agreement(mesh)
-        span = Span(start, total, job.label, run.path)
+        span = Span(start, total, job.label, run.path, batch_size)
         stopped = functools.partial(_stopped, agreed, stop)
         try:
             state = run_steps(program, state, span, job.cadence, notes, checkpoints, stopped)

@@ -18,7 +18,9 @@ from mpjax.cards.origin import origin
 from mpjax.cards.records import METRICS
 from mpjax.cards.training import recipe_of
 from mpjax.config.recipes import get, names
-from mpjax.export import export_model, pack_model, unpack_model
+from mpjax.errors import InputError
+from mpjax.export import export_model, pack_model, shrink_model, unpack_model
+from mpjax.export.with_scores import export_with_scores
 from mpjax.models.hf.tensors import read_tensors
 from mpjax.models.packed.file import read_packed
 from mpjax.report import measure
@@ -120,6 +122,34 @@ def test_the_card_of_a_folder_is_the_authors(root, tmp_path):
         export_model(tmp_path / "model", tmp_path / "link")
     with pytest.raises(ValueError, match="symbolic link"):
         pack_model(tmp_path / "model", tmp_path / "link.mpz")
+
+
+def test_a_shrunk_model_has_a_card_of_its_own_densities(root, tmp_path):
+    shrink_model(root / "run", tmp_path / "small")
+    text = (tmp_path / "small" / CARD).read_text()
+    kept = measure(read_tensors(tmp_path / "small")[1]).to_json()["kept_weights"]
+    assert is_ours(text.encode()) and f"{kept:,} of" in text
+    (tmp_path / "small" / CARD).write_text(AUTHOR)
+    shrink_model(root / "run", tmp_path / "small", overwrite=True)
+    assert (tmp_path / "small" / CARD).read_text() == AUTHOR
+
+
+def test_a_card_beside_scores_tells_of_the_masked_model(root, tmp_path):
+    export_with_scores(root / "run", tmp_path / "scores")
+    text = (tmp_path / "scores" / CARD).read_text()
+    kept = measure(read_tensors(root / "run" / "model")[1]).to_json()["kept_weights"]
+    assert is_ours(text.encode()) and f"{kept:,} of" in text and "are not masked" in text
+
+
+def test_no_folder_is_left_where_its_card_fails(root, tmp_path, monkeypatch):
+    def fail(facts):
+        raise InputError("no card")
+
+    monkeypatch.setattr("mpjax.export.carded.make_card", fail)
+    for make in (shrink_model, export_with_scores):
+        with pytest.raises(InputError, match="no card"):
+            make(root / "run", tmp_path / "out")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_packed_run_holds_its_card(root, tmp_path):

@@ -193,3 +193,25 @@ def test_bash_proposes_what_was_begun(capsys, tmp_path):
 def test_an_unknown_shell_is_refused(capsys):
     assert cli.main(["completion", "csh"]) == 2
     assert "fish" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(shutil.which("fish") is None, reason="no fish")
+def test_fish_proposes_what_was_begun(capsys, tmp_path):
+    assert cli.main(["completion", "fish"]) == 0
+    (tmp_path / "mpjax.fish").write_text(capsys.readouterr().out)
+    ask = f'source {tmp_path}/mpjax.fish; complete -C "mpjax train --dens"; complete -C "mpjax shr"'
+    done = subprocess.run(["fish", "-N", "-c", ask], text=True, capture_output=True, check=True)
+    assert {"--density", "shrink"} <= {line.split("\t")[0] for line in done.stdout.splitlines()}
+
+
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="no zsh")
+def test_zsh_takes_the_script_as_the_completion_of_mpjax(capsys, tmp_path):
+    assert cli.main(["completion", "zsh"]) == 0
+    (tmp_path / "_mpjax").write_text(capsys.readouterr().out)
+    ask = (
+        f"fpath=({tmp_path} $fpath); autoload -U compinit; compinit -u -D; "
+        "print $_comps[mpjax]; autoload +X $_comps[mpjax]"
+    )
+    subprocess.run(["zsh", "-n", str(tmp_path / "_mpjax")], check=True)
+    done = subprocess.run(["zsh", "-f", "-c", ask], text=True, capture_output=True, check=True)
+    assert done.stdout.startswith("_") and not done.stderr

@@ -200,7 +200,7 @@ def test_tensorboard_gets_every_value_that_the_files_get(root, tmp_path, finishe
     event_pb2 = pytest.importorskip("tensorboardX.proto.event_pb2")
     run = RunDir(tmp_path / "run")
     start(root, "movement", output=str(run.path), eval_every=2, tensorboard=True)
-    [file] = run.tensorboard.iterdir()
+    [file] = (run.path / "tensorboard").iterdir()
     found, data = {}, file.read_bytes()
     while data:  # a record: length (8 bytes), its checksum (4), the event, its checksum (4)
         size = int.from_bytes(data[:8], "little")
@@ -208,6 +208,7 @@ def test_tensorboard_gets_every_value_that_the_files_get(root, tmp_path, finishe
         for value in event.summary.value:
             found[event.step, value.tag] = value.simple_value
         data = data[16 + size :]
+    assert found.pop((tiny.STEPS, "result/text_summary")) is not None
     expected = {}
     for record in folder.read_lines(run.metrics):
         values = {f"eval/{k}": v for k, v in record.pop("eval", {}).items()} or record
