@@ -86,7 +86,7 @@ class Pruning:
           params: pytree of parameters.
           key: jax.random key, for a random ``init``.
           init: "constant", "uniform" or "kaiming", see `Rule.init_scores`; or "magnitude",
-            ``scale`` · |W| / mean |W| of the matrix: a cut before the scores have learned anything
+            ``scale · |W| / mean |W|`` of the matrix: a cut before the scores have learned anything
             is that of magnitude.
           scale: value, half-width or factor; None = the published value of the rule, 1 for
             "magnitude".
