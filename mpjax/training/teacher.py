@@ -54,6 +54,7 @@ def prepare_teacher(
     task: Task,
     rows: Sequence[Row],
     encoded: Encoded,
+    cache: Path | None = None,
 ) -> Teacher:
     """Teacher for the rows of the student's training set.
 
@@ -77,7 +78,7 @@ def prepare_teacher(
             f"tokens, so {task.name} needs a teacher with the same vocabulary"
         )
     if not same:
-        encoded = task.encode(rows, tokenizer, encoded.width)
+        encoded = data_cache.encode(task, rows, tokenizer, encoded.width, cache and cache / "data")
     return Teacher(model, encoded, data_cache.key(task, rows, tokenizer, encoded.width))
 
 
