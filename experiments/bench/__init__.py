@@ -9,6 +9,7 @@
     python -m experiments.bench shrink [--model base] [--density 0.25] [--batch 16] [--length 128]
     python -m experiments.bench plan [--rules movement,soft_movement] [--full-effort]
     python -m experiments.bench pack [--model base] [--density 0.06]
+    python -m experiments.bench data [--rows 1000,10000,100000,1000000] [--length 128]
 
 ``selection`` times the exact mask by counting beside ``jnp.sort`` and ``lax.top_k``. ``step`` times
 the train step of every rule beside the dense one, alternating the two, and counts page faults, of
@@ -18,7 +19,8 @@ steps beside those of the PyTorch trainer (extra ``[torch]``), on a GPU where bo
 persistent cache. ``shrink`` times a model with random hybrid masks beside its dense and its shrunk
 form. ``pack`` counts bytes instead: a random model, packed in every way, beside the information
 bound. ``plan`` compiles BERT-base for a TPU slice and compares the bytes that a pruned and a dense
-step move.
+step move. ``data`` tokenises and reads data sets of growing size, mapped and in memory, and
+counts seconds, bytes and memory; 10 million rows take about an hour.
 
 One benchmark per file; `programs` builds the steps that several of them time.
 """
