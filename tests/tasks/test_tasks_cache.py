@@ -103,6 +103,17 @@ def test_rows_of_many_parts_are_encoded_a_part_at_a_time(
     assert [path.suffix for path in tmp_path.iterdir()] == [".safetensors"]  # no parts are left
 
 
+def test_words_that_are_cut_are_said_once_for_all_rows_and_from_the_cache_too(
+    tmp_path: Path, demo_tokenizer, monkeypatch, caplog
+) -> None:
+    monkeypatch.setattr(cache, "PART", 7)
+    rows = [{"words": ["mira", "sings", "to", "tom"], "label": [0, 1, 2, 0]}] * 20
+    for times in (1, 2):
+        cache.encode(tasks.get("tokens"), rows, demo_tokenizer, 4, tmp_path)
+        assert caplog.text.count("40 of 80 words have no token") == caplog.text.count("no token")
+        assert caplog.text.count("no token") == times
+
+
 def test_ids_beyond_16_bits_are_kept_whole(tmp_path: Path) -> None:
     class Large:
         """Stand-in for a tokenizer of 70,000 tokens."""
