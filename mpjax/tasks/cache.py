@@ -55,8 +55,9 @@ def key(task: Task, rows: Sequence[Row], tokenizer: Tokenizer, max_length: int) 
     digest = hashlib.sha256()
     digest.update(repr((FORMAT, task, max_length, tokenizer.all_special_ids)).encode())
     digest.update(tokenizer_text(tokenizer).encode())
+    text = json.JSONEncoder(sort_keys=True).encode  # json.dumps would make an encoder for each row
     for row in rows:
-        digest.update(json.dumps(row, sort_keys=True).encode())
+        digest.update(text(row).encode())
         digest.update(b"\n")
     return digest.hexdigest()[:32]
 
