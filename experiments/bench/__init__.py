@@ -11,6 +11,7 @@
     python -m experiments.bench sparse [--model base] [--batches 1,8] [--length 128]
                                        [--densities 0.03,0.05,0.1] [--rounds 9]
     python -m experiments.bench pack [--model base] [--density 0.06]
+    python -m experiments.bench data [--rows 1000,10000,100000,1000000] [--length 128]
 
 ``selection`` times the exact mask by counting beside ``jnp.sort`` and ``lax.top_k``. ``step`` times
 the train step of every rule beside the dense one, alternating the two, and counts page faults, of
@@ -21,7 +22,8 @@ persistent cache. ``shrink`` times a model with random hybrid masks beside its d
 form. ``sparse`` times random zeros in CSR beside dense, int8 and bfloat16 (extra ``[sparse]``).
 ``pack`` counts bytes instead: a random model, packed in every way, beside the information
 bound. ``plan`` compiles BERT-base for a TPU slice and compares the bytes that a pruned and a dense
-step move.
+step move. ``data`` tokenises and reads data sets of growing size, mapped and in memory, and
+counts seconds, bytes and memory; 10 million rows take about an hour.
 
 One benchmark per file; `programs` builds the steps that several of them time.
 """

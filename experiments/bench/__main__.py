@@ -40,11 +40,12 @@ def build_parser() -> argparse.ArgumentParser:
     add("benchmark", choices=BENCHMARKS)
     add("--shape", default="768,3072", help="of the matrix (selection)")
     add("--density", type=float, help="(selection: 0.1; shrink: 0.25; pack: 0.06)")
-    add("--model", choices=SIZES, default="base", help="(all but selection and plan)")
+    add("--model", choices=SIZES, default="base", help="(all but selection, plan and data)")
     add("--batch", type=int, default=16, help="rows (step, torch, compile, shrink)")
-    add("--length", type=int, default=128, help="tokens per row (as --batch, and sparse)")
+    add("--length", type=int, default=128, help="tokens per row (as --batch; sparse, data)")
     add("--batches", default="1,8", help="rows, one after the other (sparse: %(default)s)")
     add("--densities", default="0.03,0.05,0.1", help="(sparse: %(default)s)")
+    add("--rows", type=_numbers, default="1000,10000,100000,1000000", help="of data sets (data)")
     add("--rules", type=_words, help=f"(step, torch, compile: {RULES_TIMED}; plan: two of them)")
     add("--rounds", type=int, default=9, help="(selection, step, torch, sparse)")
     add("--dtype", choices=("float32", "bfloat16"), default="float32", help="of products (torch)")
@@ -61,6 +62,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _words(text: str) -> list[str]:
     return text.split(",")
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(word) for word in _words(text)]
 
 
 def _rules(args: argparse.Namespace) -> list[str]:
@@ -127,6 +132,12 @@ def _plan(args: argparse.Namespace) -> dict[str, Any]:
     return plan.run("bert-base-uncased", rules, args.full_effort)
 
 
+def _data(args: argparse.Namespace) -> Any:
+    from experiments.bench import data
+
+    return data.run(args.rows, args.length)
+
+
 BENCHMARKS = {
     "selection": _selection,
     "step": _step,
@@ -136,6 +147,7 @@ BENCHMARKS = {
     "sparse": _sparse,
     "pack": _pack,
     "plan": _plan,
+    "data": _data,
 }
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import abc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -24,6 +24,7 @@ Row = dict[str, Any]
 OWN = ("classification", "regression", "tokens", "qa")  # tasks on own data
 SPLITS = ("train", "dev")
 IGNORE = -100  # label left out of the loss
+ROW = "row"  # key of `Encoded.extra`: index of the row that was read, where a row is split
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,11 @@ class Encoded:
 
     Distillation adds ``teacher_logits`` float32, (n, classes), (n, L, classes) or (n, L, 2).
 
-    For ``qa`` an encoded row is a window of a passage, so n can exceed the number of rows read.
+    For ``qa`` an encoded row is a window of a passage, so n can exceed the number of rows read;
+    ``extra["row"]`` says of which row.
+
+    Arrays of the cache are read-only maps of a file, with ids, masks and token types in smaller
+    unsigned integers; batches of them are int32 all the same.
     """
 
     arrays: dict[str, np.ndarray]
@@ -87,6 +92,10 @@ class Task(abc.ABC):
     labels: tuple[str, ...] = ()  # class names in the order of the logits
     metric: str = "accuracy"  # key of the primary score; higher is better
 
+    # Whether `encode` encodes each row by itself, whatever rows come with it, apart from their
+    # index in ``extra["row"]``. Such rows are encoded in parts, others all at once.
+    rowwise: ClassVar[bool] = False
+
     @property
     def num_labels(self) -> int:
         """Outputs of the head, namely classes, 1 (regression), 2 (start, end of qa) or 0 (mlm)."""
@@ -126,6 +135,10 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def encode(self, rows: Sequence[Row], tokenizer: Tokenizer, max_length: int) -> Encoded:
         """Encodes rows to width `max_length`; longer texts are truncated (qa: split in windows)."""
+
+    def note(self, rows: Sequence[Row], encoded: Encoded) -> None:
+        """Says what was lost in the encoding of all rows, if anything."""
+        return
 
     @abc.abstractmethod
     def score(self, rows: Sequence[Row], encoded: Encoded, logits: np.ndarray) -> dict[str, float]:

@@ -153,11 +153,12 @@ def collect(encoded: Encoded, results: Iterable[tuple[np.ndarray, np.ndarray]]) 
 
 
 def take(encoded: Encoded, rows: np.ndarray, length: int) -> Batch:
-    """Batch of some rows, per-token arrays cut to `length`."""
-    return {
+    """Batch of some rows, per-token arrays cut to `length`; unsigned integers become int32."""
+    batch = {
         name: array[rows, :length] if _per_token(array) else array[rows]
         for name, array in encoded.arrays.items()
     }
+    return {n: a.astype(np.int32) if a.dtype.kind == "u" else a for n, a in batch.items()}
 
 
 def _per_token(array: np.ndarray) -> bool:

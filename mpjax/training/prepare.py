@@ -150,7 +150,8 @@ def _read_teacher(
     source = model_folder(str(config.teacher))
     model = load_for_task(source, task, config.dtype, config.seed)
     own = models.load_tokenizer(source)
-    teacher = prepare_teacher(model, own, tokenizer, task, rows, encoded)
+    cache = cache_folder(config.cache)
+    teacher = prepare_teacher(model, own, tokenizer, task, rows, encoded, cache)
     check_fits(teacher.model, teacher.encoded)
     return teacher
 

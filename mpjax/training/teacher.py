@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from mpjax.tasks.base import Tokenizer
 
 LOGITS = "teacher_logits"
+ROWS = 4096  # of logits looked at together
 PER_TOKEN = ("tokens", "qa")  # heads whose logits belong to tokens
 
 
@@ -54,6 +55,7 @@ def prepare_teacher(
     task: Task,
     rows: Sequence[Row],
     encoded: Encoded,
+    cache: Path | None = None,
 ) -> Teacher:
     """Teacher for the rows of the student's training set.
 
@@ -77,7 +79,7 @@ def prepare_teacher(
             f"tokens, so {task.name} needs a teacher with the same vocabulary"
         )
     if not same:
-        encoded = task.encode(rows, tokenizer, encoded.width)
+        encoded = data_cache.encode(task, rows, tokenizer, encoded.width, cache and cache / "data")
     return Teacher(model, encoded, data_cache.key(task, rows, tokenizer, encoded.width))
 
 
@@ -104,8 +106,9 @@ def teacher_logits(
             if known is not None:
                 return known
         logits = _predict(teacher, batch_size, mesh)
-        if first():
-            keep(path, {LOGITS: logits})
+        if first() and keep(path, {LOGITS: logits}):
+            mapped = kept(path)  # leaves the memory of the logits to the training
+            logits = logits if mapped is None else mapped[LOGITS]
     return logits
 
 
@@ -150,7 +153,7 @@ def _predict(teacher: Teacher, batch_size: int, mesh: Mesh | None) -> np.ndarray
     results: Any = (
         (rows, fetch(predict(params, place_batch(_inputs(batch), mesh)))) for batch, rows in batches
     )
-    return collect(encoded, results).astype(np.float32)
+    return collect(encoded, results).astype(np.float32, copy=False)
 
 
 def _inputs(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -188,7 +191,12 @@ def _load(path: Path, teacher: Teacher) -> np.ndarray | None:
     if logits.shape != expected or logits.dtype != np.float32:
         damaged(path, f"{logits.dtype} {logits.shape} where float32 {expected} are expected")
         return None
-    if not np.isfinite(logits).all():
+    if not _finite(logits):
         damaged(path, "some logits are not finite")
         return None
     return logits
+
+
+def _finite(logits: np.ndarray) -> bool:
+    """Whether all logits are finite; in blocks, since they may be larger than memory."""
+    return all(np.isfinite(logits[i : i + ROWS]).all() for i in range(0, len(logits), ROWS))

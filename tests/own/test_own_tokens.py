@@ -160,6 +160,7 @@ def test_first_tokens_carry_the_labels(tmp_path, family, caplog):
     assert task.score(rows, encoded, perfect)["f1"] == 100
     assert "no token" not in caplog.text
     cut = task.encode(rows, words, 4)
+    task.note(rows, cut)
     assert "words have no token within --max-length 4" in caplog.text
     score = task.score(rows, cut, np.eye(4)[np.maximum(cut.arrays["labels"], 0)])
     assert score["accuracy"] < 60

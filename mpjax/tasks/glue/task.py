@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -44,6 +44,8 @@ class GlueTask(PredictingTask):
     parts: tuple[str, ...] = ()  # of the dev set; scores of the first part have plain names
     named: bool = False  # submissions hold class names, not class indices
     broken: float = 0.0  # share of broken lines in the official file
+
+    rowwise: ClassVar = True
 
     def read(self, data: Data, split: str) -> list[Row]:
         check_split(split)

@@ -44,6 +44,7 @@ _WIDE = 10.0  # standard deviation of values beyond which the loss needs a scale
 class SentenceTask(OwnTask):
     """One or two texts and a label. Rows are ``{"texts": [...], "label"}``."""
 
+    rowwise: ClassVar = True
     usual_texts: ClassVar = columns.TEXTS
     usual_labels: ClassVar = columns.LABELS
     most_texts: ClassVar = 2

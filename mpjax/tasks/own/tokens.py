@@ -46,6 +46,7 @@ class TokenTask(OwnTask):
     prediction_files: tuple[str, ...] = (".jsonl",)
     declared: tuple[str, ...] = ()  # names of classes that the data hold by number
 
+    rowwise: ClassVar = True
     usual_texts: ClassVar = columns.WORDS
     usual_labels: ClassVar = columns.TAGS
     metrics: ClassVar = ("f1", "precision", "recall", "accuracy", "macro_f1")
@@ -111,8 +112,17 @@ class TokenTask(OwnTask):
                 begins[at, :length] = words
                 tags = np.asarray(row["label"], np.int32)
                 arrays["labels"][at, :length] = np.where(words < 0, IGNORE, tags[words])
-        _note_cut(rows, begins, max_length)
         return Encoded(arrays, lengths, {"words": begins})
+
+    def note(self, rows: Sequence[Row], encoded: Encoded) -> None:
+        total, begins = sum(len(row["words"]) for row in rows), encoded.extra["words"]
+        found = sum(int(np.sum(begins[i : i + CHUNK] >= 0)) for i in range(0, len(begins), CHUNK))
+        if found < total:
+            log.warning(
+                "%d of %d words have no token within --max-length %d: they are not learnt from, "
+                "and count as wrong where they are scored",
+                total - found, total, encoded.width,
+            )  # fmt: skip
 
     def predict(self, rows: Sequence[Row], encoded: Encoded, logits: np.ndarray) -> list[list[int]]:
         """Class index of every word; -1 for words without a token in the encoded row."""
@@ -246,14 +256,3 @@ def _items(value: Any, where: str, name: str) -> list[Any]:
     raise InputError(
         f"{where}: {shown(name)} must be a list or text with blanks, found {shown(repr(value), 60)}"
     )
-
-
-def _note_cut(rows: Sequence[Row], begins: np.ndarray, max_length: int) -> None:
-    total = sum(len(row["words"]) for row in rows)
-    lost = total - int(np.sum(begins >= 0))
-    if lost:
-        log.warning(
-            "%d of %d words have no token within --max-length %d: they are not learnt from, and "
-            "count as wrong where they are scored",
-            lost, total, max_length,
-        )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from mpjax.errors import InputError
 from mpjax.files import shown
 from mpjax.log import log
 from mpjax.tasks import hub
-from mpjax.tasks.base import Data, Encoded, PredictingTask, Row, check_split
+from mpjax.tasks.base import ROW, Data, Encoded, PredictingTask, Row, check_split
 from mpjax.tasks.features import padding_arrays, tokenized
 from mpjax.tasks.reading import find_file
 from mpjax.tasks.squad import files as squad_files
@@ -55,6 +55,8 @@ class SquadTask(PredictingTask):
     null_threshold: float = 0.0  # v2: no answer if null score - best score exceeds it
     repair: bool = False  # mend faults of files, or leave faulty questions out
 
+    rowwise: ClassVar = True
+
     def read(self, data: Data, split: str) -> list[Row]:
         check_split(split)
         if not hub.is_hub(data):
@@ -92,7 +94,7 @@ class SquadTask(PredictingTask):
             arrays,
             lengths=np.array([len(w.ids) for w in windows], np.int32),
             extra={
-                "row": np.array([w.row for w in windows], np.int32),
+                ROW: np.array([w.row for w in windows], np.int32),
                 "offsets": offsets,
                 "begins": begins,
             },
@@ -108,7 +110,7 @@ class SquadTask(PredictingTask):
         """
         logits = np.asarray(logits, np.float64)
         by_row: dict[int, list[int]] = {}
-        for w, row in enumerate(encoded.extra["row"].tolist()):
+        for w, row in enumerate(encoded.extra[ROW].tolist()):
             by_row.setdefault(row, []).append(w)
         result = Predictions({}, {}, {})
         for i, row in enumerate(rows):
