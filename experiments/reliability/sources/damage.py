@@ -143,8 +143,8 @@ def _described(rng: random.Random, table: Any, at: int, name: str) -> Any:
 
 
 def _repeated(rng: random.Random, table: Any, at: int, name: str) -> Any:
-    """Half a million rows or more of one row, which take a few kilobytes."""
-    count = rng.choice((500_000, 2_000_000))
+    """Hundreds of thousands of copies of one row, which take a few kilobytes."""
+    count = rng.choice((300_000, 600_000))
     return table.slice(0, 1).take(pyarrow.nulls(count, "int32").fill_null(0))
 
 
