@@ -16,6 +16,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jax.typing import DTypeLike
 
 from mpjax.config.mesh import AXES
+from mpjax.pruning.topk.counting import GROUP
 
 # The end of a path -> the logical axis of every dimension of the leaf. The first match counts.
 LOGICAL_AXES: tuple[tuple[str, tuple[str | None, ...]], ...] = (
@@ -94,9 +95,45 @@ def shardings(tree: Any, mesh: Mesh) -> Any:
 
     def place(key_path: tuple[Any, ...], leaf: Any) -> NamedSharding:
         names = [str(key.key) for key in key_path if isinstance(key, jax.tree_util.DictKey)]
-        return NamedSharding(mesh, partition_spec("/".join(names), np.shape(leaf), mesh))
+        shape = np.shape(leaf)
+        spec = partition_spec("/".join(names), shape, mesh)
+        if _is_score(key_path):
+            spec = over_data(spec, shape, mesh)
+        return NamedSharding(mesh, spec)
 
     return jax.tree_util.tree_map_with_path(place, tree)
+
+
+def _is_score(key_path: tuple[Any, ...]) -> bool:
+    """Whether a leaf is a score or a moment of one: inside a collection ``scores``."""
+    return any("scores" in (getattr(k, "key", ""), getattr(k, "name", "")) for k in key_path)
+
+
+def over_data(spec: PartitionSpec, shape: Sequence[int], mesh: Mesh) -> PartitionSpec:
+    """Partition of a matrix with ``data`` beside its other axes, on the first axis that it fits.
+
+    Shards have a multiple of `GROUP` rows, so that a count never straddles two of them.
+
+    >>> mesh = jax.sharding.AbstractMesh((4, 2, 1), AXES)
+    >>> tuple(over_data(PartitionSpec("fsdp", None), (128, 24), mesh))
+    (('fsdp', 'data'), None)
+    >>> tuple(over_data(PartitionSpec("fsdp", None), (64, 24), mesh))
+    ('fsdp', 'data')
+    """
+    if mesh.shape["data"] == 1 or len(shape) < 2:
+        return spec
+    places = [*spec, *[None] * (len(shape) - len(spec))]
+    for axis, (size, own) in enumerate(zip(shape, places, strict=True)):
+        parts = mesh.shape["data"] * (mesh.shape[own] if own else 1)
+        if size % (parts * (1 if axis == len(shape) - 1 else GROUP)) == 0:
+            places[axis] = (own, "data") if own else "data"
+            return PartitionSpec(*places)
+    return spec
+
+
+def constrain(tree: Any, mesh: Mesh) -> Any:
+    """Arrays of a traced function with the sharding of their paths; see `shardings`."""
+    return jax.lax.with_sharding_constraint(tree, shardings(tree, mesh))
 
 
 def gather(params: Any, mesh: Mesh, dtype: DTypeLike | None) -> Any:
