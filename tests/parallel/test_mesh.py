@@ -222,8 +222,8 @@ def test_no_score_mask_or_key_leaves_its_device(name, where, structure, tmp_path
     moves = travels(step, state, batch, folder=tmp_path)
     shard = 128 * 128 // 8  # of the smallest kernel: what is not smaller may be one
     large = [(kind, dtype) for kind, dtype, size, _ in moves if size >= shard]
-    # Over data, where the kernels are whole, the marks of the kept weights travel, as bytes.
-    marks = {"pred"} if mesh.shape["data"] > 1 and name != "l0" else set()
+    # Over data, where the kernels are whole, marks of scores travel, as bytes.
+    marks = {"pred"} if mesh.shape["data"] > 1 and structure == ELEMENT else set()
     assert {dtype for kind, dtype in large if kind != "all-reduce"} == {"bf16"} | marks
     assert sum(kind == "all-gather" for kind, _ in large) >= 6  # the kernels, masked
     # What is added up is gradients and activations, and the counts of a selection are few.
