@@ -2,6 +2,8 @@
 
 A mesh has three axes. The batch is split over ``data`` and ``fsdp``; parameters, scores and
 optimiser state over ``fsdp`` (gathered where they are used) and ``tensor`` (used where they are).
+Scores and their optimiser state are split over ``data`` too (ZeRO, Rajbhandari et al. 2020, arXiv
+1910.02054): every device selects among and updates its shard, and gathers the marks of the rest.
 """
 
 import functools
@@ -82,7 +84,8 @@ def shardings(tree: Any, mesh: Mesh) -> Any:
     """Sharding of every leaf of a state, of parameters, or of any tree with their paths.
 
     Scores and optimiser moments repeat the paths of their parameters, so they are split alike and
-    an update moves nothing. Leaves without such a path, as counters and keys, are replicated.
+    an update moves nothing; see `over_data` for scores. Leaves without such a path, as counters and
+    keys, are replicated.
 
     Args:
       tree: arrays or ``jax.ShapeDtypeStruct``.
@@ -129,6 +132,11 @@ def over_data(spec: PartitionSpec, shape: Sequence[int], mesh: Mesh) -> Partitio
             places[axis] = (own, "data") if own else "data"
             return PartitionSpec(*places)
     return spec
+
+
+def constrain(tree: Any, mesh: Mesh) -> Any:
+    """Arrays of a traced function with the sharding of their paths; see `shardings`."""
+    return jax.lax.with_sharding_constraint(tree, shardings(tree, mesh))
 
 
 def gather(params: Any, mesh: Mesh, dtype: DTypeLike | None) -> Any:

@@ -20,7 +20,7 @@ from mpjax.optim import (
     held_marks,
     pruning_state,
 )
-from mpjax.parallel.sharding import batch_sharding, gather, replicated
+from mpjax.parallel.sharding import batch_sharding, constrain, gather, replicated
 from mpjax.pruning import Pruning, Tree
 from mpjax.pruning.topk.num_kept import Threshold
 from mpjax.runs.journal import OVERFLOW
@@ -133,6 +133,8 @@ def make_gradients(
         params, scores = variables["params"], variables.get("scores", {})
         if pruning is None:
             return params, {}
+        if kept is None and mesh is not None:
+            kept = shared_marks(pruning, variables, threshold, noise, mesh)
         return pruning.prune(params, scores, threshold, noise, kept=kept)
 
     def loss_fn(params, batch, dropout_key):
@@ -146,9 +148,32 @@ def make_gradients(
             lambda v: prune(v, threshold, noise, kept), variables, has_aux=True
         )
         (task_loss, logits), slope = value_and_grad(loss_fn, accumulate)(params, batch, dropout_key)
+        if mesh is not None:
+            # Added up here, once: the scores' gradient takes its shards of the sum.
+            slope = constrain(slope, mesh)
         return (task_loss, (masks, logits)), pull_back(slope)[0]
 
     return gradients
+
+
+def shared_marks(
+    pruning: Pruning, variables: Tree, threshold: Threshold, noise: Tree | None, mesh: Mesh
+) -> Tree | None:
+    """Marks of `Pruning.keep`, selected on shards over ``data`` and gathered as booleans.
+
+    None where nothing is split over ``data``, and for gates, which are more than their marks.
+    """
+    if mesh.shape["data"] == 1:
+        return None
+    params, scores = variables["params"], variables.get("scores", {})
+    _, masks = jax.eval_shape(lambda: pruning.prune(params, scores, threshold, noise))
+    if noise is not None or any(mask.dtype != bool for mask in jax.tree.leaves(masks)):
+        return None
+    shards = constrain({"scores": jax.lax.stop_gradient(params)}, mesh)["scores"]
+    marks = pruning.keep(shards, jax.lax.stop_gradient(scores), threshold)
+    # As bytes: XLA gathers booleans as int32.
+    whole = constrain(jax.tree.map(lambda mark: mark.astype(jnp.int8), marks), mesh)
+    return jax.tree.map(lambda mark: mark != 0, whole)
 
 
 def make_measure(

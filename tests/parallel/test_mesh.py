@@ -222,15 +222,43 @@ def test_no_score_mask_or_key_leaves_its_device(name, where, structure, tmp_path
     moves = travels(step, state, batch, folder=tmp_path)
     shard = 128 * 128 // 8  # of the smallest kernel: what is not smaller may be one
     large = [(kind, dtype) for kind, dtype, size, _ in moves if size >= shard]
-    assert {dtype for kind, dtype in large if kind != "all-reduce"} == {"bf16"}
+    # Over data, where the kernels are whole, marks of scores travel, as bytes.
+    marks = {"pred"} if mesh.shape["data"] > 1 and structure == ELEMENT else set()
+    assert {dtype for kind, dtype in large if kind != "all-reduce"} == {"bf16"} | marks
     assert sum(kind == "all-gather" for kind, _ in large) >= 6  # the kernels, masked
     # What is added up is gradients and activations, and the counts of a selection are few.
-    assert all(dtype in ("bf16", "f32") for kind, dtype in large)
+    assert all(dtype in ("bf16", "f32") for kind, dtype in large if kind == "all-reduce")
     searched = [(kind, size) for kind, _, size, place in moves if "while" in place]
     assert set(searched) == {("all-reduce", 1)}, searched
     measure = make_measure(pruning_by(RULES[name], structure))
     logged = travels(measure, state, folder=tmp_path / "log")
     assert max(size for _, _, size, _ in logged) < shard
+
+
+@pytest.mark.parametrize("name", ["movement", "magnitude-global"])
+def test_over_data_only_marks_are_gathered_and_gradients_added_up_once(name, tmp_path):
+    module = OneBlock(dataclasses.replace(CONFIG, hidden_size=128, intermediate_size=256))
+    mesh = mesh_of("data")
+    state, _, step = build(module, RULES[name], mesh)
+    moves = travels(step, state, place_batch(make_batch(0), mesh), folder=tmp_path)
+    kernel = 128 * 256
+    large = [(kind, dtype) for kind, dtype, size, _ in moves if size >= kernel // 8]
+    assert large.count(("all-gather", "pred")) == 2
+    assert {kind for kind, dtype in large if dtype == "f32"} == {"all-reduce"}
+    assert sum(kind == "all-reduce" and size == kernel for kind, _, size, _ in moves) == 2
+    assert {(k, size) for k, _, size, at in moves if "while" in at} == {("all-reduce", 1)}
+
+
+def test_scores_and_their_moments_are_split_over_data_too():
+    mesh = mesh_of("data")
+    config = dataclasses.replace(CONFIG, hidden_size=128)
+    state, _, _ = build(OneBlock(config, jnp.float32), RULES["movement"], mesh)
+    split = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
+        if leaf.shape == (128, 24):
+            of_score = "scores" in jax.tree_util.keystr(path)
+            split.setdefault(of_score, []).append(leaf.addressable_shards[0].data.shape)
+    assert split == {True: [(16, 24)] * 3, False: [(128, 24)] * 3}
 
 
 def test_state_is_split_as_its_parameters_and_odd_sizes_stay_whole():
@@ -241,13 +269,13 @@ def test_state_is_split_as_its_parameters_and_odd_sizes_stay_whole():
     for path, leaf in jax.tree_util.tree_leaves_with_path(state):
         keys = [str(k.key) for k in path if isinstance(k, jax.tree_util.DictKey)]
         split.setdefault("/".join(keys[-3:]), set()).add(tuple(leaf.sharding.spec))
-    # Parameter, score and both moments of Adam for each.
-    assert split["attention/query/kernel"] == {("fsdp", "tensor")}
-    assert split["attention/output/kernel"] == {("tensor", "fsdp")}
+    # Parameter and score, and both moments of Adam for each. 16 rows have no 16 for two shards.
+    assert split["attention/query/kernel"] == {("fsdp", "tensor"), ("fsdp", ("tensor", "data"))}
+    assert split["attention/output/kernel"] == {("tensor", "fsdp"), ("tensor", ("fsdp", "data"))}
     assert split["ffn/in/kernel"] == {("fsdp", None)}
     assert split["ffn/out/bias"] == {()}
     kernel = state.scores["bert"]["encoder"]["layer_0"]["attention"]["query"]["kernel"]
-    assert {s.data.shape for s in kernel.addressable_shards} == {(8, 8)}
+    assert {s.data.shape for s in kernel.addressable_shards} == {(8, 4)}
 
 
 @pytest.mark.slow

@@ -7,12 +7,13 @@ import tiny
 
 from mpjax.log import log
 from mpjax.optim import OptimizerConfig, make_optimizer
+from mpjax.parallel.sharding import make_mesh
 from mpjax.pruning import Pruning, flatten, make_rule
 from mpjax.runs import folder, journal
 from mpjax.runs.folder import RunDir
 from mpjax.training.recording.churn import NEVER, churn_measure, make_churn
 from mpjax.training.recording.warned import kept_warnings
-from mpjax.training.state import TrainState, create_state
+from mpjax.training.state import TrainState, create_sharded_state, create_state
 from mpjax.training.step import make_measure
 
 
@@ -49,6 +50,19 @@ def test_changes_equal_numpy(name):
     changed = {str(i): np.mean(then[f"layer_{i}/kernel"] != now[f"layer_{i}/kernel"])
                for i in range(2)}  # fmt: skip
     assert {k: float(v) for k, v in found["layers"].items()} == pytest.approx(changed)
+
+
+def test_marks_come_out_split_as_they_go_in():
+    pruning, mesh = Pruning(make_rule("movement", final=0.5)), make_mesh()
+    params = {"layer_0": {"kernel": np.ones((8, 16), "f4")}}
+    tx = make_optimizer(OptimizerConfig(0.1, 0.1, warmup_steps=0), pruning, 10)
+    state, _ = create_sharded_state(params, pruning, tx, mesh)
+    assert not state.scores["layer_0"]["kernel"].sharding.is_fully_replicated
+    measure = churn_measure(pruning, mesh=mesh)
+    measure(state)
+    measure(state)  # gives the marks of the first call away, which warns if they fit nowhere
+    marks = measure._before.kept["layer_0"]["kernel"]
+    assert marks.sharding.is_equivalent_to(state.params["layer_0"]["kernel"].sharding, 2)
 
 
 def test_without_pruning_nothing_is_measured():

@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from mpjax.optim import Hyperparameters
+from mpjax.parallel.sharding import constrain
 from mpjax.pruning import Pruning, Tree, flatten
 from mpjax.pruning.topk.counting import count_true
 from mpjax.runs.journal import CHANGES
@@ -60,16 +62,24 @@ class ChurnMeasure:
 
 
 def churn_measure(
-    pruning: Pruning | None, hyperparameters: Hyperparameters | None = None
+    pruning: Pruning | None,
+    hyperparameters: Hyperparameters | None = None,
+    mesh: Mesh | None = None,
 ) -> ChurnMeasure:
-    """`ChurnMeasure` of one run; without pruning it measures nothing."""
+    """`ChurnMeasure` of one run, of states on ``mesh``; without pruning it measures nothing."""
+    churn = make_churn(pruning, hyperparameters)
+
+    def measure(state: TrainState, before: Marks) -> tuple[dict[str, Any], Marks]:
+        metrics, marks = churn(state, before)
+        # Masks may come out split as the scores; the marks that go in are split as the weights.
+        return metrics, marks if mesh is None else constrain(marks, mesh)
 
     def blank(state: TrainState) -> Marks:
         shardings = Marks(_like_kernels(pruning, state, lambda x: x.sharding), state.step.sharding)
         make = functools.partial(blank_marks, pruning, jax.eval_shape(lambda: state))
         return jax.jit(make, out_shardings=shardings)()
 
-    return ChurnMeasure(jax.jit(make_churn(pruning, hyperparameters), donate_argnums=1), blank)
+    return ChurnMeasure(jax.jit(measure, donate_argnums=1), blank)
 
 
 def make_churn(
