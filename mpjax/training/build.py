@@ -120,8 +120,8 @@ def movement_note(config: TrainConfig, length: RunLength, params: Tree) -> str |
     if config.method != "movement" or not by_moves or WEIGHTS in frozen_groups(config):
         return None
     cut = math.ceil(config.initial_warmup * length.warmup_steps)
-    rates = make_learning_rates(config, length)(jnp.arange(cut))["learning_rate"]
-    distance = float(np.sum(rates))
+    rates: Any = make_learning_rates(config, length)
+    distance = float(np.sum(rates(jnp.arange(cut))["learning_rate"]))  # all steps at once
     kernels = flatten(select(params, models.PRUNABLE)).values()
     size = sum(float(np.abs(w).sum()) for w in kernels) / sum(w.size for w in kernels)
     if distance >= ROOM * size:

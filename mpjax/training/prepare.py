@@ -134,7 +134,7 @@ def assemble(config: TrainConfig, inputs: Inputs) -> Job:
             config.keep, config.strict, config.max_skipped if config.on_nan == "skip" else 0
         ),
         seed=config.seed,
-        score_init=ScoreInit(config.mask_init, config.mask_scale),
+        score_init=ScoreInit(config.mask_init or "constant", config.mask_scale),
         accumulate=config.accumulate,
         eval_batch=-(-config.eval_batch_size // parts)
         * parts,  # a multiple of what the mesh splits

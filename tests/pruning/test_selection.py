@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mpjax.pruning import num_kept, ordered_keys, top_k_cuts, top_k_masks
+from mpjax.pruning.topk import masks
 from mpjax.pruning.topk.counting import count_true
 
 pytestmark = pytest.mark.slow
@@ -170,3 +171,13 @@ def test_num_kept_is_python_int_of_the_product():
 def test_bad_groups_are_refused():
     with pytest.raises(ValueError, match="1 groups of arrays but 2 counts"):
         top_k_masks([jnp.ones(3)], [1, 2])
+
+
+def test_calls_outside_of_jit_compile_once():
+    """The loops of a selection are closures, which JAX would compile at every call."""
+    scores = [jnp.asarray(np.random.default_rng(i).normal(size=(13, 17))) for i in range(3)]
+    top_k_masks(scores[:1], [5], joint=False)
+    compiled = masks._top_k_masks._cache_size()
+    for score in scores[1:]:
+        top_k_masks([score], [5], joint=False)
+    assert compiled > 0 and masks._top_k_masks._cache_size() == compiled

@@ -88,7 +88,7 @@ def test_without_cycle_and_floor_the_rate_is_bit_for_bit_the_published_one():
     ids=str,
 )
 def test_a_cut_before_weights_can_have_moved_is_noted(changes, noted):
-    config = resolve(TrainConfig(**(BASE | {"initial_warmup": 1.0} | changes)))
+    config = resolve(TrainConfig(**(BASE | {"mask_init": "constant"} | changes)))
     where = "bert/encoder/layer_0/attention/query/kernel"
     params = unflatten({where: np.array([[0.1, -0.11]]), "bert/pooler/kernel": np.ones((2, 2))})
     note = movement_note(config, run_length(config, 1), params)

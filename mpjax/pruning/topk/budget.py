@@ -7,6 +7,7 @@ the coarse ones. The finest, which hit a number best, take what is left of the b
 a count per array, so a sharded array costs an all-reduce of one integer and is never gathered.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -53,12 +54,12 @@ def budget_counts(
     left = jnp.clip(jnp.asarray(budget, jnp.int32), 0, total)
     counts: list[Any] = [None] * len(scores)
     if coarse:
-        above, _ = inferred(_cut)(scores, covers, left)
+        above, _ = inferred(_cut)(list(scores), tuple(covers), left)
         for i in coarse:
             counts[i] = above[i]
             left = left - covers[i] * above[i]
     number = jnp.clip((left + finest // 2) // finest, 0, int(sizes[fine].sum()))
-    above, at_cut = inferred(_cut)([scores[i] for i in fine], [1] * len(fine), number)
+    above, at_cut = inferred(_cut)([scores[i] for i in fine], (1,) * len(fine), number)
     ties = at_cut - above
     before = jnp.cumsum(ties) - ties
     rest = number - jnp.sum(above, dtype=jnp.int32)
@@ -67,8 +68,9 @@ def budget_counts(
     return counts
 
 
+@functools.partial(jax.jit, static_argnums=1, inline=True)  # as `masks._top_k_masks`
 def _cut(
-    scores: Sequence[jax.Array], covers: Sequence[int], budget: jax.Array
+    scores: Sequence[jax.Array], covers: tuple[int, ...], budget: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """Counts per array above the lowest cut that fits the budget, and with the scores at it."""
     keys = [ordered_keys(s) for s in scores]

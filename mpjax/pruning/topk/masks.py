@@ -2,6 +2,7 @@
 # (jax.numpy leaves the type of `device` unknown.)
 """Masks of the exact k largest entries, ties by index; the cut comes from `search`."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, cast
 
@@ -41,6 +42,8 @@ def top_k_masks(
     return inferred(_top_k_masks, list(arrays))(list(arrays), list(counts), joint)
 
 
+# Outside of `jax.jit` a loop would be compiled at every call. Inside, `inline` leaves no trace.
+@functools.partial(jax.jit, static_argnums=2, inline=True)
 def _top_k_masks(arrays: list[jax.Array], counts: list[Any], joint: bool) -> list[jax.Array]:
     wanted = _wanted(arrays, counts, joint)
     cut = find_cut(arrays, wanted, joint)
@@ -86,6 +89,7 @@ def top_k_cuts(
     return inferred(_top_k_cuts)(list(arrays), list(counts), joint)
 
 
+@functools.partial(jax.jit, static_argnums=2, inline=True)  # as _top_k_masks
 def _top_k_cuts(arrays: list[jax.Array], counts: list[Any], joint: bool) -> list[jax.Array]:
     wanted = _wanted(arrays, counts, joint)
     cut = find_cut(arrays, wanted, joint)
