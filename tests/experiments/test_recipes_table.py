@@ -284,7 +284,9 @@ def test_a_search_is_sorted_by_score_and_lists_losers(results, write, capsys):
     assert means == sorted(means, reverse=True) and 60.0 in means
     lines = output(capsys, *words, "--markdown").splitlines()
     (row,) = [line for line in lines if "60.00" in line]
-    assert row.startswith("| movement | dense_gradient=True learning_rate=1e-05 mask_init=constant ")
+    assert row.startswith(
+        "| movement | dense_gradient=True learning_rate=1e-05 mask_init=constant "
+    )
     assert row.endswith("| 26.50 |")
 
 
