@@ -47,7 +47,7 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--output", type=Path, required=True, help="folder of model and runs")
     parser.add_argument("--data", type=Path, default=LIBRARY, help="folder of Python files")
-    parser.add_argument("--steps", default="400", help="of each training")
+    parser.add_argument("--steps", default="150", help="of each training")
     parser.add_argument("--density", default="0.1")
     options = parser.parse_args(arguments)
     output = options.output
@@ -55,15 +55,13 @@ def main(arguments=None):
         make_model(output / "model", options.data)
     dense = ["--model", str(output / "model"), "--method", "dense"]
     pruned = ["--model", str(output / "dense" / "model"), "--density", options.density]
-    own = [*pruned, "--method", "gated_magnitude"]
     runs = {
         "dense": dense,
-        "magnitude": [*pruned, "--method", "magnitude"],
-        "own rule": [*own, "--rule-option", "temperature=0.05"],
-        "own rule and structure": [*own, "--structure", "head_rows"],
+        "own": [*pruned, "--method", "gated_magnitude", "--structure", "head_rows"],
     }
     shared = ["--plugin", PLUGIN, "--task", "comment_or_code", "--data", str(options.data)]
     shared += ["--steps", options.steps, "--learning-rate", "1e-3", "--max-length", "24"]
+    shared += ["--devices", "1"]
     results = []
     for name, words in runs.items():
         run = output / name.replace(" ", "-")
@@ -73,9 +71,9 @@ def main(arguments=None):
             raise SystemExit(2)  # the command has said why
         result = json.loads((run / "result.json").read_text("utf-8"))
         results.append((name, result["score"]["accuracy"] / 100, result["linear_density"]))
-    print(f"\n{'':22} accuracy  density")
+    print(f"\n{'':6} accuracy  density")
     for result in results:
-        print("{:22} {:8.1%} {:8.1%}".format(*result))
+        print("{:6} {:8.1%} {:8.1%}".format(*result))
     return results
 
 

@@ -13,10 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import mpjax
-from mpjax.pruning import Block
-from mpjax.pruning.rules import top_v
-from mpjax.tasks import Encoded, Task
-from mpjax.tasks.features import encode_texts
+from mpjax.pruning import Block, top_v
+from mpjax.tasks import Encoded, Task, encode_texts
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,6 +7,7 @@ tells which is which. Every layer then has a cut of its own, and a structure see
 """
 
 import argparse
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -65,16 +66,17 @@ def train(params, pruning, steps, batches):
     """Trains with the published optimiser; returns plain weights at the final density."""
     config = mpjax.OptimizerConfig(learning_rate=1e-3, warmup_steps=steps // 10)
     tx = mpjax.make_optimizer(config, pruning, steps)
-    variables = {"params": params, "scores": pruning.init_scores(params)}
+    variables = {"params": params, "scores": pruning.init_scores(params) if pruning else {}}
     opt_state = tx.init(variables)
 
     @jax.jit
     def update(variables, opt_state, images, labels):
-        density = mpjax.pruning_state(opt_state).threshold
-
         def loss_fn(variables):
-            pruned, _ = pruning.prune(variables["params"], variables["scores"], density)
-            logits = Vit().apply({"params": pruned}, images)
+            params = variables["params"]
+            if pruning is not None:
+                density = mpjax.pruning_state(opt_state).threshold
+                params, _ = pruning.prune(params, variables["scores"], density)
+            logits = Vit().apply({"params": params}, images)
             return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
         updates, opt_state = tx.update(jax.grad(loss_fn)(variables), opt_state, variables)
@@ -82,20 +84,23 @@ def train(params, pruning, steps, batches):
 
     for _ in range(steps):
         variables, opt_state = update(variables, opt_state, *next(batches))
-    return pruning.finalize(variables, pruning.rule.final)
+    if pruning is None:
+        return variables["params"]
+    return jax.jit(pruning.finalize, static_argnums=1)(variables, pruning.rule.final)
 
 
 def main(arguments=None):
     """Prints and returns (name, accuracy, density) of every network."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--steps", type=int, default=400, help="of each training")
+    parser.add_argument("--steps", type=int, default=200, help="of each training")
     parser.add_argument("--density", type=float, default=0.1, help="where no structure fixes it")
     options = parser.parse_args(arguments)
-    digits, draws = load_digits(), np.random.default_rng(0)
-    order = draws.permutation(len(digits.target))
+    digits: Any = load_digits()
+    order = np.random.default_rng(0).permutation(len(digits.target))
     images, labels = digits.images[order].astype(np.float32) / 16, digits.target[order]
 
     def batches():
+        draws = np.random.default_rng(1)  # the same for every network
         while True:
             rows = draws.integers(1347, size=32)  # the other 450 are for testing
             yield images[rows], labels[rows]
@@ -104,21 +109,22 @@ def main(arguments=None):
         made = mpjax.make_rule(rule, final=final)
         return mpjax.Pruning(made, KERNELS, Structure(parts), axes=AXES)
 
-    nothing, final = pruning("magnitude", 1.0), options.density
+    final = options.density
     cases = {
-        "dense": nothing,
-        "magnitude": pruning("magnitude", final),
+        "dense": None,
         "movement": pruning("movement", final),
         "movement, 2:4": pruning("movement", 0.5, (Part(".*", NofM(2, 4)),)),
         "heads and units": pruning("movement", 0.25, HEADS_AND_UNITS),
     }
-    start = Vit().init(jax.random.key(0), images[:1])["params"]
-    dense = train(start, nothing, options.steps, batches())
+    start = jax.jit(Vit().init)(jax.random.key(0), images[:1])["params"]
+    dense = train(start, None, options.steps, batches())
+    predict: Any = jax.jit(Vit().apply)
     results = []
     print(f"{'':16} accuracy  density")
     for name, case in cases.items():
         params = train(dense, case, options.steps, batches())
-        right = Vit().apply({"params": params}, images[1347:]).argmax(axis=-1) == labels[1347:]
+        logits = predict({"params": params}, images[1347:])
+        right = logits.argmax(axis=-1) == labels[1347:]
         results.append((name, float(jnp.mean(right)), mpjax.linear_density(params, KERNELS)))
         print("{:16} {:8.1%} {:8.1%}".format(*results[-1]))
     return results

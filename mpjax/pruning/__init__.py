@@ -4,7 +4,7 @@ from mpjax.pruning.density import linear_density, mask_density
 from mpjax.pruning.estimators import straight_through
 from mpjax.pruning.granularities import Block, Element, Granularity, NofM, Shared
 from mpjax.pruning.pruning import Pruning
-from mpjax.pruning.rules import RULES, Rule, make_rule
+from mpjax.pruning.rules import RULES, Rule, make_rule, top_v
 from mpjax.pruning.schedules import Schedule, cubic_schedule, linear_cycles, linear_warmup_decay
 from mpjax.pruning.structures import ELEMENT, Part, Structure
 from mpjax.pruning.topk.keys import ordered_keys
@@ -44,5 +44,6 @@ __all__ = [
     "straight_through",
     "top_k_cuts",
     "top_k_masks",
+    "top_v",
     "unflatten",
 ]

