@@ -69,7 +69,9 @@ def _lines(file):
             f"{file} is no Python file: {error}; take it out of --data"
         ) from error
     nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Constant)]
-    strings = {i for node in nodes for i in range(node.lineno, node.end_lineno + 1)}
+    strings = {
+        i for node in nodes for i in range(node.lineno, (node.end_lineno or node.lineno) + 1)
+    }
     for number, line in enumerate(text.splitlines(), 1):
         words = line.strip()
         if number not in strings and sum(map(str.isalpha, words)) >= 10:
