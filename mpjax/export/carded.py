@@ -37,7 +37,10 @@ def save_with_card(
         restore(target)
         with beside(target, folder=True) as temporary:
             export = temporary / "model"
-            save(export)
+            try:
+                save(export)
+            except InputError as error:  # of a disk, about the temporary folder
+                raise InputError(str(error).replace(str(export), str(target))) from error
             card(export, target)
             return put(export, target, overwrite)
 

@@ -16,7 +16,7 @@ from mpjax import cli
 from mpjax.cli.completion import SHELLS
 from mpjax.config.checks import option
 from mpjax.config.train import FIRST, TOPICS, TrainConfig
-from mpjax.runs.progress import bar
+from mpjax.runs import progress
 
 pytestmark = pytest.mark.usefixtures("programs")
 
@@ -126,13 +126,20 @@ def test_verbose_says_where_an_error_comes_from(capsys):
 
 
 def test_a_progress_bar_is_off_where_notes_are(monkeypatch):
-    logger = logging.getLogger("mpjax")
+    logger, make, drawn = logging.getLogger("mpjax"), progress._make_bar, []
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    logger.setLevel(logging.INFO)
-    assert not bar([1], 1, 0, "x").disable
-    logger.setLevel(logging.WARNING)
-    assert bar([1], 1, 0, "x").disable
+
+    def noted(*arguments):
+        bar = make(*arguments)
+        drawn.append(bar.disable)  # closing turns it off
+        return bar
+
+    monkeypatch.setattr(progress, "_make_bar", noted)
+    for level in (logging.INFO, logging.WARNING):
+        logger.setLevel(level)
+        assert list(progress.bar([1], 1, "x")) == [1]
     logger.setLevel(logging.NOTSET)
+    assert drawn == [False, True]
 
 
 def test_train_ends_with_its_score_beside_dense_and_with_commands_that_work(root, capsys):

@@ -23,7 +23,7 @@ def runs(tmp_path_factory):
         "dense": {"method": "dense", "density": None},
     }  # fmt: skip
     for name, change in changes.items():
-        train(tiny.config(root, output=str(root / name), steps=10, **change))
+        train(tiny.config(root, output=str(root / name), steps=10, mask_init="constant", **change))
     return {name: str(root / name) for name in changes}
 
 

@@ -27,7 +27,9 @@ RUNS = {
         "score_learning_rate": 0.5,
     },
     "l0": {"method": "l0", "density": None, "final_lambda": 1.0},
-    "movement block": {"structure": "block:8x4", "steps": 32, "warmup": 3},
+    "movement block": {
+        "structure": "block:8x4", "steps": 32, "warmup": 3, "mask_init": "constant",
+    },
     "soft_movement hybrid": {
         "method": "soft_movement", "density": None, "final_lambda": 30.0, "steps": 32, "warmup": 3,
         "structure": "attention=block:4x4,ffn=units", "lambda_attention": 0.5, "lambda_ffn": 2.0,

@@ -73,7 +73,7 @@ def test_a_hundred_curves_stay_small(root, tmp_path):
     random = np.random.default_rng(0).random
     lines = [{"step": s, **{n: random() for n in ("loss", "lam", "density", "penalty",
               "threshold", "task_loss", "grad_norm", "learning_rate")}}
-             for s in range(3000)]  # fmt: skip
+             for s in range(1200)]  # fmt: skip
     for i in range(64):
         shutil.copytree(root / "one", tmp_path / "runs" / str(i))
         planted.write(tmp_path / "runs" / str(i) / "metrics.jsonl", *lines)

@@ -113,10 +113,10 @@ def plan(options):
 def test_a_plan_is_of_the_real_step_beside_the_dense_one(plan):
     step, dense = plan.step, plan.dense
     assert plan.fits and plan.mesh == {"data": 2, "fsdp": 4, "tensor": 1}
-    # Scores and both moments, a quarter of each on a device, and little else.
+    # Scores and both moments, an eighth of each on a device, and little else.
     kernels = 2 * (4 * 32 * 32 + 2 * 32 * 64)
     added = step.memory.arguments - dense.memory.arguments
-    assert 3 * kernels <= added < 3 * kernels + 200
+    assert 3 * kernels / 2 <= added < 3 * kernels / 2 + 200
     # Three products of 2 FLOPs per weight and token at least, and attention beside them.
     products = 3 * 2 * kernels * 16 * 16 / 8
     assert products < dense.flops < 2 * products and dense.flops < step.flops

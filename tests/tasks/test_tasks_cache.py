@@ -157,7 +157,7 @@ def test_a_mistake_in_the_data_is_no_fault_of_the_disk(
     tmp_path: Path, demo_tokenizer, caplog
 ) -> None:
     task = tasks.get("demo_sentiment")
-    with pytest.raises(InputError, match="max length 2 leaves no room"):
+    with pytest.raises(InputError, match="max-length 2 leaves no room"):
         cache.encode(task, task.read(None, "dev")[:3], demo_tokenizer, 2, tmp_path)
     assert caplog.text == "" and list(tmp_path.iterdir()) == []
 
