@@ -131,7 +131,7 @@ def test_a_progress_bar_is_off_where_notes_are(monkeypatch):
 
     def noted(*arguments):
         bar = make(*arguments)
-        drawn.append(bar.disable)  # closing turns it off
+        drawn.append(bool(bar.disable))  # closing turns it off
         return bar
 
     monkeypatch.setattr(progress, "_make_bar", noted)
