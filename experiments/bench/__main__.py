@@ -8,11 +8,10 @@ import os
 import sys
 from typing import Any
 
-import jax
-
 import experiments.bench as package
 from experiments.bench.programs import RULES_TIMED, SIZES
 from mpjax.hostmemory import keep_freed_memory
+from mpjax.runs.provenance import provenance
 from mpjax.sparse import wait_asleep
 
 
@@ -23,7 +22,7 @@ def main(argv: list[str] | None = None) -> int:
         keep_freed_memory()  # as a run does
     result = BENCHMARKS[args.benchmark](args)
     if args.json:
-        about = {"jax": jax.__version__, "cpus": os.cpu_count(), "argv": sys.argv[1:]}
+        about = {"provenance": {**provenance(), "cpus": os.cpu_count()}}
         with open(args.json, "w") as file:
             json.dump(about | {"result": result}, file, indent=1)
     return 0
