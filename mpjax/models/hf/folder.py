@@ -21,6 +21,15 @@ from mpjax.models.hf.labels import folder_order
 from mpjax.models.hf.scores import METHOD, StoredScores, is_scored, read_scores, split_scores
 from mpjax.models.hf.tensors import read_tensors
 from mpjax.models.hf.weights import Params, check_dtype, initial, read_torch_names, shapes
+from mpjax.models.label_words import (
+    LABEL_WORDS,
+    WORD_IDS,
+    reordered,
+    stored_as,
+    with_words,
+    without_words,
+    word_ids,
+)
 from mpjax.models.packed.file import small_files
 from mpjax.models.room import check_room
 
@@ -134,7 +143,8 @@ def load_model(
     where the folder's names do not tell, a warning says the order that is assumed.
 
     Args:
-      head: ``classification``, ``tokens``, ``qa``, ``mlm`` or ``features``.
+      head: ``classification``, ``tokens``, ``qa``, ``mlm``, ``features``, or ``label_words`` for a
+        folder that has them.
       labels: class names in the order of the logits; default: those of the folder. A mapping
         gives the index of each in the folder's classifier, whose names must not contradict it.
       dtype: type the module computes in; default: ``param_dtype``.
@@ -208,12 +218,35 @@ def stored_head(folder: str | Path) -> str:
     first = str(names[0]) if isinstance(names, list) and names else ""
     for head, endings in _CLASS_ENDINGS.items():
         if first.endswith(endings or "Model"):
-            return head
+            return LABEL_WORDS if head == "mlm" and has_label_words(folder) else head
     known = ", ".join(ending for endings in _CLASS_ENDINGS.values() for ending in endings)
     raise InputError(
         f"architectures in {Path(folder) / CONFIG_JSON} is {shown(repr(names))}, which does not "
         f"say a head that mpjax knows; known: names that end in Model, {known}"
     )
+
+
+def has_label_words(folder: str | Path) -> bool:
+    """Whether the classes of a folder's masked language model are told by label words."""
+    data = _read_config(Path(folder))
+    return WORD_IDS in data and _may_hold(data.get("architectures"), LABEL_WORDS)
+
+
+def with_label_words(
+    model: Model, labels: Sequence[str], words: Sequence[str], ids: Sequence[int]
+) -> Model:
+    """Classifier by label words, of a model with head ``mlm`` and with its parameters.
+
+    Args:
+      labels, words, ids: name, word and id of every class, in the order of the logits.
+
+    Raises:
+      InputError: as `label_words.word_ids`.
+    """
+    config = with_words(model.config, labels, words, ids)
+    word_ids(config)
+    module = model.module.clone(config=config, head=LABEL_WORDS)
+    return replace(model, config=config, module=module, head=LABEL_WORDS)
 
 
 def _open(folder: Path) -> _Contents:
@@ -229,6 +262,8 @@ def _make(request: _Request, contents: _Contents) -> Model:
     labels = _check_labels(request.labels, head)
     if labels is not None:
         config = _relabel(config, labels)
+    if head != LABEL_WORDS:
+        config = without_words(config)
     tensors, other_heads = contents.tensors, {}
     if not _may_hold(contents.data.get("architectures"), head):
         tensors, other_heads = _split_heads(tensors, config)
@@ -247,7 +282,7 @@ def _make(request: _Request, contents: _Contents) -> Model:
         if "classifier/kernel" not in loaded.fresh:
             places = request.labels if isinstance(request.labels, Mapping) else None
             order = folder_order(names, labels, places, contents.folder)
-            params = _reorder(params, order)
+            params, config = _reorder(params, order), reordered(config, order)
         elif len(names) != len(labels) and _has_classifier(tensors, config, head):
             others = names
     dtype = request.param_dtype if request.dtype is None else request.dtype
@@ -280,7 +315,7 @@ def _may_hold(architectures: object, head: str) -> bool:
     if not isinstance(architectures, list):
         return True
     named = [str(name) for name in architectures if "For" in str(name)]
-    endings = _CLASS_ENDINGS[head]
+    endings = _CLASS_ENDINGS[stored_as(head)]
     return not named or any(name.endswith(endings) for name in named if endings)
 
 
@@ -329,8 +364,11 @@ def _relabel(config: EncoderConfig, names: tuple[str, ...]) -> EncoderConfig:
 
 
 def _reorder(params: Params, order: tuple[int, ...]) -> Params:
-    """Takes the classes of the classifier in the order of their indices."""
-    if order == tuple(range(len(order))):
+    """Takes the classes of the classifier in the order of their indices.
+
+    Label words have none: their config is reordered.
+    """
+    if "classifier" not in params or order == tuple(range(len(order))):
         return params
     classifier, places = params["classifier"], np.asarray(order)
     moved = {"kernel": classifier["kernel"][:, places], "bias": classifier["bias"][places]}
