@@ -24,7 +24,7 @@ from mpjax.models.hf.saving import save_model
 from mpjax.models.hf.scores import StoredScores
 from mpjax.models.hf.tokenizer import load_tokenizer, tokenizer_files
 from mpjax.models.hf.weights import dense_shapes, from_torch_names, to_torch_names, torch_names
-from mpjax.models.label_words import LABEL_WORDS, word_ids
+from mpjax.models.label_words import LABEL_WORDS, stored_as, word_ids
 from mpjax.models.paths import FROZEN, GROUPS, PRUNABLE
 from mpjax.models.structure import parse_structure
 
@@ -56,6 +56,7 @@ __all__ = [
     "parse_structure",
     "read_config",
     "save_model",
+    "stored_as",
     "stored_head",
     "to_torch_names",
     "tokenizer_files",

@@ -2,10 +2,9 @@
 
 from mpjax.config.recipe import Recipe
 
-# λ(t) = 400·τ(t)/0.1 with τ rising to 0.1, and the pretrained masked-LM head over label words, as in
-# the published code; a folder with a fine-tuned head keeps that one. For MNLI its scripts name "Yes",
-# "Maybe", "No" for the labels in the order of GLUE, but train with the order of a teacher, so that
-# entailment was "Maybe"; here it is "Yes".
+# λ(t) = 400·τ(t)/0.1 with τ rising to 0.1, and the pretrained masked-LM head on label words, as in
+# the published code; a folder with a fine-tuned head keeps that one. The published script of MNLI
+# trains with the label order of its teacher, so that entailment is "Maybe"; here it is "Yes".
 RECIPE = Recipe(
     summary="frozen weights and head, trained scores; the head is label words of the masked LM",
     source="Jiang et al. 2022, SMP (arXiv 2210.06210)",
