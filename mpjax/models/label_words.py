@@ -38,7 +38,7 @@ def word_ids(config: EncoderConfig) -> tuple[int, ...]:
         ids = ()
     if not ids or len(set(ids)) < len(ids) or len(ids) != config.num_labels:
         raise InputError(
-            f"{WORD_IDS} in config.json must list {config.num_labels} different ids below "
+            f"{WORD_IDS} must list {config.num_labels} different ids below "
             f"{config.vocab_size}, one for each label, found "
             f"{shown(repr(config.extra.get(WORD_IDS)))}"
         )

@@ -262,7 +262,9 @@ def _make(request: _Request, contents: _Contents) -> Model:
     labels = _check_labels(request.labels, head)
     if labels is not None:
         config = _relabel(config, labels)
-    if head != LABEL_WORDS:
+    if head == LABEL_WORDS:
+        _check_words(config, contents.folder)
+    else:
         config = without_words(config)
     tensors, other_heads = contents.tensors, {}
     if not _may_hold(contents.data.get("architectures"), head):
@@ -361,6 +363,14 @@ def _relabel(config: EncoderConfig, names: tuple[str, ...]) -> EncoderConfig:
     if len(names) != config.num_labels:
         extra.pop("problem_type", None)
     return replace(config, id2label=names, extra=extra)
+
+
+def _check_words(config: EncoderConfig, folder: Path) -> None:
+    """Raises `InputError`, with the file's path, unless the config has a word for each label."""
+    try:
+        word_ids(config)
+    except InputError as error:
+        raise InputError(f"{folder / CONFIG_JSON}: {error}") from error
 
 
 def _reorder(params: Params, order: tuple[int, ...]) -> Params:

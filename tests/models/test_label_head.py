@@ -44,6 +44,7 @@ def inputs(family):
     return {"input_ids": ids, "attention_mask": mask, **types}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", CONFIGS)
 def test_logits_are_those_of_the_words_at_the_first_token(family, tmp_path):
     model, batch = worded(family), inputs(family)
@@ -92,5 +93,5 @@ def test_ids_that_are_no_rows_of_the_table_are_refused(ids, tmp_path):
     folder = models.save_model(tmp_path / "m", model.config, model.params, model.head)
     path = folder / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"label_word_ids": ids}))
-    with pytest.raises(InputError, match=r"label_word_ids in config\.json must list 3 different"):
+    with pytest.raises(InputError, match=r"config\.json: label_word_ids must list 3 different"):
         models.load_model(folder, "label_words")
