@@ -76,5 +76,6 @@ def reordered(config: EncoderConfig, order: Sequence[int]) -> EncoderConfig:
 
 
 def _is_row(value: object, config: EncoderConfig) -> bool:
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    return whole and 0 <= value < config.vocab_size
+    if not isinstance(value, int) or isinstance(value, bool):
+        return False
+    return 0 <= value < config.vocab_size
