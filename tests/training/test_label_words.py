@@ -93,7 +93,13 @@ def test_auto_takes_a_trained_head_then_label_words_then_a_new_head(root, caplog
         return model.head, bool(model.fresh), line
 
     own = dataclasses.replace(SST2, label_words=("nasty", "lovely"))
-    assert said(model="tuned", task=own)[:2] == ("classification", False)
+    head, fresh, line = said(model="tuned", task=own)
+    assert (head, fresh) == ("classification", False) and "the trained classifier of" in line
+    mlm = models.load_model(root / "model", "mlm")
+    worded = models.with_label_words(mlm, SST2.labels, ("dull", "calm"), (151, 137))
+    models.save_model(root / "worded", worded.config, mlm.params, worded.head, root / "model")
+    head, fresh, line = said(model="worded", task=own)
+    assert (head, fresh) == ("label_words", False) and "the trained label words of" in line
     head, fresh, line = said(task=own)
     assert (head, fresh) == ("label_words", False)
     assert line.endswith("nasty for negative, lovely for positive")
