@@ -16,6 +16,13 @@ from mpjax.files import parse_object, shown
 from mpjax.models.blocks import LABELLED
 from mpjax.models.config import EncoderConfig
 from mpjax.models.families import CONFIG_JSON, FAMILIES, check_head, encoder, parse_config
+from mpjax.models.hf.classes import (
+    check_labels,
+    check_words,
+    has_classifier,
+    relabel,
+    reorder,
+)
 from mpjax.models.hf.hub import local_folder, models_below
 from mpjax.models.hf.labels import folder_order
 from mpjax.models.hf.scores import METHOD, StoredScores, is_scored, read_scores, split_scores
@@ -24,7 +31,6 @@ from mpjax.models.hf.weights import Params, check_dtype, initial, read_torch_nam
 from mpjax.models.label_words import (
     LABEL_WORDS,
     WORD_IDS,
-    reordered,
     stored_as,
     with_words,
     without_words,
@@ -83,7 +89,7 @@ class _Request:
     def __post_init__(self) -> None:
         check_head(self.head)
         check_dtype(self.param_dtype)
-        _check_labels(self.labels, self.head)
+        check_labels(self.labels, self.head)
 
 
 @dataclass(frozen=True)
@@ -259,11 +265,11 @@ def _open(folder: Path) -> _Contents:
 def _make(request: _Request, contents: _Contents) -> Model:
     """The requested model, its parameters from the tensors of a folder."""
     config, stored, head = contents.config, contents.config, request.head
-    labels = _check_labels(request.labels, head)
+    labels = check_labels(request.labels, head)
     if labels is not None:
-        config = _relabel(config, labels)
+        config = relabel(config, labels)
     if head == LABEL_WORDS:
-        _check_words(config, contents.folder)
+        check_words(config, contents.folder)
     else:
         config = without_words(config)
     tensors, other_heads = contents.tensors, {}
@@ -284,8 +290,8 @@ def _make(request: _Request, contents: _Contents) -> Model:
         if "classifier/kernel" not in loaded.fresh:
             places = request.labels if isinstance(request.labels, Mapping) else None
             order = folder_order(names, labels, places, contents.folder)
-            params, config = _reorder(params, order), reordered(config, order)
-        elif len(names) != len(labels) and _has_classifier(tensors, config, head):
+            params, config = reorder(params, config, order)
+        elif len(names) != len(labels) and has_classifier(tensors, config, head):
             others = names
     dtype = request.param_dtype if request.dtype is None else request.dtype
     module = encoder(config, head, dtype, request.param_dtype)
@@ -333,53 +339,3 @@ def _split_heads(
         first = name.split(".", 1)[0]
         (body if first in (family.prefix, *family.body) else heads)[name] = tensor
     return body, heads
-
-
-def _has_classifier(tensors: Mapping[str, np.ndarray], config: EncoderConfig, head: str) -> bool:
-    """Whether a folder has the last layer of a classifier, of any size."""
-    module = FAMILIES[config.model_type].modules(config, head)["classifier"]
-    return f"{module}.weight" in tensors
-
-
-def _check_labels(
-    labels: Sequence[str] | Mapping[str, int] | None, head: str
-) -> tuple[str, ...] | None:
-    """Label names as a tuple, None where the folder's are to stay; `InputError` for bad ones."""
-    if labels is None or (not labels and head not in LABELLED):
-        return None
-    if isinstance(labels, str):
-        raise InputError(f"labels must be a list of names, found the text {labels!r}")
-    if head not in LABELLED:
-        raise InputError(f"labels were given for the head {head!r}, which has none")
-    names = tuple(str(name) for name in labels)
-    if len(set(names)) != len(names):
-        raise InputError(f"labels repeat a name: {', '.join(names)}")
-    return names
-
-
-def _relabel(config: EncoderConfig, names: tuple[str, ...]) -> EncoderConfig:
-    """The config with other labels; the problem type goes when their number changes."""
-    extra = dict(config.extra)
-    if len(names) != config.num_labels:
-        extra.pop("problem_type", None)
-    return replace(config, id2label=names, extra=extra)
-
-
-def _check_words(config: EncoderConfig, folder: Path) -> None:
-    """Raises `InputError`, with the file's path, unless the config has a word for each label."""
-    try:
-        word_ids(config)
-    except InputError as error:
-        raise InputError(f"{folder / CONFIG_JSON}: {error}") from error
-
-
-def _reorder(params: Params, order: tuple[int, ...]) -> Params:
-    """Takes the classes of the classifier in the order of their indices.
-
-    Label words have none: their config is reordered.
-    """
-    if "classifier" not in params or order == tuple(range(len(order))):
-        return params
-    classifier, places = params["classifier"], np.asarray(order)
-    moved = {"kernel": classifier["kernel"][:, places], "bias": classifier["bias"][places]}
-    return {**params, "classifier": moved}
