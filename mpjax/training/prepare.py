@@ -234,7 +234,9 @@ def check_trainable(model: Model) -> None:
 def check_head(model: Model, config: TrainConfig, task: Task) -> None:
     """Raises `InputError` for a new head, which is random, that `--freeze` would not train."""
     if model.fresh and HEAD in frozen_groups(config):
-        words = ", or give --label-words" if task.head == "classification" else ""
+        words = (
+            ", or give --label-words for a masked-LM head" if task.head == "classification" else ""
+        )
         raise InputError(
             f"--freeze {config.freeze}: {model.folder} has no trained head for {config.task} "
             f"(missing: {', '.join(model.fresh)}), and a random one would stay so; fine-tune it "
