@@ -9,6 +9,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from mpjax.cards.facts import Facts, RunFacts
 from mpjax.cards.records import METRICS
 from mpjax.config.checks import DENSE
+from mpjax.models import LABEL_WORDS, stored_as
 
 PIPELINES = {
     "classification": "text-classification",
@@ -25,7 +26,8 @@ def front_matter(facts: Facts) -> ModelCardData:
     known: dict[str, Any] = {} if run is None else _of_run(facts, run)
     return ModelCardData(
         library_name="transformers" if facts.for_transformers else "mpjax",
-        pipeline_tag=PIPELINES[facts.head],
+        # Label words: the pipeline of the masked LM that is stored, not of its classes.
+        pipeline_tag=PIPELINES[stored_as(facts.head)],
         tags=_tags(facts),
         **known,
     )
@@ -57,7 +59,7 @@ def _results(facts: Facts, run: RunFacts) -> list[EvalResult]:
     """Dev scores of the run, in percent, as entries of ``model-index``."""
     return [
         EvalResult(
-            task_type=PIPELINES[facts.head],
+            task_type=PIPELINES["classification" if facts.head == LABEL_WORDS else facts.head],
             dataset_type=run.data.hub or str(run.options["task"]),
             dataset_name=run.data.shown,
             dataset_config=run.data.config,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from mpjax.cards.facts import Facts, RunFacts
 from mpjax.cards.markdown import table
 from mpjax.cards.marks import PLACE
+from mpjax.models import LABEL_WORDS, stored_as
 from mpjax.report import EncoderDensity
 from mpjax.report.table import percent
 
@@ -20,11 +21,11 @@ _AUTO = {
 
 def loading(facts: Facts) -> str:
     """How to load the model in transformers and in mpjax."""
-    name = _AUTO[facts.head]
+    name = _AUTO[stored_as(facts.head)]
     theirs = (
         f"With transformers:\n\n```python\nfrom transformers import {name}, AutoTokenizer\n\n"
         f'tokenizer = AutoTokenizer.from_pretrained("{PLACE}")\n'
-        f'model = {name}.from_pretrained("{PLACE}")\n```'
+        f'model = {name}.from_pretrained("{PLACE}")\n{_logits(facts)}```'
         if facts.for_transformers
         else "transformers cannot express this model: its layers differ in size, or in their norm. "
         f"`mpjax export {PLACE} --output FOLDER` writes it as transformers reads it where that is "
@@ -45,6 +46,16 @@ def loading(facts: Facts) -> str:
     )
     place = f"`{PLACE}` stands for the repository, or for the folder of this card."
     return "\n\n".join(["## Use", theirs, ours + score, place])
+
+
+def _logits(facts: Facts) -> str:
+    """Line of Python for the logits of classes that label words stand for; "" without them."""
+    if facts.head != LABEL_WORDS:
+        return ""
+    return (
+        "# Logits of the classes, in the order of id2label:\n"
+        "# model(**inputs).logits[:, 0, model.config.label_word_ids]\n"
+    )
 
 
 def density(measured: EncoderDensity) -> str:

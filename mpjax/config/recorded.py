@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mpjax.config.checks import option
+from mpjax.config.label_words import AUTO
 from mpjax.config.train import TrainConfig
 from mpjax.files import read_object, shown
 
@@ -38,6 +39,8 @@ def differences(now: dict[str, Any], then: dict[str, Any]) -> list[str]:
     ['--seed was 0, now 1']
     """
     defaults = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
+    if now.get("label_words") == AUTO:  # runs of before had a trained head, which auto takes
+        defaults["label_words"] = AUTO
     then = {**defaults, **then}  # runs recorded before an option existed had its default
     names = [name for name in then if name not in OPERATIONAL and name in now]
     found = [

@@ -19,6 +19,7 @@ from mpjax.config.checks import (
     option,
 )
 from mpjax.config.freeze import check_freeze
+from mpjax.config.label_words import check_label_words
 from mpjax.config.mesh import check_mesh
 from mpjax.config.rule_options import check_rule_options
 from mpjax.config.scores import IMPORTANCES, check_scores
@@ -51,6 +52,7 @@ def resolve(config: TrainConfig) -> TrainConfig:
     check_ranges(config)
     check_choices(config)
     check_mesh(config)
+    check_label_words(config)
     config = dataclasses.replace(config, **distillation(config), **check_trackers(config))
     paths = {"output": os.path.abspath(os.path.expanduser(config.output))}
     for name in ("model", "data", "teacher", "fill_from"):

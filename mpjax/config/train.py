@@ -277,6 +277,14 @@ class TrainConfig:
         "head, or weights,head; scores are trained in any case",
         topic=TRAINING,
     )
+    label_words: str | None = _option(
+        None,
+        "classify by words in place of a new head: one word for each label, in their order, with "
+        "commas, whose logits at the first token a pretrained masked-LM head gives; auto = the "
+        "task's own words where the model has no trained head",
+        topic=TRAINING,
+        unit="WORDS",
+    )
     clip: float = _option(1.0, "maximum global gradient norm; 0 = no clipping", topic=TRAINING)
     mask_init: str | None = _option(
         None,

@@ -20,10 +20,11 @@ from jax.typing import ArrayLike, DTypeLike
 from mpjax.errors import InputError
 from mpjax.models.activations import ACTIVATIONS
 from mpjax.models.config import EncoderConfig
+from mpjax.models.label_words import LABEL_WORDS, word_ids
 from mpjax.models.layers import Affine, Dense, Norm, Table, dropout, wide
 
-HEADS = ("classification", "tokens", "qa", "mlm", "features")
-LABELLED = ("classification", "tokens")  # heads with an output per label
+HEADS = ("classification", "tokens", "qa", "mlm", "features")  # of every config
+LABELLED = ("classification", "tokens", LABEL_WORDS)  # heads with an output per label
 
 
 class EncoderModule(nn.Module):
@@ -230,12 +231,18 @@ class Body(EncoderModule):
 
 
 class MaskedLanguageHead(EncoderModule):
-    """Dense, activation, norm, then the word table (V, H) transposed: (B, L, H) to (B, L, V)."""
+    """Dense, activation, norm, then the word table (V, H) transposed: (B, L, H) to (B, L, V).
+
+    With ``only``, ids of words, the logits are those of these words: (B, L, W).
+    """
 
     @nn.compact
-    def __call__(self, x: Array, words: Array) -> Array:
+    def __call__(self, x: Array, words: Array, only: tuple[int, ...] = ()) -> Array:
         c = self.config
         bias = self.param("bias", nn.initializers.zeros, (c.vocab_size,), self.param_dtype)
+        if only:
+            rows = jnp.asarray(only)
+            words, bias = words[rows], bias[rows]
         x = self.norm()(self.activate(self.dense(c.hidden_size, "dense")(x), c.mlm_act))
         logits = jax.lax.dot_general(
             x.reshape(-1, c.hidden_size),
@@ -244,7 +251,7 @@ class MaskedLanguageHead(EncoderModule):
             preferred_element_type=wide(self.dtype),
         )
         logits = logits + bias.astype(logits.dtype)[None, :]
-        return logits.reshape(*x.shape[:2], c.vocab_size)
+        return logits.reshape(*x.shape[:2], len(bias))
 
 
 class Encoder(EncoderModule):
@@ -283,9 +290,12 @@ class Encoder(EncoderModule):
         hidden, first = body(ids, mask, types, deterministic)
         if self.head == "features":
             return hidden
-        if self.head == "mlm":
+        if self.head in ("mlm", LABEL_WORDS):
             words = body.variables["params"]["embeddings"]["word"]["embedding"]
-            return self.child(MaskedLanguageHead, "mlm")(hidden, words)
+            lm = self.child(MaskedLanguageHead, "mlm")
+            if self.head == "mlm":
+                return lm(hidden, words)
+            return lm(hidden[:, :1], words, word_ids(c))[:, 0]
         if self.head == "tokens":
             each = self.dropout(hidden, c.token_dropout, deterministic)
             logits = self.dense(c.num_labels, "classifier")(each)

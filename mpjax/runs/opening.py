@@ -11,7 +11,7 @@ import jax
 from mpjax import models
 from mpjax.config.recorded import is_run
 from mpjax.errors import InputError
-from mpjax.models import Model
+from mpjax.models import LABEL_WORDS, Model
 from mpjax.runs.folder import RunDir
 from mpjax.tasks.base import Task
 
@@ -45,6 +45,8 @@ def load_for_task(
 ) -> Model:
     """Model with the head that a task needs, its parameters on the host.
 
+    The label words of a folder are its classifier, if it has as many as the task has labels.
+
     Devices receive their shards later, once the mesh is known.
 
     Args:
@@ -54,8 +56,16 @@ def load_for_task(
     """
     labels = ("LABEL_0",) if task.head == "regression" else places or task.labels or None
     head, options = MODEL_HEADS[task.head], {"labels": labels, "seed": seed, "dtype": dtype}
+    others = ()
+    if task.head == "classification" and models.has_label_words(folder):
+        found = models.read_config(folder)
+        if found.num_labels == len(task.labels):
+            head = LABEL_WORDS
+        else:
+            others = found.id2label or ()
     if masked:
         model = models.load_plain(folder, head, threshold=threshold, **options)
     else:
         model = models.load_with_scores(folder, head, **options)
-    return dataclasses.replace(model, params=jax.device_get(model.params))
+    others = model.other_labels or others
+    return dataclasses.replace(model, params=jax.device_get(model.params), other_labels=others)

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mpjax.errors import InputError
-from mpjax.models import FAMILIES, PRUNABLE, EncoderConfig, Model
+from mpjax.models import FAMILIES, LABEL_WORDS, PRUNABLE, EncoderConfig, Model, word_ids
 from mpjax.pruning import flatten
 from mpjax.sparse.matrices import Chooser, Form, product, summary
 
@@ -99,13 +99,20 @@ class SparseModel:
             module, activation = _SUMMARIES[self.config.model_type]
             first = x[:, :: inputs.ids.shape[1]].contiguous()
             return self._dense(activation(self._dense(first, module)), "classifier").t()
+        if self.head == LABEL_WORDS:
+            first = x[:, :: inputs.ids.shape[1]].contiguous()
+            return self._words(first, f"{body}/embeddings", list(word_ids(self.config))).t()
         if self.head == "mlm":
-            x = ACTIVATIONS[self.config.mlm_act](self._dense(x, "mlm/dense"))
-            words = self.params[f"{body}/embeddings/word/embedding"]
-            x = product(words, self._norm(x, "mlm/norm"), self.params["mlm/bias"])
+            x = self._words(x, f"{body}/embeddings", slice(None))
         elif self.head != "features":
             x = self._dense(x, "classifier" if self.head == "tokens" else "qa")
         return x.t().reshape(*inputs.ids.shape, -1)
+
+    def _words(self, x: Tensor, embeddings: str, rows: list[int] | slice) -> Tensor:
+        """Masked-LM logits of some rows of the word table: (H, T) to (rows, T)."""
+        x = ACTIVATIONS[self.config.mlm_act](self._dense(x, "mlm/dense"))
+        words, bias = self.params[f"{embeddings}/word/embedding"], self.params["mlm/bias"]
+        return product(words[rows], self._norm(x, "mlm/norm"), bias[rows])
 
     def _embeddings(self, inputs: Inputs) -> Tensor:
         c, name = self.config, f"{FAMILIES[self.config.model_type].prefix}/embeddings"

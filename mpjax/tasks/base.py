@@ -91,6 +91,8 @@ class Task(abc.ABC):
     head: Head
     labels: tuple[str, ...] = ()  # class names in the order of the logits
     metric: str = "accuracy"  # key of the primary score; higher is better
+    # Words for the classes, if `--label-words` is auto. Not in repr, of which cache keys are made.
+    label_words: tuple[str, ...] = field(default=(), repr=False)
 
     # Whether `encode` encodes each row by itself, whatever rows come with it, apart from their
     # index in ``extra["row"]``. Such rows are encoded in parts, others all at once.

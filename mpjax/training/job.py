@@ -11,7 +11,7 @@ import optax
 from jax.sharding import Mesh
 
 from mpjax.config.length import RunLength
-from mpjax.models import Model
+from mpjax.models import LABEL_WORDS, Model
 from mpjax.optim import Hyperparameters
 from mpjax.pruning import Pruning, Tree
 from mpjax.tasks.base import Encoded, Row, Task
@@ -135,6 +135,8 @@ class Job:
     def derived(self) -> dict[str, Any]:
         """Sizes that followed from the data, for `config.json`."""
         batches, dev, weights = self.inputs.batches, self.inputs.dev, self.inputs.class_weights
+        model = self.inputs.model
+        words = model.config.extra.get(LABEL_WORDS) if model.head == LABEL_WORDS else None
         return {
             "total_steps": self.length.total_steps,
             "warmup_steps": self.length.warmup_steps,
@@ -144,4 +146,5 @@ class Job:
             "dev_rows": len(dev.encoded),
             **self.inputs.task.fitted,
             **({"class_weights": list(weights)} if weights else {}),
+            **({LABEL_WORDS: words} if words else {}),
         }

@@ -29,6 +29,7 @@ from mpjax.pruning import Pruning, Tree, flatten
 from mpjax.pruning.published import RULE_OF
 from mpjax.runs.cache import cache_folder
 from mpjax.runs.class_order import untrained
+from mpjax.runs.label_words import load_to_train
 from mpjax.runs.opening import load_for_task, model_folder
 from mpjax.tasks import cache as data_cache
 from mpjax.tasks.base import Encoded, Row, Task
@@ -94,7 +95,7 @@ def read_inputs(config: TrainConfig) -> Inputs:
     length = run_length(config, batches.steps_per_epoch)  # refuses warm-ups that do not fit
     for note in shortened(config, length) if first() else ():
         log.warning("%s", note)
-    model = load_for_task(folder, task, config.dtype, config.seed, masked=False)
+    model = load_to_train(config, folder, task, tokenizer)
     if model.other_labels:
         log.warning("%s; a new head is drawn", untrained(model, task, f"--model {config.model}"))
     held = None
@@ -105,7 +106,7 @@ def read_inputs(config: TrainConfig) -> Inputs:
         check_fits(model, part)
     teacher = _read_teacher(config, task, rows, encoded, tokenizer) if config.teacher else None
     check_trainable(model)
-    check_head(model, config)
+    check_head(model, config, task)
     pruning = make_pruning(config, model.config.head_size)
     scores = starting_scores(model, config, pruning)
     note = movement_note(config, length, model.params) if scores is None else None
@@ -230,13 +231,16 @@ def check_trainable(model: Model) -> None:
         )
 
 
-def check_head(model: Model, config: TrainConfig) -> None:
+def check_head(model: Model, config: TrainConfig, task: Task) -> None:
     """Raises `InputError` for a new head, which is random, that `--freeze` would not train."""
     if model.fresh and HEAD in frozen_groups(config):
+        words = (
+            ", or give --label-words for a masked-LM head" if task.head == "classification" else ""
+        )
         raise InputError(
             f"--freeze {config.freeze}: {model.folder} has no trained head for {config.task} "
             f"(missing: {', '.join(model.fresh)}), and a random one would stay so; fine-tune it "
-            "first with --method dense, and give the folder model of that run as --model"
+            f"first with --method dense, and give the folder model of that run as --model{words}"
         )
 
 

@@ -2,11 +2,12 @@
 
 from mpjax.config.recipe import Recipe
 
-# λ(t) = 400·τ(t)/0.1 with τ rising to 0.1, as in the published code. Its head, the pretrained one
-# over label words, is not here: a fine-tuned head is frozen instead.
+# λ(t) = 400·τ(t)/0.1 with τ rising to 0.1, and the pretrained masked-LM head on label words, as in
+# the published code; a folder with a fine-tuned head keeps that one. The published script of MNLI
+# trains with the label order of its teacher, so that entailment is "Maybe"; here it is "Yes".
 RECIPE = Recipe(
-    summary="frozen weights and head, trained scores; --model is a dense run's folder model",
-    source="Jiang et al. 2022, SMP (arXiv 2210.06210); its head over label words is not here",
+    summary="frozen weights and head, trained scores; the head is label words of the masked LM",
+    source="Jiang et al. 2022, SMP (arXiv 2210.06210)",
     options={
         "method": "movement",
         "mask_init": "constant",
@@ -15,6 +16,7 @@ RECIPE = Recipe(
         "final_lambda": 400.0,
         "lambda_ramp": "rising",
         "freeze": "weights,head",
+        "label_words": "auto",
         "score_learning_rate": 2e-2,
         "batch_size": 64,
         "epochs": 10.0,

@@ -15,6 +15,7 @@ from mpjax.files import parse_object, shown
 from mpjax.models.blocks import HEADS
 from mpjax.models.config import EncoderConfig
 from mpjax.models.family import Family
+from mpjax.models.label_words import LABEL_WORDS, word_ids
 
 CONFIG_JSON = "config.json"
 FAMILIES: dict[str, Family] = {
@@ -72,6 +73,7 @@ def encoder(
     qa              (B, L, 2): ``[..., 0]`` start, ``[..., 1]`` end
     mlm             (B, L, vocabulary), decoder tied to the word embeddings
     features        (B, L, hidden), in ``dtype``
+    label_words     (B, labels): ``mlm`` at the first token, see `label_words`
     ==============  =======================================================
 
     Products are computed in ``dtype``, parameters stored in ``param_dtype``. Layer norm and softmax
@@ -88,11 +90,14 @@ def encoder(
     (2, 5, 2)
     """
     check_head(head)
+    if head == LABEL_WORDS:
+        word_ids(config)  # refused here rather than when the module is traced
     family = FAMILIES[config.model_type]
     return family.module(config, dtype, param_dtype, head=head)
 
 
 def check_head(head: str) -> None:
-    """`InputError` unless ``head`` is one of `HEADS`."""
-    if head not in HEADS:
-        raise InputError(f"head is {head!r}; known: {', '.join(HEADS)}")
+    """`InputError` unless ``head`` is one of `HEADS` or ``label_words``."""
+    known = (*HEADS, LABEL_WORDS)
+    if head not in known:
+        raise InputError(f"head is {head!r}; known: {', '.join(known)}")

@@ -16,11 +16,26 @@ from mpjax.files import parse_object, shown
 from mpjax.models.blocks import LABELLED
 from mpjax.models.config import EncoderConfig
 from mpjax.models.families import CONFIG_JSON, FAMILIES, check_head, encoder, parse_config
+from mpjax.models.hf.classes import (
+    check_labels,
+    check_words,
+    has_classifier,
+    relabel,
+    reorder,
+)
 from mpjax.models.hf.hub import local_folder, models_below
 from mpjax.models.hf.labels import folder_order
 from mpjax.models.hf.scores import METHOD, StoredScores, is_scored, read_scores, split_scores
 from mpjax.models.hf.tensors import read_tensors
 from mpjax.models.hf.weights import Params, check_dtype, initial, read_torch_names, shapes
+from mpjax.models.label_words import (
+    LABEL_WORDS,
+    WORD_IDS,
+    stored_as,
+    with_words,
+    without_words,
+    word_ids,
+)
 from mpjax.models.packed.file import small_files
 from mpjax.models.room import check_room
 
@@ -74,7 +89,7 @@ class _Request:
     def __post_init__(self) -> None:
         check_head(self.head)
         check_dtype(self.param_dtype)
-        _check_labels(self.labels, self.head)
+        check_labels(self.labels, self.head)
 
 
 @dataclass(frozen=True)
@@ -134,7 +149,8 @@ def load_model(
     where the folder's names do not tell, a warning says the order that is assumed.
 
     Args:
-      head: ``classification``, ``tokens``, ``qa``, ``mlm`` or ``features``.
+      head: ``classification``, ``tokens``, ``qa``, ``mlm``, ``features``, or ``label_words`` for a
+        folder that has them.
       labels: class names in the order of the logits; default: those of the folder. A mapping
         gives the index of each in the folder's classifier, whose names must not contradict it.
       dtype: type the module computes in; default: ``param_dtype``.
@@ -208,12 +224,35 @@ def stored_head(folder: str | Path) -> str:
     first = str(names[0]) if isinstance(names, list) and names else ""
     for head, endings in _CLASS_ENDINGS.items():
         if first.endswith(endings or "Model"):
-            return head
+            return LABEL_WORDS if head == "mlm" and has_label_words(folder) else head
     known = ", ".join(ending for endings in _CLASS_ENDINGS.values() for ending in endings)
     raise InputError(
         f"architectures in {Path(folder) / CONFIG_JSON} is {shown(repr(names))}, which does not "
         f"say a head that mpjax knows; known: names that end in Model, {known}"
     )
+
+
+def has_label_words(folder: str | Path) -> bool:
+    """Whether the classes of a folder's masked language model are told by label words."""
+    data = _read_config(Path(folder))
+    return WORD_IDS in data and _may_hold(data.get("architectures"), LABEL_WORDS)
+
+
+def with_label_words(
+    model: Model, labels: Sequence[str], words: Sequence[str], ids: Sequence[int]
+) -> Model:
+    """Classifier by label words, of a model with head ``mlm`` and with its parameters.
+
+    Args:
+      labels, words, ids: name, word and id of every class, in the order of the logits.
+
+    Raises:
+      InputError: as `label_words.word_ids`.
+    """
+    config = with_words(model.config, labels, words, ids)
+    word_ids(config)
+    module = model.module.clone(config=config, head=LABEL_WORDS)
+    return replace(model, config=config, module=module, head=LABEL_WORDS)
 
 
 def _open(folder: Path) -> _Contents:
@@ -226,9 +265,13 @@ def _open(folder: Path) -> _Contents:
 def _make(request: _Request, contents: _Contents) -> Model:
     """The requested model, its parameters from the tensors of a folder."""
     config, stored, head = contents.config, contents.config, request.head
-    labels = _check_labels(request.labels, head)
+    labels = check_labels(request.labels, head)
     if labels is not None:
-        config = _relabel(config, labels)
+        config = relabel(config, labels)
+    if head == LABEL_WORDS:
+        check_words(config, contents.folder)
+    else:
+        config = without_words(config)
     tensors, other_heads = contents.tensors, {}
     if not _may_hold(contents.data.get("architectures"), head):
         tensors, other_heads = _split_heads(tensors, config)
@@ -247,8 +290,8 @@ def _make(request: _Request, contents: _Contents) -> Model:
         if "classifier/kernel" not in loaded.fresh:
             places = request.labels if isinstance(request.labels, Mapping) else None
             order = folder_order(names, labels, places, contents.folder)
-            params = _reorder(params, order)
-        elif len(names) != len(labels) and _has_classifier(tensors, config, head):
+            params, config = reorder(params, config, order)
+        elif len(names) != len(labels) and has_classifier(tensors, config, head):
             others = names
     dtype = request.param_dtype if request.dtype is None else request.dtype
     module = encoder(config, head, dtype, request.param_dtype)
@@ -280,7 +323,7 @@ def _may_hold(architectures: object, head: str) -> bool:
     if not isinstance(architectures, list):
         return True
     named = [str(name) for name in architectures if "For" in str(name)]
-    endings = _CLASS_ENDINGS[head]
+    endings = _CLASS_ENDINGS[stored_as(head)]
     return not named or any(name.endswith(endings) for name in named if endings)
 
 
@@ -296,42 +339,3 @@ def _split_heads(
         first = name.split(".", 1)[0]
         (body if first in (family.prefix, *family.body) else heads)[name] = tensor
     return body, heads
-
-
-def _has_classifier(tensors: Mapping[str, np.ndarray], config: EncoderConfig, head: str) -> bool:
-    """Whether a folder has the last layer of a classifier, of any size."""
-    module = FAMILIES[config.model_type].modules(config, head)["classifier"]
-    return f"{module}.weight" in tensors
-
-
-def _check_labels(
-    labels: Sequence[str] | Mapping[str, int] | None, head: str
-) -> tuple[str, ...] | None:
-    """Label names as a tuple, None where the folder's are to stay; `InputError` for bad ones."""
-    if labels is None or (not labels and head not in LABELLED):
-        return None
-    if isinstance(labels, str):
-        raise InputError(f"labels must be a list of names, found the text {labels!r}")
-    if head not in LABELLED:
-        raise InputError(f"labels were given for the head {head!r}, which has none")
-    names = tuple(str(name) for name in labels)
-    if len(set(names)) != len(names):
-        raise InputError(f"labels repeat a name: {', '.join(names)}")
-    return names
-
-
-def _relabel(config: EncoderConfig, names: tuple[str, ...]) -> EncoderConfig:
-    """The config with other labels; the problem type goes when their number changes."""
-    extra = dict(config.extra)
-    if len(names) != config.num_labels:
-        extra.pop("problem_type", None)
-    return replace(config, id2label=names, extra=extra)
-
-
-def _reorder(params: Params, order: tuple[int, ...]) -> Params:
-    """Takes the classes of the classifier in the order of their indices."""
-    if order == tuple(range(len(order))):
-        return params
-    classifier, places = params["classifier"], np.asarray(order)
-    moved = {"kernel": classifier["kernel"][:, places], "bias": classifier["bias"][places]}
-    return {**params, "classifier": moved}

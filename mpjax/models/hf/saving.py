@@ -19,6 +19,7 @@ from mpjax.models.hf.forms.weight_files import SAFETENSORS
 from mpjax.models.hf.scores import MASKED_TYPE, score_tensors
 from mpjax.models.hf.tokenizer import tokenizer_files
 from mpjax.models.hf.weights import Params, to_torch_names
+from mpjax.models.label_words import stored_as
 from mpjax.outputs import new_folder
 from mpjax.temporary import beside, restore, swap, sync
 
@@ -115,7 +116,7 @@ def _checkpoint_keys(config: EncoderConfig, head: str) -> dict[str, Any]:
     """Model type and class name of the published code, which has masked modules for BERT only."""
     if config.model_type != "bert":
         return {}
-    architecture = FAMILIES[config.model_type].architectures[head]
+    architecture = FAMILIES[config.model_type].architectures[stored_as(head)]
     return {"model_type": MASKED_TYPE, "architectures": [f"Masked{architecture}"]}
 
 
@@ -125,11 +126,11 @@ def _config_json(
     """Content of ``config.json``."""
     family = FAMILIES[config.model_type]
     data = config.to_dict()
-    data["architectures"] = [family.architectures[head]]
+    data["architectures"] = [family.architectures[stored_as(head)]]
     if head == "qa" and config.num_labels != 2:
         # transformers sizes the question-answering head by the labels, leftovers included.
         del data["id2label"], data["label2id"]
-    if head == "mlm":
+    if stored_as(head) == "mlm":
         # Ours is tied, as an absent key says too; untied, the copy would be missing.
         data.pop("tie_word_embeddings", None)
     # transformers loads into this dtype, so it must be the stored one: that of the largest tensor.

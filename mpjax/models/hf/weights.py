@@ -22,6 +22,7 @@ from mpjax.errors import InputError
 from mpjax.models.config import EncoderConfig
 from mpjax.models.families import FAMILIES, encoder
 from mpjax.models.family import Family
+from mpjax.models.label_words import stored_as
 
 Params = dict[str, Any]
 
@@ -71,7 +72,7 @@ def torch_names(config: EncoderConfig, head: str) -> dict[str, str]:
     'bert.encoder.layer.0.attention.self.query.weight'
     """
     family = FAMILIES[config.model_type]
-    modules = family.modules(config, head)
+    modules = family.modules(config, stored_as(head))
     names = {}
     for path in shapes(config, head):
         module, leaf = path.rsplit("/", 1)
@@ -197,7 +198,7 @@ def _match(
                 )
             fresh_modules.add(module)
     unused = _unused(found, set(names.values()), family, source)
-    if head == "mlm" and "mlm" not in fresh_modules:
+    if stored_as(head) == "mlm" and "mlm" not in fresh_modules:
         _check_tied(tensors, found, family, source)
     # A head with one tensor missing is drawn anew as a whole: half a head means nothing.
     fresh = tuple(path for path in expected if modules[path] in fresh_modules)

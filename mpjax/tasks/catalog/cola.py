@@ -6,6 +6,7 @@ TASK = GlueTask(
     "cola",
     "classification",
     ("unacceptable", "acceptable"),
+    label_words=("incorrect", "correct"),
     metric="matthews",
     folder="CoLA",
     header=("source", "label", "mark", "sentence"),

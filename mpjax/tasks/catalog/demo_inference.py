@@ -7,6 +7,7 @@ TASK = DemoClassification(
     "demo_inference",
     "classification",
     LABELS,
+    label_words=("yes", "perhaps", "no"),
     texts=(("premise",), ("hypothesis",)),
     stream=2,
     make=inference,

@@ -3,5 +3,10 @@
 from mpjax.tasks.demo.task import DemoClassification, sentiment
 
 TASK = DemoClassification(
-    "demo_sentiment", "classification", ("negative", "positive"), stream=1, make=sentiment
+    "demo_sentiment",
+    "classification",
+    ("negative", "positive"),
+    label_words=("nasty", "lovely"),
+    stream=1,
+    make=sentiment,
 )

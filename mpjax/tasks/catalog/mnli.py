@@ -6,6 +6,7 @@ TASK = GlueTask(
     "mnli",
     "classification",
     ("entailment", "neutral", "contradiction"),
+    label_words=("Yes", "Maybe", "No"),
     folder="MNLI",
     texts=(("premise", "sentence1"), ("hypothesis", "sentence2")),
     label=("label", "gold_label"),

@@ -6,6 +6,7 @@ TASK = GlueTask(
     "mrpc",
     "classification",
     ("not_equivalent", "equivalent"),
+    label_words=("No", "Yes"),
     folder="MRPC",
     texts=(("sentence1", "#1 String"), ("sentence2", "#2 String")),
     label=("label", "Quality"),

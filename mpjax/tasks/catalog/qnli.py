@@ -6,6 +6,7 @@ TASK = GlueTask(
     "qnli",
     "classification",
     ("entailment", "not_entailment"),
+    label_words=("Yes", "No"),
     folder="QNLI",
     named=True,
     texts=(("question",), ("sentence",)),

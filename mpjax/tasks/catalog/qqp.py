@@ -6,6 +6,7 @@ TASK = GlueTask(
     "qqp",
     "classification",
     ("not_duplicate", "duplicate"),
+    label_words=("No", "Yes"),
     folder="QQP",
     texts=(("question1",), ("question2",)),
     label=("label", "is_duplicate"),

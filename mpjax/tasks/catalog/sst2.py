@@ -2,4 +2,10 @@
 
 from mpjax.tasks.glue.task import GlueTask
 
-TASK = GlueTask("sst2", "classification", ("negative", "positive"), folder="SST-2")
+TASK = GlueTask(
+    "sst2",
+    "classification",
+    ("negative", "positive"),
+    label_words=("terrible", "great"),
+    folder="SST-2",
+)

@@ -6,6 +6,7 @@ TASK = GlueTask(
     "wnli",
     "classification",
     ("not_entailment", "entailment"),
+    label_words=("No", "Yes"),
     folder="WNLI",
     texts=(("sentence1",), ("sentence2",)),
 )
