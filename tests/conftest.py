@@ -1,6 +1,7 @@
 """Eight fake CPU devices and strict broadcasting for every test. Must run before jax starts."""
 
 import os
+from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["XLA_FLAGS"] = (
@@ -21,6 +22,32 @@ import tiny
 from jax.experimental.compilation_cache import compilation_cache
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+TESTS = Path(__file__).parent
+EXHAUSTIVE = TESTS / "exhaustive.txt"
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m selects
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Marks the tests that `EXHAUSTIVE` lists; an entry that its file lacks is an error."""
+    lines = EXHAUSTIVE.read_text(encoding="utf-8").splitlines()
+    entries = {line for line in lines if line and not line.startswith("#")}
+    found, files = set(), set()
+    for item in items:
+        if not item.path.is_relative_to(TESTS):
+            continue
+        file = item.path.relative_to(TESTS).as_posix()
+        files.add(file)
+        name = f"{file}::{item.name}"
+        listed = entries & {name, name.partition("[")[0]}
+        if listed:
+            found |= listed
+            item.add_marker(pytest.mark.exhaustive)
+            item.add_marker(pytest.mark.slow)
+    whole = not any("::" in argument for argument in config.args)  # files are collected as a whole
+    unknown = {entry for entry in entries - found if entry.partition("::")[0] in files}
+    if whole and unknown:
+        raise pytest.UsageError(f"{EXHAUSTIVE} lists {min(unknown)}, and there is no such test")
 
 
 @pytest.fixture(scope="module")
