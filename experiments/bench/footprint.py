@@ -25,7 +25,7 @@ from mpjax.report import render
 from mpjax.tasks import demo
 
 _SCORED = ["--task", "demo_sentiment", "--cache", "none", "--limit", "64"]
-# The system's count for a child (ru_maxrss) begins with the memory of its parent; this one does not.
+# A child's ru_maxrss begins with the memory of its parent, its VmHWM does not.
 _ONE = """
 import sys
 from pathlib import Path

@@ -139,7 +139,7 @@ def _first_of_equals(tensors: dict[str, np.ndarray]) -> dict[str, str]:
     first = {}
     for name in sorted(tensors, key=lambda name: not is_embedding(name)):
         tensor = np.ascontiguousarray(tensors[name])
-        content = hashlib.sha256(tensor.tobytes()).digest()
+        content = hashlib.sha256(tensor.reshape(-1).view(np.uint8).data).digest()
         first[name] = names.setdefault((tensor.shape, tensor.dtype, content), name)
     return first
 
