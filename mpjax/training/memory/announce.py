@@ -1,4 +1,4 @@
-"""What the step of a run takes, said before it is compiled, and a warning where it does not fit."""
+"""Memory of a run's step, logged before it is compiled, and a warning where less is free."""
 
 from __future__ import annotations
 
