@@ -99,4 +99,6 @@ def test_the_workflow_runs_every_leg():
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     legs = dict(re.findall(r"\[(\w+)\]=([\d.]+)", script))
     workflow = (ROOT / ".github" / "workflows" / "test.yml").read_text(encoding="utf-8")
+    assert re.search(r"if: .*schedule(?s:.*)run: \.ci/run exhaustive", workflow)
+    assert legs.pop("exhaustive") in workflow
     assert legs == dict(re.findall(r'leg: (\w+), python: "([\d.]+)"', workflow)) and len(legs) == 3

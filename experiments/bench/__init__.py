@@ -12,6 +12,9 @@
                                        [--densities 0.03,0.05,0.1] [--rounds 9]
     python -m experiments.bench pack [--model base] [--density 0.06]
     python -m experiments.bench data [--rows 1000,10000,100000,1000000] [--length 128]
+    python -m experiments.bench footprint [--model base] [--density 0.1]
+    python -m experiments.bench step_memory [--model base] [--batches 1,8] [--length 128]
+                                            [--rules movement]
 
 ``selection`` times the exact mask by counting beside ``jnp.sort`` and ``lax.top_k``. ``step`` times
 the train step of every rule beside the dense one, alternating the two, and counts page faults, of
@@ -23,7 +26,9 @@ form. ``sparse`` times random zeros in CSR beside dense, int8 and bfloat16 (extr
 ``pack`` counts bytes instead: a random model, packed in every way, beside the information
 bound. ``plan`` compiles BERT-base for a TPU slice and compares the bytes that a pruned and a dense
 step move. ``data`` tokenises and reads data sets of growing size, mapped and in memory, and
-counts seconds, bytes and memory; 10 million rows take about an hour.
+counts seconds, bytes and memory; 10 million rows take about an hour. ``footprint`` measures the
+peak memory of the commands that read a model beside the size of its weights, ``step_memory`` the
+memory of a train step by arithmetic beside what XLA allots.
 
 One benchmark per file; `programs` builds the steps that several of them time.
 """

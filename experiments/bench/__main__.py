@@ -38,11 +38,15 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("benchmark", choices=BENCHMARKS)
     add("--shape", default="768,3072", help="of the matrix (selection)")
-    add("--density", type=float, help="(selection: 0.1; shrink: 0.25; pack: 0.06)")
+    add("--density", type=float, help="(selection, footprint: 0.1; shrink: 0.25; pack: 0.06)")
     add("--model", choices=SIZES, default="base", help="(all but selection, plan and data)")
     add("--batch", type=int, default=16, help="rows (step, torch, compile, shrink)")
     add("--length", type=int, default=128, help="tokens per row (as --batch; sparse, data)")
-    add("--batches", default="1,8", help="rows, one after the other (sparse: %(default)s)")
+    add(
+        "--batches",
+        default="1,8",
+        help="rows, one after the other (sparse, step_memory: %(default)s)",
+    )
     add("--densities", default="0.03,0.05,0.1", help="(sparse: %(default)s)")
     add("--rows", type=_numbers, default="1000,10000,100000,1000000", help="of data sets (data)")
     add("--rules", type=_words, help=f"(step, torch, compile: {RULES_TIMED}; plan: two of them)")
@@ -137,6 +141,19 @@ def _data(args: argparse.Namespace) -> Any:
     return data.run(args.rows, args.length)
 
 
+def _footprint(args: argparse.Namespace) -> dict[str, Any]:
+    from experiments.bench import footprint
+
+    return footprint.run(SIZES[args.model], args.density or 0.1)
+
+
+def _step_memory(args: argparse.Namespace) -> dict[str, Any]:
+    from experiments.bench import step_memory
+
+    rules = args.rules or ["movement"]
+    return step_memory.run(SIZES[args.model], _numbers(args.batches), args.length, rules[0])
+
+
 BENCHMARKS = {
     "selection": _selection,
     "step": _step,
@@ -147,6 +164,8 @@ BENCHMARKS = {
     "pack": _pack,
     "plan": _plan,
     "data": _data,
+    "footprint": _footprint,
+    "step_memory": _step_memory,
 }
 
 if __name__ == "__main__":

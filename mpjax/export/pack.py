@@ -74,20 +74,24 @@ def pack_model(
         known_files(folder)
         card_of(folder)
     path, tensors = read_tensors(folder)
+    names = [*tensors]
+    first = _first_of_equals(tensors)
+    # The largest last: by then the memory of the others is free again.
+    unique = sorted(set(first.values()), key=lambda name: (tensors[name].nbytes, name))
+    waiting = {name: tensors[name] for name in unique}
+    tensors.clear()
 
     def encode_named(name: str) -> PackedTensor:
         dtype = embeddings if is_embedding(name) else "int8" if int8 else "float32"
         try:
-            return _encode_array(tensors[name], dtype)
+            return _encode_array(waiting.pop(name), dtype)
         except ValueError as error:
             raise InputError(f"{path}: tensor {name} {error}; keep it as float32") from error
 
-    first = _first_of_equals(tensors)
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # the coders release the GIL
-        unique = dict.fromkeys(first.values())
         encoded = dict(zip(unique, pool.map(encode_named, unique), strict=True))
     files = small_files(folder, FILES)
-    named = {name: encoded[first[name]] for name in tensors}
+    named = {name: encoded[first[name]] for name in names}
     if is_run(model) and CARD not in files:
         stored = PackedModel({}, named).restore()  # rounding leaves fewer weights that are not zero
         files[CARD] = make_card(gather(model, folder, stored, _rounding(int8, embeddings)))
@@ -139,7 +143,7 @@ def _first_of_equals(tensors: dict[str, np.ndarray]) -> dict[str, str]:
     first = {}
     for name in sorted(tensors, key=lambda name: not is_embedding(name)):
         tensor = np.ascontiguousarray(tensors[name])
-        content = hashlib.sha256(tensor.tobytes()).digest()
+        content = hashlib.sha256(tensor.reshape(-1).view(np.uint8).data).digest()
         first[name] = names.setdefault((tensor.shape, tensor.dtype, content), name)
     return first
 

@@ -49,6 +49,7 @@ def shrink(params: dict[str, Any], config: EncoderConfig) -> Shrunk:
     >>> small.config.intermediate_size, small.parameters_before - small.parameters_after
     (6, 170)
     """
+    given = flatten(params)
     flat = {path: np.asarray(leaf) for path, leaf in flatten(jax.device_get(params)).items()}
     small = dict(flat)
     heads: list[np.ndarray] = []
@@ -63,7 +64,8 @@ def shrink(params: dict[str, Any], config: EncoderConfig) -> Shrunk:
         small |= {prefix + path: leaf for path, leaf in layer.items()}
     counts = [sum(leaf.size for leaf in tree.values()) for tree in (flat, small)]
     return Shrunk(
-        unflatten({path: jnp.asarray(leaf) for path, leaf in small.items()}),
+        # Arrays that are as they were are not copied.
+        unflatten({p: jnp.asarray(given[p] if x is flat[p] else x) for p, x in small.items()}),
         resized(config, heads, units),
         *counts,
     )
@@ -72,6 +74,8 @@ def shrink(params: dict[str, Any], config: EncoderConfig) -> Shrunk:
 def without_heads(layer: LayerParams, keep: np.ndarray) -> LayerParams:
     """Layer with the attention features of ``keep``, (features,) bool, only."""
     changed = dict(layer)
+    if keep.all():
+        return changed  # without copies of the matrices
     for name in ("query", "key", "value"):
         changed[f"attention/{name}/kernel"] = layer[f"attention/{name}/kernel"][:, keep]
         changed[f"attention/{name}/bias"] = layer[f"attention/{name}/bias"][keep]
@@ -87,6 +91,8 @@ def without_heads(layer: LayerParams, keep: np.ndarray) -> LayerParams:
 def without_units(layer: LayerParams, keep: np.ndarray, activation: str) -> LayerParams:
     """Layer with the FFN units of ``keep``, (units,) bool, only."""
     changed = dict(layer)
+    if keep.all():
+        return changed
     changed["ffn/in/kernel"] = layer["ffn/in/kernel"][:, keep]
     changed["ffn/in/bias"] = layer["ffn/in/bias"][keep]
     kernel = layer["ffn/out/kernel"]

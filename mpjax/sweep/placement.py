@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import jax
 
 from mpjax.errors import InputError
+from mpjax.parallel.room import free_bytes
 from mpjax.sweep.population import member_bytes
 from mpjax.training.job import Job
 
@@ -42,7 +43,8 @@ def place_members(job: Job, members: int, devices: int | None, memory: float | N
     each = state + work
     many = max(n for n in range(1, min(devices or len(found), members) + 1) if members % n == 0)
     used = found[:many]
-    free = memory or _free(used)
+    each_free = free_bytes(used)
+    free = memory or (math.inf if each_free is None else each_free * len(used))
     if members * each > free:
         fits = int(free // each)
         if fits >= many:  # a multiple of the devices, so that none is unused
@@ -58,25 +60,6 @@ def place_members(job: Job, members: int, devices: int | None, memory: float | N
             f"memory are free on {many} device{'s' * (many > 1)}: {remedy}"
         )
     return Placement(members, used)
-
-
-def _free(devices: list[Any]) -> float:
-    """Free bytes on all devices together; of the host for CPU devices."""
-    free = []
-    for device in devices:
-        stats = device.memory_stats() or {}
-        if "bytes_limit" not in stats:
-            return _free_on_host()
-        free.append(stats["bytes_limit"] - stats.get("bytes_in_use", 0))
-    return min(free) * len(free)
-
-
-def _free_on_host() -> float:
-    """Available memory as Linux reports it; no limit elsewhere."""
-    path = Path("/proc/meminfo")
-    lines = path.read_text().splitlines() if path.is_file() else []
-    kilobytes = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
-    return 1024.0 * int(kilobytes[0]) if kilobytes else float("inf")
 
 
 def _size(of: float) -> str:

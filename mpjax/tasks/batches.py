@@ -77,6 +77,11 @@ class Batches:
         """Padded length of the global batch of a step."""
         return _bucket(self.encoded.lengths[self.rows(step)], self.lengths)
 
+    @property
+    def longest(self) -> int:
+        """Padded length of a batch that holds the longest row."""
+        return _bucket(self.encoded.lengths, self.lengths)
+
     def batch(self, step: int, part: slice = ALL, length: int | None = None) -> Batch:
         """Batch of a step, counted from 0 over all epochs.
 

@@ -101,6 +101,7 @@ class Job:
       optimizer: optax chain for given hyperparameters, None = the run's own.
       learning_rates: learning rates by name, applied at update ``step``, counted from 0.
       seed: of dropout, gate noise and random scores.
+      frozen: pattern of the paths of parameters that are not trained; "" freezes none.
       accumulate: microbatches of a batch.
       eval_batch: rows per step of evaluation.
       cache: folder of tokenised data and teacher logits, None = keep nothing.
@@ -120,6 +121,7 @@ class Job:
     mishaps: Mishaps
     seed: int
     score_init: ScoreInit
+    frozen: str
     accumulate: int
     eval_batch: int
     cache: Path | None

@@ -120,13 +120,13 @@ def assemble(config: TrainConfig, inputs: Inputs) -> Job:
     """Job of a resolved config, on inputs of a config that may differ in hyperparameters."""
     length = run_length(config, inputs.batches.steps_per_epoch)
     pruning = make_pruning(config, inputs.model.config.head_size)
-    parts = batch_parts(inputs.mesh)
+    parts, settings = batch_parts(inputs.mesh), optimizer_config(config, length)
     return Job(
         inputs=inputs,
         method=config.method,
         pruning=pruning,
         optimizer=make_optimizers(config, pruning, length, inputs.held),
-        hyperparameters=optimizer_config(config, length).hyperparameters(),
+        hyperparameters=settings.hyperparameters(),
         learning_rates=make_learning_rates(config, length),
         loss=make_loss(config, inputs.task.head, inputs.class_weights),
         length=length,
@@ -136,6 +136,7 @@ def assemble(config: TrainConfig, inputs: Inputs) -> Job:
         ),
         seed=config.seed,
         score_init=ScoreInit(config.mask_init or "constant", config.mask_scale),
+        frozen=settings.frozen,
         accumulate=config.accumulate,
         eval_batch=-(-config.eval_batch_size // parts)
         * parts,  # a multiple of what the mesh splits

@@ -33,6 +33,7 @@ from mpjax.training.divergence import Diverged, watch_finite
 from mpjax.training.evaluate import score_dev
 from mpjax.training.job import Job
 from mpjax.training.loop import Program, Span, run_steps
+from mpjax.training.memory.announce import announce_memory
 from mpjax.training.predict import make_predict
 from mpjax.training.prepare import prepare
 from mpjax.training.recording.churn import churn_measure
@@ -131,6 +132,7 @@ def _train(job: Job, run: RunDir, changed: Mapping[str, Any], reports: Reports) 
     """
     inputs, mesh = job.inputs, job.inputs.mesh
     tx = job.optimizer(None)
+    announce_memory(job, tx)
     state, shardings = create_sharded_state(
         inputs.model.params, job.pruning, tx, mesh,
         seed=job.seed, score_init=job.score_init, scores=inputs.scores,

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import tracemalloc
 from pathlib import Path
 
 import jax
@@ -331,3 +332,17 @@ def test_a_write_that_fails_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="the disk is full"):
         small(tmp_path / "m.mpz")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_values_are_coded_a_plane_at_a_time():
+    rng = np.random.default_rng(0)
+    for density in (0.1, 1.0):
+        array = rng.standard_normal((1000, 1000), np.float32)
+        array *= rng.random(array.shape) < density
+        planes = array[array != 0].view(np.uint8).reshape(-1, 4).T
+        assert encode_array(array).values == compress(planes.tobytes(), "huffman")
+    tracemalloc.start()
+    encode_array(array)
+    taken = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert taken < 2.5 * array.nbytes, "the marks, what is kept and its code, no copy beside"

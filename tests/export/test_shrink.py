@@ -180,6 +180,17 @@ def test_the_command_shrinks_and_measures(tmp_path, capsys):
     assert "2 of 4" in printed and "1 x 4 tokens" in printed and "as fast as dense" in printed
 
 
+def test_arrays_that_stay_are_not_copied():
+    flat = noisy(TINY)
+    flat[layer(TINY, 1, "ffn/in")][:, 3] = 0
+    params = jax.tree.map(jax.numpy.asarray, unflatten_dict(flat, sep="/"))
+    before = flatten_dict(params, sep="/")
+    after = flatten_dict(shrink(params, TINY).params, sep="/")
+    changed = {path for path, leaf in after.items() if leaf is not before[path]}
+    names = ("ffn/in/kernel", "ffn/in/bias", "ffn/out/kernel", "ffn/out/bias")
+    assert changed == {f"bert/encoder/layer_1/{name}" for name in names}
+
+
 def products(jaxpr):
     """Operations of all matrix products of a jaxpr, inner ones included."""
     total = 0

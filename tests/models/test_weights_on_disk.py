@@ -16,6 +16,7 @@ from test_models_folder import assert_same, numbered, reconfigure
 from mpjax import models
 from mpjax.errors import InputError
 from mpjax.export import export_model
+from mpjax.models.hf.forms.safetensors_file import read_safetensors, safetensors_shapes
 from mpjax.models.hf.tensors import read_tensors
 
 SIZES = {
@@ -290,3 +291,43 @@ def test_removed_heads_are_left_out_of_weights_of_full_size(prefix, family, tmp_
         np.testing.assert_array_equal(mine[name], wanted, err_msg=name)
     again = models.save_model(tmp_path / "pruned", config, model.params, "classification")
     assert_same(models.load_model(again, "classification").params, model.params)
+
+
+# ------------------------------------------------------------------------------------ memory
+
+
+def test_tensors_of_every_type_are_read_as_the_library_reads_them(tmp_path):
+    rng, path = np.random.default_rng(0), tmp_path / WEIGHTS
+    kinds = ["float64", "float32", "float16", ml_dtypes.bfloat16, "int64", "int32", "int8", "uint8",
+             "bool"]  # fmt: skip
+    tensors = {str(np.dtype(kind)): (9 * rng.random((3, 5))).astype(kind) for kind in kinds}
+    tensors |= {"scalar": np.array(2, np.float32), "empty": np.zeros((0, 4), np.float32)}
+    save_file(tensors, path)
+    found = read_safetensors(path)
+    assert found.keys() == tensors.keys()
+    for name, tensor in tensors.items():
+        assert (found[name].dtype, found[name].shape) == (tensor.dtype, tensor.shape)
+        assert found[name].tobytes() == tensor.tobytes()
+    assert safetensors_shapes(path) == {name: tensor.shape for name, tensor in tensors.items()}
+    path.write_bytes(path.read_bytes().replace(b'"F32"', b'"U32"', 1))
+    assert {t.dtype.name for t in read_safetensors(path).values()} >= {"uint32"}
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(InputError, match="not a readable safetensors file"):
+        read_safetensors(path)
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="memory is read from Linux")
+def test_reading_holds_the_weights_once(tmp_path):
+    def held(name):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(name))
+
+    path, size = tmp_path / WEIGHTS, 8 * 2**20
+    save_file({str(i): np.ones(size // 4, np.float32) for i in range(8)}, path)
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # sets the peak to what is held now
+    except OSError:
+        pytest.skip("the peak cannot be reset here")
+    before = held("VmRSS")
+    tensors = read_safetensors(path)
+    assert len(tensors) == 8 and held("VmHWM") - before < 1.5 * 8 * size

@@ -3,18 +3,15 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import ml_dtypes  # noqa: F401  teaches NumPy the name bfloat16
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
-from mpjax.errors import InputError
-from mpjax.files import shown
 from mpjax.models.config import EncoderConfig
 from mpjax.models.families import CONFIG_JSON, FAMILIES, known_config
 from mpjax.models.hf.forms.flax_msgpack import read_flax
 from mpjax.models.hf.forms.pickles import read_pickle
+from mpjax.models.hf.forms.safetensors_file import read_safetensors, safetensors_shapes
 from mpjax.models.hf.forms.weight_files import FLAX, INDEX, PICKLE, SAFETENSORS, find_weights
 from mpjax.models.hf.removed_heads import without_heads
 from mpjax.models.hf.soundness import check_sizes, check_tensors
@@ -92,32 +89,9 @@ def _packed_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     return {name: tensor.array.shape for name, tensor in read_packed(path).tensors.items()}
 
 
-def _safetensors_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    def shape(file: Any, name: str) -> tuple[int, ...]:
-        return tuple(file.get_slice(name).get_shape())
-
-    return _from_safetensors(path, shape)
-
-
-def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
-    return _from_safetensors(path, lambda file, name: file.get_tensor(name))
-
-
-def _from_safetensors(path: Path, get: Callable[[Any, str], T]) -> dict[str, T]:
-    try:
-        with safe_open(path, framework="numpy") as file:
-            return {name: get(file, name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, AttributeError) as error:
-        # AttributeError: a dtype that NumPy does not have, such as float8.
-        raise InputError(
-            f"{path} is not a readable safetensors file ({shown(error)}); download or write it "
-            "again"
-        ) from error
-
-
 _PACKED = _Kind(lambda path: read_packed(path).restore(), _packed_shapes)
 _KINDS = {
-    SAFETENSORS: _Kind(_read_safetensors, _safetensors_shapes),
+    SAFETENSORS: _Kind(read_safetensors, safetensors_shapes),
     PICKLE: _Kind(read_pickle),
     FLAX: _Kind(read_flax),
 }

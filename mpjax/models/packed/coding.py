@@ -20,6 +20,7 @@ within 1% of the entropy of independent entries; ``lzma`` (LZMA2, raw), tried on
 structure such as blocks.
 """
 
+import io
 import lzma
 import math
 import zlib
@@ -73,14 +74,15 @@ def encode_array(array: np.ndarray) -> Coded:
     """
     width = array.dtype.itemsize
     bits = np.ascontiguousarray(array).reshape(-1).view(f"u{width}")
-    kept = bits << 1 != 0  # all bits but the sign
-    planes = bits[kept].view(np.uint8).reshape(-1, width).T
+    kept = bits != 0
+    kept &= bits != bits.dtype.type(1 << (8 * width - 1))  # the sign alone
+    values = bits if kept.all() else bits[kept]
     return Coded(
         dtype=array.dtype.name,
         shape=array.shape,
         kept=int(np.count_nonzero(kept)),
         mask=_encode_mask(kept),
-        values=compress(planes.tobytes(), "huffman"),
+        values=_compress_planes(values.view(np.uint8).reshape(-1, width)),
         signs=_encode_mask(bits[~kept] != 0),
     )
 
@@ -114,6 +116,17 @@ def compress(data: bytes, *coders: str) -> Stream:
     """
     made = (Stream(name, CODERS[name][0](data)) for name in ("stored", *coders))
     return min(made, key=lambda stream: len(stream.data))
+
+
+def _compress_planes(bytes_of: np.ndarray) -> Stream:
+    """`compress` of the columns of (entries, bytes), one at a time: no copy of all of them."""
+    out, coder = io.BytesIO(), _huffman_coder()
+    for plane in bytes_of.T:
+        out.write(coder.compress(np.ascontiguousarray(plane).data))
+    out.write(coder.flush())
+    if out.tell() < bytes_of.size:
+        return Stream("huffman", out.getvalue())
+    return Stream("stored", bytes_of.T.tobytes())
 
 
 def decompress(stream: Stream, size: int, *, exact: bool = True) -> bytes:
@@ -181,8 +194,12 @@ def _positions(gaps: np.ndarray) -> np.ndarray:
     return passed + np.arange(len(passed))
 
 
+def _huffman_coder() -> Any:
+    return zlib.compressobj(9, zlib.DEFLATED, -15, 9, zlib.Z_HUFFMAN_ONLY)
+
+
 def _huffman(data: bytes) -> bytes:
-    coder = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zlib.Z_HUFFMAN_ONLY)
+    coder = _huffman_coder()
     return coder.compress(data) + coder.flush()
 
 

@@ -1,0 +1,1 @@
+"""Memory of a train step by arithmetic, before anything is compiled."""

@@ -1,0 +1,102 @@
+"""Memory of a run's step, logged before it is compiled, and a warning where less is free."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+
+from mpjax.log import log
+from mpjax.parallel.consensus import first
+from mpjax.parallel.mesh import batch_parts
+from mpjax.parallel.room import free_bytes
+from mpjax.parallel.sharding import shardings
+from mpjax.training.job import Job
+from mpjax.training.memory.activations import Computed
+from mpjax.training.memory.estimate import StepMemory, Trained, step_memory
+from mpjax.training.state import create_state
+
+
+def announce_memory(job: Job, tx: optax.GradientTransformation) -> StepMemory:
+    """Logs the memory of a run's step on each device; warns if less is free.
+
+    Args:
+      tx: optimiser of the job.
+    """
+    memory = job_memory(job, tx)
+    mesh = job.inputs.mesh
+    each = " a device" if mesh.size > 1 else ""
+    if first():
+        log.info("memory%s: %s", each, memory.sentence())
+    free = free_bytes(mesh.local_devices)
+    if free is not None and memory.total > free:
+        log.warning("%s", shortage(memory, free, batch_parts(mesh)))
+    return memory
+
+
+def job_memory(job: Job, tx: optax.GradientTransformation) -> StepMemory:
+    """Memory of the step of a run; nothing is computed or allocated."""
+    inputs, mesh = job.inputs, job.inputs.mesh
+    create = functools.partial(create_state, pruning=job.pruning, tx=tx, scores=inputs.scores)
+    state = jax.eval_shape(create, inputs.model.params)
+    rows = inputs.batches.batch_size // job.accumulate // batch_parts(mesh)
+    computed = as_computed(
+        inputs.model.module, mesh, (rows, inputs.batches.longest), job.accumulate
+    )
+    places, trained = shardings(state, mesh), Trained(job.pruning is not None, job.frozen)
+    return step_memory(state, places, inputs.model.config, inputs.model.head, trained, computed)
+
+
+def as_computed(module: Any, mesh: Mesh, batch: tuple[int, int], microbatches: int = 1) -> Computed:
+    """How a device of a mesh computes a batch of (rows, tokens) of its own.
+
+    XLA:CPU computes bfloat16 in float32, and merges what an unrolled ``--remat`` computes again
+    with what it computed first.
+    """
+    is_cpu = mesh.devices.flat[0].platform == "cpu"
+    return Computed(
+        *batch,
+        width=4 if is_cpu else jnp.dtype(module.dtype).itemsize,
+        microbatches=microbatches,
+        stacked=module.scan_layers,
+        remat=module.remat and (module.scan_layers or not is_cpu),
+        tensor=mesh.shape["tensor"],
+    )
+
+
+def shortage(memory: StepMemory, free: int, parts: int) -> str:
+    """Sentence about a step that needs more than is free, with the options that help.
+
+    Args:
+      memory: of the step.
+      free: bytes of a device.
+      parts: number of batch shards.
+    """
+    computed = memory.computed
+    said = (
+        f"the train step needs about {_bytes(memory.total)} on each device, by arithmetic, and "
+        f"{_bytes(free)} are free; it may run out of memory: "
+    )
+    least = memory.state + max(memory.copies + memory.masked, memory.gradients)
+    left = free - memory.state - memory.copies - memory.masked
+    rows = int(left * computed.rows // memory.activations)
+    if least > free or rows < 1:
+        return said + (
+            f"without activations it needs {_bytes(least)}, so split weights, scores and "
+            "optimizer over more devices with --mesh fsdp=N, or take a smaller model"
+        )
+    helps = [f"--batch-size {rows * parts * computed.microbatches} at most"]
+    added = 0 if memory.copies else memory.gradients
+    for many in range(2, computed.rows + 1):
+        if computed.rows % many == 0 and memory.activations / many <= left - added:
+            helps.insert(0, f"--accumulate {many * computed.microbatches}, which keeps the batch")
+            break
+    return said + ", or ".join([*helps, "more devices in --mesh"])
+
+
+def _bytes(size: float) -> str:
+    return f"{size / 1e9:.3g} GB" if size >= 1e8 else f"{size / 1e6:.3g} MB"

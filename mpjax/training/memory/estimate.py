@@ -1,0 +1,128 @@
+"""Bytes that a train step takes on a device, added up from shapes and shardings."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+
+from mpjax.models import PRUNABLE, EncoderConfig
+from mpjax.pruning import flatten
+from mpjax.training.memory.activations import Computed, activation_bytes
+from mpjax.training.state import TrainState
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Whether weights are masked, and the pattern of the paths that are not trained ("": none)."""
+
+    pruned: bool
+    frozen: str
+
+
+@dataclass(frozen=True)
+class StepMemory:
+    """Bytes of a train step on one device, by what they hold.
+
+    Weights times masks and the activations are there when the backward pass begins, the gradients
+    when it ends: the larger of the two counts.
+
+    Attributes:
+      optimizer: moments of weights and scores, held masks, counters.
+      masked: weights times masks, and the masks, a byte a weight.
+      activations: of the rows that are computed at once.
+      gradients: of all that is trained, and masks.
+      copies: sums of the gradients of microbatches; kernels and gradients of stacked layers.
+    """
+
+    parameters: int
+    scores: int
+    optimizer: int
+    masked: int
+    activations: int
+    gradients: int
+    copies: int
+    computed: Computed
+
+    @property
+    def state(self) -> int:
+        """Bytes from step to step."""
+        return self.parameters + self.scores + self.optimizer
+
+    @property
+    def total(self) -> int:
+        """Bytes at the highest point of a step."""
+        return self.state + max(self.copies + self.masked + self.activations, self.gradients)
+
+    def sentence(self) -> str:
+        """Total and parts in words.
+
+        >>> parts = (90e6, 42e6, 264e6, 53e6, 1.5e9, 132e6, 0)
+        >>> print(StepMemory(*map(int, parts), Computed(rows=32, length=64)).sentence())
+        1.95 GB (parameters 0.09, scores 0.042, optimizer 0.264, masked weights 0.053, activations
+        of 32 x 64 about 1.5; then gradients 0.132 in place of the last two)
+        """
+        unit, name = (1e9, "GB") if self.total >= 1e8 else (1e6, "MB")
+        parts = {
+            "parameters": self.parameters, "scores": self.scores, "optimizer": self.optimizer,
+            "sums and stacks": self.copies, "masked weights": self.masked,
+            f"activations of {self.computed.rows} x {self.computed.length} about": self.activations,
+        }  # fmt: skip
+        listed = ", ".join(f"{part} {size / unit:.3g}" for part, size in parts.items() if size)
+        place = "the last two" if self.masked else "the last"
+        return (
+            f"{self.total / unit:.3g} {name} ({listed}; then gradients {self.gradients / unit:.3g} "
+            f"in place of {place})"
+        )
+
+
+def step_memory(
+    state: TrainState,
+    places: TrainState,
+    config: EncoderConfig,
+    head: str,
+    trained: Trained,
+    computed: Computed,
+) -> StepMemory:
+    """Memory of a train step.
+
+    Args:
+      state: arrays or `jax.ShapeDtypeStruct`.
+      places: sharding of every leaf of the state.
+      config, head: of the model.
+      trained: what is trained.
+      computed: how a device computes a batch.
+    """
+    weights = dict(zip(flatten(state.params), jax.tree.leaves(places.params), strict=True))
+    sizes = {path: shard_bytes(leaf, weights[path]) for path, leaf in flatten(state.params).items()}
+    free = sum(size for path, size in sizes.items() if not re.fullmatch(trained.frozen, path))
+    prunable = sum(size for path, size in sizes.items() if re.fullmatch(PRUNABLE, path))
+    masks = prunable // 4 if trained.pruned else 0  # a byte a weight
+    scores = shard_bytes(state.scores, places.scores)
+    return StepMemory(
+        parameters=sum(sizes.values()),
+        scores=scores,
+        optimizer=shard_bytes(state.opt_state, places.opt_state),
+        masked=5 * masks,
+        activations=activation_bytes(config, head, computed),
+        gradients=free + scores + 2 * masks,
+        copies=(free if computed.microbatches > 1 else 0) + 2 * prunable * computed.stacked,
+        computed=computed,
+    )
+
+
+def shard_bytes(tree: Any, places: Any) -> int:
+    """Bytes of a tree on one device.
+
+    Args:
+      tree: arrays or `jax.ShapeDtypeStruct`.
+      places: sharding of every leaf.
+    """
+    leaves, shards = jax.tree.leaves(tree), jax.tree.leaves(places)
+    return sum(
+        math.prod(place.shard_shape(leaf.shape)) * (leaf.dtype.itemsize or 8)  # 8: a PRNG key
+        for leaf, place in zip(leaves, shards, strict=True)
+    )
