@@ -10,7 +10,6 @@ Shapes: B examples, L tokens, T = B·L, H hidden size, N heads, D features of a 
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -176,7 +175,7 @@ def convert(model: Model, choose: Chooser) -> SparseModel:
         )
     forms, params = {}, {}
     for path, leaf in flatten(jax.device_get(model.params)).items():
-        tensor = _shared(np.asarray(leaf, np.float32))
+        tensor = torch.tensor(np.asarray(leaf, np.float32))
         if path.endswith("/kernel"):
             tensor = tensor.t().contiguous()
         elif not path.endswith("/embedding"):
@@ -186,13 +185,6 @@ def convert(model: Model, choose: Chooser) -> SparseModel:
         else:
             params[path] = tensor
     return SparseModel(model.config, model.head, forms, params)
-
-
-def _shared(array: np.ndarray) -> Tensor:
-    """Tensor in the memory of an array, which nothing here writes to: tables are not copied."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        return torch.from_numpy(array)
 
 
 def _inputs(batch: Mapping[str, Any], start: int, stop: int) -> Inputs:
