@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import importlib
 import io
 import os
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ def check() -> None:
 
 class _Run:
     def __init__(self, session: Session) -> None:
-        import trackio  # pyright: ignore[reportMissingImports]
+        trackio: Any = importlib.import_module(PACKAGE)  # not the module of this name here
 
         # In a context of its own: it ends the run that it knows of, another member of a sweep.
         start_run = contextvars.copy_context().run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +16,7 @@ _WITHOUT_ACCOUNT = ("offline", "disabled", "dryrun")
 
 def check() -> None:
     """Raises `InputError` where wandb would ask for an account."""
-    import wandb  # pyright: ignore[reportMissingImports]
+    wandb: Any = importlib.import_module(PACKAGE)  # not the module of this name here
 
     mode = wandb.setup().settings.mode
     if mode not in _WITHOUT_ACCOUNT and not wandb.api.api_key:
@@ -27,7 +28,7 @@ def check() -> None:
 
 class _Run:
     def __init__(self, session: Session) -> None:
-        import wandb  # pyright: ignore[reportMissingImports]
+        wandb: Any = importlib.import_module(PACKAGE)  # not the module of this name here
 
         self._run: Any = wandb.init(
             project=os.environ.get("WANDB_PROJECT", "mpjax"),
