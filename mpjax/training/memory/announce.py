@@ -90,7 +90,7 @@ def shortage(memory: StepMemory, free: int, parts: int) -> str:
             "optimizer over more devices with --mesh fsdp=N, or take a smaller model"
         )
     helps = [f"--batch-size {rows * parts * computed.microbatches} at most"]
-    added = 0 if memory.copies else memory.gradients
+    added = memory.summed if computed.microbatches == 1 else 0
     for many in range(2, computed.rows + 1):
         if computed.rows % many == 0 and memory.activations / many <= left - added:
             helps.insert(0, f"--accumulate {many * computed.microbatches}, which keeps the batch")
