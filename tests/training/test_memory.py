@@ -120,8 +120,12 @@ def test_a_shortage_names_the_options_that_help():
     assert "--accumulate 4," in shortage(memory, int(6.5e9), parts=4)
     summing = dataclasses.replace(memory, copies=10**9, summed=10**9)  # copies of stacked layers
     assert "--accumulate 4," in shortage(summing, int(8.5e9), parts=4), "sums are added to stacks"
+    assert said.endswith("at most, or more devices in --mesh")
+    assert shortage(memory, 8 * 10**9, 4, own=False).endswith("--batch-size 80 at most")
     tight = shortage(memory, int(3.5e9), parts=1)
-    assert "without activations it needs 4 GB" in tight and "--mesh fsdp=N" in tight
+    assert "with one row at a time it needs 4 GB" in tight and "--mesh fsdp=N" in tight
+    host = shortage(memory, int(3.1e9), parts=1, own=False)
+    assert "take a smaller model or a machine with more memory" in host and "--mesh" not in host
 
 
 def test_a_run_says_it_before_anything_is_compiled(tmp_path, monkeypatch, capsys):
@@ -143,7 +147,7 @@ def test_a_run_says_it_before_anything_is_compiled(tmp_path, monkeypatch, capsys
     assert float(found[1]) == pytest.approx(memory.total / 1e6, rel=0.01)
     assert float(found[2]) == pytest.approx(memory.parameters / 1e6, rel=0.01)
     assert (memory.computed.rows, memory.computed.length) == (8, 16)
-    assert "0.001 MB are free" in said and "--mesh fsdp=N" in said
+    assert "0.001 MB are free" in said and "a machine with more memory" in said
 
 
 def test_free_memory_is_the_least_of_the_devices_or_a_share_of_the_host(monkeypatch):
