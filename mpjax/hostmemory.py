@@ -8,6 +8,11 @@ from pathlib import Path
 # Of mallopt in glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
 _COMPILED = "/jax/core/compile/backend_compile_duration"  # event of jax.monitoring
+_CGROUPS, _PROC = Path("/sys/fs/cgroup"), Path("/proc")
+# Files of a control group's limit and use, then keys of memory.stat: the file cache, and its part
+# that is shared memory, which cannot be given back. Versions 2 and 1.
+_V2 = ("memory.max", "memory.current", "file", "shmem")
+_V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_cache", "total_shmem")
 _LONG = 0.2  # seconds of a compilation after which it is worth looking for free pages
 
 
@@ -84,11 +89,34 @@ def _meminfo() -> int | None:
 
 
 def _cgroup() -> int | None:
-    """Bytes left of a container's limit; its file cache counts as free."""
-    folder = Path("/sys/fs/cgroup")
+    """Bytes left under the least limit of the process's control groups; None without a limit.
+
+    A container sees its own group as the root. A job of Slurm or systemd is in a group further
+    down, and each group above it may have a limit, too.
+    """
     try:
-        most, used = (int((folder / f"memory.{name}").read_text()) for name in ("max", "current"))
-        stat = (folder / "memory.stat").read_text().split()
-        return max(most - used + int(stat[stat.index("file") + 1]), 0)
-    except (OSError, ValueError, IndexError):  # ValueError: "max", no limit
+        lines = (_PROC / "self/cgroup").read_text().splitlines()
+    except OSError:
+        return None
+    left = []
+    for line in lines:  # number:controllers:/path; no controllers in version 2
+        _, controllers, path = line.split(":", 2)
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        root, files = (_CGROUPS / "memory", _V1) if controllers else (_CGROUPS, _V2)
+        group = root / path.lstrip("/")
+        # In a container the path may be that of the host, of which only the root is there.
+        above = [folder for folder in group.parents if folder.is_relative_to(root)]
+        left += [_left(folder, *files) for folder in (group, *above)]
+    return min((size for size in left if size is not None), default=None)
+
+
+def _left(group: Path, limit: str, usage: str, cache: str, shared: str) -> int | None:
+    """Bytes left under a group's own limit; its file cache counts as free."""
+    try:
+        most, used = (int((group / name).read_text()) for name in (limit, usage))
+        lines = (group / "memory.stat").read_text().splitlines()
+        stat = dict(line.split() for line in lines)
+        return max(most - used + int(stat[cache]) - int(stat[shared]), 0)
+    except (OSError, ValueError, KeyError):  # ValueError: "max", no limit
         return None

@@ -19,6 +19,7 @@ from mpjax.errors import InputError
 from mpjax.files import shown
 from mpjax.log import log
 from mpjax.models import LABEL_WORDS, Model
+from mpjax.models.hf.labels import order_of
 from mpjax.parallel.consensus import first
 from mpjax.runs.opening import load_for_task
 from mpjax.tasks.base import Task
@@ -84,6 +85,25 @@ def token_ids(words: tuple[str, ...], tokenizer: Tokenizer, where: str) -> tuple
     return tuple(found)
 
 
+def other_order(words: tuple[str, ...], task: Task) -> tuple[str, ...] | None:
+    """Words in the order of a task's labels, where their meaning tells another than the given one.
+
+    Words tell it that are the task's own, or names of its labels.
+
+    >>> from mpjax import tasks
+    >>> other_order(("great", "terrible"), tasks.get("sst2"))
+    ('terrible', 'great')
+    >>> other_order(("good", "bad"), tasks.get("sst2"))
+    ('bad', 'good')
+    """
+    for known in (task.label_words, task.labels):
+        order = order_of(words, known)
+        if order is not None:
+            better = tuple(words[i] for i in order)
+            return None if better == words else better
+    return None
+
+
 def _worded(
     config: TrainConfig, folder: Path, task: Task, tokenizer: Tokenizer, words: tuple[str, ...]
 ) -> Model:
@@ -95,6 +115,11 @@ def _worded(
             f"one for each of {shown(', '.join(task.labels))}, in this order"
         )
     ids = token_ids(words, tokenizer, where)
+    if (better := other_order(words, task)) is not None and first():
+        log.warning(
+            "%s: by their meaning the words for %s are %s, in this order; check it",
+            where, shown(",".join(task.labels)), shown(",".join(better)),
+        )  # fmt: skip
     model = models.load_with_scores(folder, "mlm", seed=config.seed, dtype=config.dtype)
     if model.fresh:
         raise InputError(

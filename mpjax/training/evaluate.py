@@ -27,7 +27,6 @@ from mpjax.runs.folder import RunDir
 from mpjax.runs.opening import load_for_task, model_folder
 from mpjax.runs.own_data import fitted_task
 from mpjax.runs.progress import bar
-from mpjax.tasks.base import OWN
 from mpjax.tasks.batches import ALL, collect, eval_batches
 from mpjax.tasks.scoring import check_destination, predicting
 from mpjax.tasks.squad.files import NBEST, NULL_ODDS
@@ -130,8 +129,7 @@ def _completed(config: EvaluateConfig) -> tuple[EvaluateConfig, dict[str, Any]]:
         raise InputError(f"{path} does not say the task and --max-length of the run; it is damaged")
     if config.task is None:
         _check_plugin(path, recorded)
-    own = config.task in OWN and config.task == recorded["task"]
-    no_data = config.data is None and (config.task is None or own)
+    no_data = config.data is None and config.task in (None, recorded["task"])
     completed = replace(
         config,
         task=config.task or recorded["task"],

@@ -160,7 +160,11 @@ def test_train_ends_with_its_score_beside_dense_and_with_commands_that_work(root
     [
         ("export {run} --output {out}", "mpjax push {out} OWNER/NAME"),
         ("export {run} --output {out}", "{out}/README.md"),
-        ("pack {run} --output {out}.mpz", "mpjax evaluate --model {out}.mpz"),
+        (
+            "pack {run} --output {out}.mpz",
+            "mpjax evaluate --model {out}.mpz --task TASK --data DATA",
+        ),
+        ("inspect {run}", "mpjax evaluate --model {run}\n"),
         ("shrink {run} --output {out}", "mpjax inspect {out}"),
         ("recipes", "mpjax train --recipe NAME"),
     ],

@@ -89,3 +89,38 @@ def test_memory_is_given_back_after_a_long_compilation_and_no_other(monkeypatch)
     listen(hostmemory._COMPILED, -1.0)
     listen("/another/event", 9.0)
     assert not calls
+
+
+def group(folder, limit, used, cache, shared, version=2):
+    """Files of a control group with this limit, use, file cache and shared memory."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = {2: ("max", "current", "file", "shmem"),
+             1: ("limit_in_bytes", "usage_in_bytes", "total_cache", "total_shmem")}  # fmt: skip
+    for name, value in zip(names[version], (limit, used), strict=False):
+        (folder / f"memory.{name}").write_text(f"{value}\n")
+    stat = zip(names[version][2:], (cache, shared), strict=True)
+    (folder / "memory.stat").write_text("".join(f"{name} {value}\n" for name, value in stat))
+
+
+def test_memory_is_what_the_least_limit_of_the_groups_above_leaves(tmp_path, monkeypatch):
+    groups = tmp_path / "cgroup"
+    monkeypatch.setattr(hostmemory, "_CGROUPS", groups)
+    monkeypatch.setattr(hostmemory, "_PROC", tmp_path)
+    monkeypatch.setattr(hostmemory, "_meminfo", lambda: 10**6)
+    (tmp_path / "self").mkdir()
+
+    def within(lines):
+        (tmp_path / "self/cgroup").write_text(lines)
+        return hostmemory.available()
+
+    assert within("0::/\n") == 10**6
+    group(groups, 1000, 700, 250, 50)  # a container
+    assert within("0::/\n") == 500
+    assert within("0::/of/the/host\n") == 500
+    group(groups / "slurm/job", "max", 700, 0, 0)
+    group(groups / "slurm", 900, 600, 0, 0)
+    assert within("0::/slurm/job/step\n") == 300
+    group(groups / "memory", 2**63 - 4096, 10, 0, 0, version=1)
+    group(groups / "memory/job", 400, 300, 20, 0, version=1)
+    assert within("9:cpu,cpuacct:/job\n4:memory:/job\n") == 120
+    assert within("9:cpu:/job\n") == within("4:memory:/\n") == 10**6

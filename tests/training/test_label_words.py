@@ -18,7 +18,7 @@ from mpjax.errors import InputError
 from mpjax.export import export_model, inspect_model, pack_model, shrink_model
 from mpjax.files import read_object
 from mpjax.runs.folder import RunDir
-from mpjax.runs.label_words import load_to_train, token_ids
+from mpjax.runs.label_words import load_to_train, other_order, token_ids
 from mpjax.runs.opening import load_for_task
 from mpjax.training.evaluate import evaluate
 from mpjax.training.prepare import read_inputs
@@ -111,11 +111,26 @@ def test_auto_takes_a_trained_head_then_label_words_then_a_new_head(root, caplog
     assert chosen(root).head == "classification" and not caplog.records
 
 
+def test_words_in_another_order_than_their_meaning_are_warned_of(root, caplog):
+    def warned(words, **task):
+        caplog.clear()
+        model = chosen(root, dataclasses.replace(SST2, **task), label_words=words)
+        assert model.config.extra["label_words"] == words.split(",")  # taken as they are given
+        return [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+
+    [said] = warned("lovely,nasty", labels=("nasty", "lovely"))
+    assert "words for nasty,lovely are nasty,lovely, in this order" in said
+    [said] = warned("Lovely,Nasty", label_words=("nasty", "lovely"))
+    assert "words for negative,positive are Nasty,Lovely, in this order" in said
+    assert warned(WORDS, label_words=("nasty", "lovely")) == warned("lovely,nasty") == []
+
+
 def test_words_of_the_tasks_are_one_for_each_label():
     for name in tasks.names():
         task = tasks.get(name)
         assert len(task.label_words) in (0, len(task.labels))
         assert len(task.label_words) == 0 or task.head == "classification"
+        assert not task.label_words or other_order(task.label_words, task) is None
     assert SST2.label_words == ("terrible", "great")
     mnli = tasks.get("mnli")
     assert dict(zip(mnli.labels, mnli.label_words, strict=True)) == {

@@ -8,6 +8,8 @@ import pytest
 import tiny
 
 from mpjax import cli, models
+from mpjax.config.freeze import frozen_groups
+from mpjax.config.train import TrainConfig
 from mpjax.models import BertConfig
 from mpjax.parallel import room
 from mpjax.parallel.mesh import batch_parts
@@ -35,13 +37,13 @@ HEAD = 32 * 32 + 32 + 2 * 32 + 2
 BIASES = 2 * (4 * 32 + 64 + 32 + 4 * 32)
 
 
-def memory_of(options, mesh, shape=SHAPE):
+def memory_of(options, mesh, shape=SHAPE, frozen=models.FROZEN):
     config = plan_config(options)
     step = abstract_step(config, shape, mesh)
     rows = config.batch_size // config.accumulate // batch_parts(mesh)
     module = models.encoder(shape, "classification").clone(remat=config.remat)
     computed = as_computed(module, mesh, (rows, config.max_length), config.accumulate)
-    trained = Trained(config.method != "dense", models.FROZEN)
+    trained = Trained(config.method != "dense", frozen)
     places = shardings(step.state, mesh)
     return step, step_memory(step.state, places, shape, "classification", trained, computed)
 
@@ -63,6 +65,16 @@ def test_the_parts_are_those_counted_by_hand():
     assert one_row.total == state + memory.gradients, "the larger of the two"
     parts = memory_of(OPTIONS | {"accumulate": 4}, ONE)[1]
     assert parts.copies == 4 * trained and parts.activations == memory.activations / 4
+    assert memory.summed == parts.copies
+
+
+def test_microbatches_sum_gradients_of_frozen_weights_which_scores_need():
+    frozen = "|".join(models.GROUPS[name] for name in frozen_groups(TrainConfig(freeze="weights")))
+    memory = memory_of(OPTIONS | {"accumulate": 4}, ONE, frozen=frozen)[1]
+    assert memory.gradients == 4 * (HEAD + KERNELS) + 2 * KERNELS
+    assert memory.copies == 4 * (HEAD + KERNELS)
+    no_scores = memory_of(OPTIONS | {"method": "magnitude", "accumulate": 4}, ONE, frozen=frozen)[1]
+    assert no_scores.copies == 4 * HEAD
 
 
 def test_a_mesh_divides_what_it_splits():
@@ -99,15 +111,21 @@ def test_a_shortage_names_the_options_that_help():
     state = {"parameters": 10**9, "scores": 0, "optimizer": 2 * 10**9}
     memory = StepMemory(
         **state, masked=0, activations=8 * 10**9, gradients=10**9, copies=0,
-        computed=Computed(32, 128),
+        computed=Computed(32, 128), summed=10**9,
     )  # fmt: skip
     said = shortage(memory, 8 * 10**9, parts=4)
     # 5 GB are left: 20 of 32 rows on each of 4 devices; halved, and sums of gradients.
     assert "about 11 GB on each device" in said and "8 GB are free" in said
     assert "--accumulate 2, which keeps the batch, or --batch-size 80 at most" in said
     assert "--accumulate 4," in shortage(memory, int(6.5e9), parts=4)
+    summing = dataclasses.replace(memory, copies=10**9, summed=10**9)  # copies of stacked layers
+    assert "--accumulate 4," in shortage(summing, int(8.5e9), parts=4), "sums are added to stacks"
+    assert said.endswith("at most, or more devices in --mesh")
+    assert shortage(memory, 8 * 10**9, 4, own=False).endswith("--batch-size 80 at most")
     tight = shortage(memory, int(3.5e9), parts=1)
-    assert "without activations it needs 4 GB" in tight and "--mesh fsdp=N" in tight
+    assert "with one row at a time it needs 4 GB" in tight and "--mesh fsdp=N" in tight
+    host = shortage(memory, int(3.1e9), parts=1, own=False)
+    assert "take a smaller model or a machine with more memory" in host and "--mesh" not in host
 
 
 def test_a_run_says_it_before_anything_is_compiled(tmp_path, monkeypatch, capsys):
@@ -129,7 +147,7 @@ def test_a_run_says_it_before_anything_is_compiled(tmp_path, monkeypatch, capsys
     assert float(found[1]) == pytest.approx(memory.total / 1e6, rel=0.01)
     assert float(found[2]) == pytest.approx(memory.parameters / 1e6, rel=0.01)
     assert (memory.computed.rows, memory.computed.length) == (8, 16)
-    assert "0.001 MB are free" in said and "--mesh fsdp=N" in said
+    assert "0.001 MB are free" in said and "a machine with more memory" in said
 
 
 def test_free_memory_is_the_least_of_the_devices_or_a_share_of_the_host(monkeypatch):

@@ -18,7 +18,7 @@ from mpjax.runs import folder
 from mpjax.runs.folder import RunDir
 from mpjax.tasks.batches import Batches
 from mpjax.training import train as training
-from mpjax.training.evaluate import evaluate
+from mpjax.training.evaluate import _completed, evaluate
 from mpjax.training.prepare import limited
 from mpjax.training.train import train
 
@@ -85,6 +85,18 @@ def test_a_run_ends_at_the_density_asked_for(name, root):
     records = folder.read_lines(run.metrics)
     assert [r["step"] for r in records if "loss" in r] == list(range(1, tiny.STEPS + 1))
     assert records[-1] == {"step": tiny.STEPS, "eval": result["score"]}
+
+
+def test_evaluate_takes_the_data_of_the_run_for_the_task_of_the_run_only(tmp_path):
+    recorded = {"task": "sst2", "data": "/here", "max_length": 16, "derived": {}}
+    files.write_json(tmp_path / "config.json", recorded)
+
+    def data(**options):
+        return _completed(EvaluateConfig(model=str(tmp_path), **options))[0].data
+
+    assert data() == data(task="sst2") == "/here"
+    assert data(task="sst2", data="/there") == "/there"
+    assert data(task="mnli") is None
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mpjax.config.checks import DENSE
+from mpjax.config.recorded import is_run
 from mpjax.errors import InputError
 from mpjax.log import log
 
@@ -54,10 +55,16 @@ def _standing(run: Path) -> Steps:
     return [("result", str(run)), ("score", ", ".join([f"{score} with {left}", *others]))]
 
 
+def _evaluate(model: str) -> str:
+    """Command to score a model; a run knows its task and data, a folder does not."""
+    task = () if is_run(Path(model).expanduser()) else ("--task", "TASK", "--data", "DATA")
+    return _mpjax("evaluate", "--model", model, *task)
+
+
 def _of_model(model: str) -> Steps:
     return [
         ("look", _mpjax("inspect", model)),
-        ("evaluate", _mpjax("evaluate", "--model", model)),
+        ("evaluate", _evaluate(model)),
         ("share", _mpjax("push", model, "OWNER/NAME")),
     ]
 
@@ -103,7 +110,7 @@ def _after_sweep(args: argparse.Namespace) -> Steps:
 
 def _after_inspect(args: argparse.Namespace) -> Steps:
     return [
-        ("evaluate", _mpjax("evaluate", "--model", args.folder)),
+        ("evaluate", _evaluate(args.folder)),
         ("shrink", _mpjax("shrink", args.folder, "--output", "DIR", "--measure")),
     ]
 

@@ -34,7 +34,8 @@ def announce_memory(job: Job, tx: optax.GradientTransformation) -> StepMemory:
         log.info("memory%s: %s", each, memory.sentence())
     free = free_bytes(mesh.local_devices)
     if free is not None and memory.total > free:
-        log.warning("%s", shortage(memory, free, batch_parts(mesh)))
+        own = mesh.devices.flat[0].platform != "cpu"
+        log.warning("%s", shortage(memory, free, batch_parts(mesh), own))
     return memory
 
 
@@ -68,34 +69,37 @@ def as_computed(module: Any, mesh: Mesh, batch: tuple[int, int], microbatches: i
     )
 
 
-def shortage(memory: StepMemory, free: int, parts: int) -> str:
+def shortage(memory: StepMemory, free: int, parts: int, own: bool = True) -> str:
     """Sentence about a step that needs more than is free, with the options that help.
 
     Args:
       memory: of the step.
       free: bytes of a device.
       parts: number of batch shards.
+      own: more devices have more memory, unlike CPUs of one host.
     """
     computed = memory.computed
     said = (
         f"the train step needs about {_bytes(memory.total)} on each device, by arithmetic, and "
         f"{_bytes(free)} are free; it may run out of memory: "
     )
-    least = memory.state + max(memory.copies + memory.masked, memory.gradients)
+    row = memory.activations / computed.rows
+    least = memory.state + max(memory.copies + memory.masked + row, memory.gradients)
     left = free - memory.state - memory.copies - memory.masked
-    rows = int(left * computed.rows // memory.activations)
+    rows = int(left // row)
     if least > free or rows < 1:
+        split = "split weights, scores and optimizer over more devices with --mesh fsdp=N, or "
         return said + (
-            f"without activations it needs {_bytes(least)}, so split weights, scores and "
-            "optimizer over more devices with --mesh fsdp=N, or take a smaller model"
+            f"with one row at a time it needs {_bytes(least)}, so {split if own else ''}take a "
+            f"smaller model{'' if own else ' or a machine with more memory'}"
         )
     helps = [f"--batch-size {rows * parts * computed.microbatches} at most"]
-    added = 0 if memory.copies else memory.gradients
+    added = memory.summed if computed.microbatches == 1 else 0
     for many in range(2, computed.rows + 1):
         if computed.rows % many == 0 and memory.activations / many <= left - added:
             helps.insert(0, f"--accumulate {many * computed.microbatches}, which keeps the batch")
             break
-    return said + ", or ".join([*helps, "more devices in --mesh"])
+    return said + ", or ".join([*helps, *(["more devices in --mesh"] if own else [])])
 
 
 def _bytes(size: float) -> str:

@@ -36,6 +36,7 @@ class StepMemory:
       activations: of the rows that are computed at once.
       gradients: of all that is trained, and masks.
       copies: sums of the gradients of microbatches; kernels and gradients of stacked layers.
+      summed: what such sums take, or would take if there were microbatches.
     """
 
     parameters: int
@@ -46,6 +47,7 @@ class StepMemory:
     gradients: int
     copies: int
     computed: Computed
+    summed: int = 0
 
     @property
     def state(self) -> int:
@@ -102,6 +104,11 @@ def step_memory(
     prunable = sum(size for path, size in sizes.items() if re.fullmatch(PRUNABLE, path))
     masks = prunable // 4 if trained.pruned else 0  # a byte a weight
     scores = shard_bytes(state.scores, places.scores)
+    # Gradients of scores come from those of their weights, which are summed if frozen, too.
+    summed = sum(
+        size for path, size in sizes.items()
+        if not re.fullmatch(trained.frozen, path) or (scores and re.fullmatch(PRUNABLE, path))
+    )  # fmt: skip
     return StepMemory(
         parameters=sum(sizes.values()),
         scores=scores,
@@ -109,8 +116,9 @@ def step_memory(
         masked=5 * masks,
         activations=activation_bytes(config, head, computed),
         gradients=free + scores + 2 * masks,
-        copies=(free if computed.microbatches > 1 else 0) + 2 * prunable * computed.stacked,
+        copies=(summed if computed.microbatches > 1 else 0) + 2 * prunable * computed.stacked,
         computed=computed,
+        summed=summed,
     )
 
 
