@@ -111,7 +111,7 @@ def test_gmp_cuts_seven_times_by_the_cubic_law_and_restarts_the_rate_at_each(ste
     np.testing.assert_allclose(1 - kept[cuts], law, atol=0.02)
     assert kept[0] == 1 and kept[cuts[-1]] == kept[-1] == final
     assert kept[cuts[0]] == pytest.approx(0.3, abs=1e-15)
-    rates = make_learning_rates(made, length)(jnp.arange(steps + 1))["learning_rate"]
+    rates = np.asarray(make_learning_rates(made, length)(jnp.arange(steps + 1))["learning_rate"])
     assert [t for t in range(2, steps) if rates[t] > rates[t - 1] and t > made.warmup * steps] == [
         *cuts
     ]

@@ -19,13 +19,13 @@ from safetensors.numpy import load_file
 from mpjax import cli, models
 from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError, Interrupted
+from mpjax.runs import label_words
 from mpjax.sweep import curve
 from mpjax.sweep import sweep as sweeps
 from mpjax.sweep.journals import Journals
 from mpjax.sweep.placement import place_members
 from mpjax.sweep.population import host_hyperparameters, member_bytes
 from mpjax.sweep.sweep import member_configs, sweep
-from mpjax.training import prepare as preparing
 from mpjax.training.prepare import prepare
 from mpjax.training.train import train
 
@@ -94,7 +94,7 @@ def double(x64, monkeypatch):
             folder, "classification", labels=labels, seed=seed, dtype=kind, param_dtype=kind
         )
 
-    monkeypatch.setattr(preparing, "load_for_task", load)
+    monkeypatch.setattr(label_words, "load_for_task", load)
 
 
 @pytest.fixture
