@@ -49,8 +49,8 @@ def activation_bytes(config: EncoderConfig, head: str, computed: Computed) -> in
     ``BL·(4H + 4·heads·D + 4F) + 4·heads·BL²`` numbers.
 
     >>> from mpjax.models import BertConfig
-    >>> activation_bytes(BertConfig(), "classification", Computed(rows=16, length=128)) / 1e9
-    2.7...
+    >>> activation_bytes(BertConfig(), "classification", Computed(rows=16, length=128))
+    2434793472
     """
     tokens = computed.rows * computed.length
 
