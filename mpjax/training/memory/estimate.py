@@ -63,7 +63,8 @@ class StepMemory:
         """Total and parts in words.
 
         >>> parts = (90e6, 42e6, 264e6, 53e6, 1.5e9, 132e6, 0)
-        >>> print(StepMemory(*map(int, parts), Computed(rows=32, length=64)).sentence())
+        >>> memory = StepMemory(*map(int, parts), Computed(rows=32, length=64))
+        >>> print(memory.sentence())  # doctest: +NORMALIZE_WHITESPACE
         1.95 GB (parameters 0.09, scores 0.042, optimizer 0.264, masked weights 0.053, activations
         of 32 x 64 about 1.5; then gradients 0.132 in place of the last two)
         """
