@@ -41,11 +41,14 @@ def load_to_train(config: TrainConfig, folder: Path, task: Task, tokenizer: Toke
     if words := given_words(config):
         return _worded(config, folder, task, tokenizer, words)
     model = load_for_task(folder, task, config.dtype, config.seed, masked=False)
-    if config.label_words != AUTO or task.head != "classification":
+    if config.label_words != AUTO:
         return model
     if not model.fresh:
         kind = "label words" if model.head == LABEL_WORDS else "classifier"
-        _say(f"the trained {kind} of {shown(folder)}")
+        _say(f"the trained {kind if task.head == 'classification' else 'head'} of {shown(folder)}")
+        return model
+    if task.head != "classification":
+        _say(f"a new one; label words are for the classes of texts, {task.name} has none")
         return model
     why = f"{task.name} has no label words of its own, --label-words gives some"
     if task.label_words:

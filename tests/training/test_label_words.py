@@ -95,6 +95,8 @@ def test_auto_takes_a_trained_head_then_label_words_then_a_new_head(root, caplog
     own = dataclasses.replace(SST2, label_words=("nasty", "lovely"))
     head, fresh, line = said(model="tuned", task=own)
     assert (head, fresh) == ("classification", False) and "the trained classifier of" in line
+    _, fresh, line = said(task=tasks.get("squad"))
+    assert fresh and line.startswith("head: a new one; label words are for the classes of texts")
     mlm = models.load_model(root / "model", "mlm")
     worded = models.with_label_words(mlm, SST2.labels, ("dull", "calm"), (151, 137))
     models.save_model(root / "worded", worded.config, mlm.params, worded.head, root / "model")
