@@ -101,22 +101,23 @@ def step_memory(
     """
     weights = dict(zip(flatten(state.params), jax.tree.leaves(places.params), strict=True))
     sizes = {path: shard_bytes(leaf, weights[path]) for path, leaf in flatten(state.params).items()}
-    free = sum(size for path, size in sizes.items() if not re.fullmatch(trained.frozen, path))
-    prunable = sum(size for path, size in sizes.items() if re.fullmatch(PRUNABLE, path))
+    free = {path for path in sizes if not re.fullmatch(trained.frozen, path)}
+    kernels = {path for path in sizes if re.fullmatch(PRUNABLE, path)}
+
+    def of(paths: set[str]) -> int:
+        return sum(sizes[path] for path in paths)
+
+    prunable, scores = of(kernels), shard_bytes(state.scores, places.scores)
     masks = prunable // 4 if trained.pruned else 0  # a byte a weight
-    scores = shard_bytes(state.scores, places.scores)
     # Gradients of scores come from those of their weights, which are summed if frozen, too.
-    summed = sum(
-        size for path, size in sizes.items()
-        if not re.fullmatch(trained.frozen, path) or (scores and re.fullmatch(PRUNABLE, path))
-    )  # fmt: skip
+    summed = of(free | kernels if scores else free)
     return StepMemory(
         parameters=sum(sizes.values()),
         scores=scores,
         optimizer=shard_bytes(state.opt_state, places.opt_state),
         masked=5 * masks,
         activations=activation_bytes(config, head, computed),
-        gradients=free + scores + 2 * masks,
+        gradients=of(free) + scores + 2 * masks,
         copies=(summed if computed.microbatches > 1 else 0) + 2 * prunable * computed.stacked,
         computed=computed,
         summed=summed,
