@@ -69,6 +69,14 @@ def forgotten(monkeypatch):
     sys.modules.pop(own.PLUGIN, None)
 
 
+def test_parts_of_ones_own_learn(forgotten, tmp_path, capsys):
+    given = ["--output", str(tmp_path), "--steps", "60", "--density", str(DENSITY)]
+    results = by_name(own.main(given))
+    assert results["dense"][0] > 0.7  # chance is 0.5
+    assert results["own"][0] > 0.6
+    assert results["own"][1] == pytest.approx(DENSITY, abs=0.005)
+
+
 def test_parts_of_ones_own_train_by_name(forgotten, tmp_path, capsys):
     given = ["--output", str(tmp_path), "--steps", "20", "--density", str(DENSITY)]
     results = by_name(own.main(given))  # too short to learn: its rule and structure cut
