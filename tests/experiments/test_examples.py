@@ -70,8 +70,7 @@ def forgotten(monkeypatch):
 
 
 def test_parts_of_ones_own_learn(forgotten, tmp_path, capsys):
-    given = ["--output", str(tmp_path), "--steps", "60", "--density", str(DENSITY)]
-    results = by_name(own.main(given))
+    results = by_name(own.main(["--output", str(tmp_path), "--density", str(DENSITY)]))
     assert results["dense"][0] > 0.7  # chance is 0.5
     assert results["own"][0] > 0.6
     assert results["own"][1] == pytest.approx(DENSITY, abs=0.005)
