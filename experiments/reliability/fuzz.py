@@ -147,6 +147,7 @@ class Tally:
     def __init__(self, folder: Path, seed: int) -> None:
         self._folder, self._seed = folder, seed
         self._counts: dict[str, collections.Counter[str]] = {}
+        self._seconds: dict[str, float] = collections.defaultdict(float)
         self._slowest: dict[str, float] = collections.defaultdict(float)
         self._largest: dict[str, int] = collections.defaultdict(int)
         self._failed: dict[tuple[str, str, str], list[tuple[int, Outcome]]] = {}
@@ -157,6 +158,7 @@ class Tally:
         assert outcome is not None
         with self._lock:
             self._counts.setdefault(name, collections.Counter())[outcome.kind] += 1
+            self._seconds[name] += outcome.seconds
             self._slowest[name] = max(self._slowest[name], outcome.seconds)
             self._largest[name] = max(self._largest[name], outcome.memory)
             if outcome.kind not in OUTCOMES[:2]:
@@ -187,6 +189,7 @@ class Tally:
             "targets": {
                 name: {
                     **{kind: counts[kind] for kind in OUTCOMES if counts[kind]},
+                    "seconds": round(self._seconds[name], 1),
                     "slowest_seconds": round(self._slowest[name], 2),
                     "most_memory_mb": round(self._largest[name] / 1e6),
                 }

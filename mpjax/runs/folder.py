@@ -34,6 +34,8 @@ from mpjax.files import parse_object, read_object, shown, write_json, write_text
 from mpjax.locks import LOCK
 from mpjax.log import log
 
+_NAMED = 8  # differing options that a message names
+
 
 @dataclass(frozen=True)
 class RunDir:
@@ -126,8 +128,10 @@ def check(config: TrainConfig) -> RunDir:
     )
     changed += [] if run.result.is_file() else changed_meaning(then)
     if changed:
+        more = [f"and {len(changed) - _NAMED} more"] if len(changed) > _NAMED else []
         raise InputError(
-            f"--output {run.path} belongs to a different run: {'; '.join(changed)}. "
+            f"--output {run.path} belongs to a different run: "
+            f"{'; '.join(changed[:_NAMED] + more)}. "
             "Choose another folder, or the old options to continue it"
         )
     return run

@@ -114,6 +114,12 @@ def test_bad_sentences(tmp_path, record, message):
         TOKENS.fit(path, DataOptions())
 
 
+def test_equal_tags_of_different_types_stay_apart(tmp_path):
+    rows = [{"tokens": ["a", "b", "c"], "ner_tags": [1, True, 0]}]
+    task = TOKENS.fit(write_lines(tmp_path / "x.jsonl", rows), DataOptions())
+    assert task.labels == ("0", "1", "True")
+
+
 def test_a_line_without_a_tag(tmp_path):
     (tmp_path / "x.conll").write_text("a O\nb\n")
     with pytest.raises(InputError, match="line 2: expected a word and its tag, found 'b'"):

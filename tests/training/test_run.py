@@ -338,6 +338,15 @@ def test_a_different_config_is_refused_by_its_options(finished, root):
     assert finished.config.read_bytes() == before
 
 
+def test_of_many_different_options_some_are_named(finished, root):
+    many = {"seed": 1, "eval_every": 3, "warmup": 0.5, "weight_decay": 0.5, "clip": 9.0,
+            "mask_scale": 0.5, "initial_warmup": 2.0, "final_warmup": 1.5, "log_every": 3,
+            "limit_eval": 8, "learning_rate": 0.5}  # fmt: skip
+    with pytest.raises(InputError, match=r"; and \d more\. Choose") as error:
+        start(root, "movement", **many)
+    assert str(error.value).count(" was ") == 8
+
+
 def test_changed_data_are_refused(finished, root, tmp_path):
     shutil.copytree(root / "data", tmp_path / "data")
     shutil.copytree(finished.path, tmp_path / "run")

@@ -214,10 +214,11 @@ def _read(table: Table, text: str, label: str, declared: tuple[str, ...]) -> tup
     found: list[Sentence] = []
     empty: list[int] = []
     uneven: list[tuple[int, int, int]] = []
+    # Few tags, many times. 1, 1.0 and True are equal, and not the same tag.
+    tag_text = lru_cache(maxsize=1024, typed=True)(lambda tag: label_text(tag, declared))
     for number, record in table.records:
         words = _items(record.get(text), table.where(number), text)
-        tags = [label_text(tag, declared) for tag in
-                _items(record.get(label), table.where(number), label)]  # fmt: skip
+        tags = [tag_text(tag) for tag in _items(record.get(label), table.where(number), label)]
         named = [tag for tag in tags if tag is not None]
         if not words or not named:
             empty.append(number)
@@ -251,7 +252,7 @@ def _items(value: Any, where: str, name: str) -> list[Any]:
         return []
     if isinstance(value, str):
         return value.split()
-    if isinstance(value, list) and not any(isinstance(item, list | dict) for item in value):
+    if isinstance(value, list) and {list, dict}.isdisjoint(map(type, value)):
         return value
     raise InputError(
         f"{where}: {shown(name)} must be a list or text with blanks, found {shown(repr(value), 60)}"
