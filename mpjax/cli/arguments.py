@@ -8,7 +8,7 @@ import typing
 from collections.abc import Callable, Collection
 from typing import Any
 
-from mpjax.config.checks import methods, option
+from mpjax.config.checks import field_types, methods, option
 from mpjax.config.recipes import RECOMMENDED, default_recipe, recipe_config
 from mpjax.config.train import TOPICS, TrainConfig
 from mpjax.errors import InputError
@@ -33,7 +33,7 @@ def topics(parser: argparse.ArgumentParser) -> Callable[[str], Parser]:
 def add_field(parser: Parser, field: dataclasses.Field[Any]) -> None:
     """Adds the option of a field of TrainConfig: its type, default and help."""
     flag, text = option(field.name), field.metadata["help"]
-    kind: Any = typing.get_type_hints(TrainConfig)[field.name]
+    kind: Any = field_types(TrainConfig)[field.name]
     if kind is bool:
         parser.add_argument(flag, action="store_true", help=text)
         return

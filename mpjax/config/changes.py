@@ -6,7 +6,7 @@ import dataclasses
 import typing
 from typing import Any
 
-from mpjax.config.checks import option
+from mpjax.config.checks import field_types, option
 from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError
 
@@ -39,7 +39,7 @@ def _change(text: str) -> tuple[str, Any]:
         raise InputError(
             f"--continue-with {text}: give NAME=VALUE with a name that may change in a run: {known}"
         )
-    kind: Any = typing.get_type_hints(TrainConfig)[field]
+    kind: Any = field_types(TrainConfig)[field]
     kind = next((part for part in typing.get_args(kind) if part is not type(None)), kind)
     try:
         return field, kind(value)

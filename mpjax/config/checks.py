@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import os
 import pkgutil
 import typing
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, cast
 
 from mpjax import plugins, tasks, trackers
@@ -41,6 +44,19 @@ def option(field: str) -> str:
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 
 
+@functools.cache
+def field_types(config: type) -> Mapping[str, Any]:
+    """Types of the fields of a config by name.
+
+    >>> @dataclasses.dataclass
+    ... class Config:
+    ...     seed: int = 0
+    >>> field_types(Config)["seed"]
+    <class 'int'>
+    """
+    return MappingProxyType(typing.get_type_hints(config))
+
+
 def check_types(config: object) -> dict[str, str]:
     """Text of the values of a config that are paths, after a check of the type of every value.
 
@@ -51,7 +67,7 @@ def check_types(config: object) -> dict[str, str]:
       InputError: a value of another type than its option.
     """
     paths: dict[str, str] = {}
-    for name, hint in typing.get_type_hints(type(config)).items():
+    for name, hint in field_types(type(config)).items():
         value, kinds = getattr(config, name), typing.get_args(hint) or (hint,)
         if value is None and type(None) in kinds:
             continue
