@@ -2,6 +2,7 @@
 
 import ctypes
 import functools
+import os
 import platform
 from pathlib import Path
 
@@ -14,6 +15,8 @@ _CGROUPS, _PROC = Path("/sys/fs/cgroup"), Path("/proc")
 _V2 = ("memory.max", "memory.current", "file", "shmem")
 _V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_cache", "total_shmem")
 _LONG = 0.2  # seconds of a compilation after which it is worth looking for free pages
+_SETTLED = 10  # steps after which all that a step allocates has been there
+_GROWN = 1.25  # of the resident memory then, from which on the rest is taken for holes
 
 
 def keep_freed_memory() -> bool:
@@ -66,6 +69,37 @@ def give_back_after_compiling() -> None:
             give_back()
 
     jax.monitoring.register_event_duration_secs_listener(listen)
+
+
+class Holes:
+    """Gives free pages back when a process has grown by a quarter since it last gave any.
+
+    Steps of several lengths have temporaries of several sizes. A small block that stays where a
+    large one was leaves a hole that the next large one does not fit into, and the heap grows by a
+    whole temporary. The pages of the holes are found again when they are used, so that giving them
+    back costs one slow step.
+    """
+
+    def __init__(self) -> None:
+        self._steps, self._usual = 0, 0
+
+    def look(self) -> None:
+        """Compares the resident memory with the highest of the first steps; once a step."""
+        self._steps, resident = self._steps + 1, _resident()
+        if self._steps <= _SETTLED:
+            self._usual = max(self._usual, resident)
+        elif resident > _GROWN * self._usual:
+            give_back()
+            self._steps, self._usual = 0, 0
+
+
+def _resident() -> int:
+    """Resident bytes of the process; 0 where the system does not say."""
+    try:
+        pages = Path("/proc/self/statm").read_text().split()[1]
+    except OSError:
+        return 0
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
 def available() -> int | None:

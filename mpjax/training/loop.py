@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mpjax.errors import Interrupted
+from mpjax.hostmemory import Holes
 from mpjax.runs.checkpoints import Checkpoints
 from mpjax.runs.journal import Deferred
 from mpjax.runs.progress import Progress
@@ -104,6 +105,7 @@ def _run_steps(
     requested: Callable[[], int],
 ) -> TrainState:
     total, recorder, late = span.total, followed.recorder, Deferred(followed.see)
+    holes = Holes()
     if span.start < total:
         followed.progress.compiling()
     for step in range(span.start + 1, total + 1):
@@ -114,6 +116,7 @@ def _run_steps(
         state, metrics = program.step(state, batch)
         shown = {name: measures[name] for name in ("density",) if name in measures}
         late.put(step, {"step": metrics, "shown": shown})
+        holes.look()
         if logged:
             recorder.train(step, {**metrics, **measures})
         score = None

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import jax
+import numpy as np
 import pytest
 
 from mpjax import hostmemory
@@ -89,6 +90,35 @@ def test_memory_is_given_back_after_a_long_compilation_and_no_other(monkeypatch)
     listen(hostmemory._COMPILED, -1.0)
     listen("/another/event", 9.0)
     assert not calls
+
+
+def test_a_process_that_grew_gives_back_and_has_a_new_measure(monkeypatch):
+    given, holes = [], hostmemory.Holes()
+
+    def look(resident, times=1):
+        monkeypatch.setattr(hostmemory, "_resident", lambda: resident)
+        for _ in range(times):
+            holes.look()
+
+    monkeypatch.setattr(hostmemory, "give_back", lambda: given.append(1))
+    for resident in range(100, 1100, 100):  # of the first steps, which compile and allocate
+        look(resident)
+    look(1250, 100)
+    assert not given
+    look(1251)
+    assert len(given) == 1
+    look(2000, 10)
+    look(2500, 100)
+    assert len(given) == 1
+    look(2501)
+    assert len(given) == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc")
+def test_resident_memory_is_that_of_the_process():
+    block = np.ones(10**7)
+    found = hostmemory._resident()
+    assert block.nbytes < found < 10**12
 
 
 def group(folder, limit, used, cache, shared, version=2):

@@ -173,3 +173,10 @@ def test_a_sweep_killed_while_it_writes_results_trains_nothing_again(
     assert before == ((done / "metrics.jsonl").read_bytes(), (done / "result.json").read_bytes())
     assert [row["linear_density"] for row in rows] == pytest.approx([0.5, 0.3], abs=3e-3)
     assert not (tmp_path / "sweep" / "checkpoints").exists()
+
+
+def test_a_run_looks_for_holes_once_a_step(whole, root, tmp_path, monkeypatch):
+    looks = []
+    monkeypatch.setattr("mpjax.hostmemory.Holes.look", lambda holes: looks.append(id(holes)))
+    result = start(root, tmp_path / "run")
+    assert len(looks) == result["steps"] and len(set(looks)) == 1
