@@ -215,7 +215,7 @@ def measure_marks(
     }
     if noise is not None:
         _, masks = pruning.prune(state.params, state.scores, threshold, kept=held)
-    return metrics, jax.tree.map(lambda mask: mask > 0, masks)
+    return metrics, jax.tree.map(lambda mask: mask != jnp.zeros((), mask.dtype), masks)
 
 
 def finalize(

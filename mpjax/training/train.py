@@ -212,6 +212,6 @@ def _program(job: Job, tx: Any, shardings: TrainState, final: Any) -> Program:
             accumulate=job.accumulate,
             shardings=shardings,
         ),
-        measure=churn_measure(job.pruning, mesh=mesh),
+        measure=churn_measure(job.pruning),
         score=lambda state: score_dev(predict, final(state), inputs.dev, job.eval_batch, mesh),
     )

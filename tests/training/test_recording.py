@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tiny
 
+from mpjax import hostmemory
 from mpjax.log import log
 from mpjax.optim import OptimizerConfig, make_optimizer
 from mpjax.parallel.sharding import make_mesh
@@ -58,11 +59,32 @@ def test_marks_come_out_split_as_they_go_in():
     tx = make_optimizer(OptimizerConfig(0.1, 0.1, warmup_steps=0), pruning, 10)
     state, _ = create_sharded_state(params, pruning, tx, mesh)
     assert not state.scores["layer_0"]["kernel"].sharding.is_fully_replicated
-    measure = churn_measure(pruning, mesh=mesh)
+    measure = churn_measure(pruning)
     measure(state)
     measure(state)  # gives the marks of the first call away, which warns if they fit nowhere
     marks = measure._before.kept["layer_0"]["kernel"]
     assert marks.sharding.is_equivalent_to(state.params["layer_0"]["kernel"].sharding, 2)
+
+
+@pytest.mark.parametrize("name", ["magnitude", "l0"])
+def test_a_measure_is_compiled_once(name):
+    pruning = Pruning(make_rule(name, final=0.5) if name == "magnitude" else make_rule(name))
+    params = {"layer_0": {"kernel": np.ones((8, 16), "f4")}}
+    tx = make_optimizer(OptimizerConfig(0.1, 0.1, warmup_steps=0), pruning, 10)
+    state, _ = create_sharded_state(params, pruning, tx, make_mesh())
+    measure, compiled = churn_measure(pruning), []
+
+    def listen(event: str, duration: float, **about: object) -> None:
+        if event == hostmemory._COMPILED and about.get("fun_name") == "jit(measure)":
+            compiled.append(duration)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        for _ in range(3):
+            measure(state)
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    assert len(compiled) == 1
 
 
 def test_without_pruning_nothing_is_measured():

@@ -9,10 +9,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
 
 from mpjax.optim import Hyperparameters
-from mpjax.parallel.sharding import constrain
 from mpjax.pruning import Pruning, Tree, flatten
 from mpjax.pruning.topk.counting import count_true
 from mpjax.runs.journal import CHANGES
@@ -62,24 +60,25 @@ class ChurnMeasure:
 
 
 def churn_measure(
-    pruning: Pruning | None,
-    hyperparameters: Hyperparameters | None = None,
-    mesh: Mesh | None = None,
+    pruning: Pruning | None, hyperparameters: Hyperparameters | None = None
 ) -> ChurnMeasure:
-    """`ChurnMeasure` of one run, of states on ``mesh``; without pruning it measures nothing."""
-    churn = make_churn(pruning, hyperparameters)
+    """`ChurnMeasure` of one run; without pruning it measures nothing."""
+    churn, compiled = make_churn(pruning, hyperparameters), []
 
     def measure(state: TrainState, before: Marks) -> tuple[dict[str, Any], Marks]:
-        metrics, marks = churn(state, before)
-        # Masks may come out split as the scores; the marks that go in are split as the weights.
-        return metrics, marks if mesh is None else constrain(marks, mesh)
+        if not compiled:
+            # Masks may come out split as the scores. Split as the weights, as they go in, the next
+            # call finds the same program.
+            split = (None, jax.tree.map(lambda marks: marks.sharding, before))
+            compiled.append(jax.jit(churn, donate_argnums=1, out_shardings=split))
+        return compiled[0](state, before)
 
     def blank(state: TrainState) -> Marks:
         shardings = Marks(_like_kernels(pruning, state, lambda x: x.sharding), state.step.sharding)
         make = functools.partial(blank_marks, pruning, jax.eval_shape(lambda: state))
         return jax.jit(make, out_shardings=shardings)()
 
-    return ChurnMeasure(jax.jit(measure, donate_argnums=1), blank)
+    return ChurnMeasure(measure, blank)
 
 
 def make_churn(
