@@ -3,8 +3,9 @@
     python -m experiments.bench.memory [--keep-holes] [--json FILE] train --model DIR --task sst2 …
 
 It runs the ``mpjax`` command in this process and looks twice a second, and at the beginning and the
-end of every compilation. ``--keep-holes`` leaves out `give_back_after_compiling`. Compilation is
-what differs between a first and a second run, so give an empty ``--cache`` each time. glibc only.
+end of every compilation. ``--keep-holes`` leaves out `give_back_after_compiling` and `Holes`.
+Compilation is what differs between a first and a second run, so give an empty ``--cache`` each
+time. Of a long run the file has the highest record of each of some 200 intervals. glibc only.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ import jax
 
 from mpjax import cli, hostmemory
 from mpjax.files import write_json
+from mpjax.runs.provenance import provenance
 
 _EVERY = 0.5  # seconds
+_INTERVALS = 200
 _FIELDS = (
     "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks",
     "keepcost",
@@ -71,6 +74,21 @@ class Watch:
             self._doing = "running"
 
 
+def thinned(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The record of most resident memory of each of `_INTERVALS` equal intervals.
+
+    >>> thinned([{"seconds": x, "resident_mb": x % 7} for x in range(1000)])[:2]
+    [{'seconds': 4, 'resident_mb': 4}, {'seconds': 6, 'resident_mb': 6}]
+    """
+    width = records[-1]["seconds"] / _INTERVALS or 1.0
+    highest: dict[int, dict[str, Any]] = {}
+    for record in records:
+        at = int(record["seconds"] / width)
+        if at not in highest or record["resident_mb"] > highest[at]["resident_mb"]:
+            highest[at] = record
+    return list(highest.values())
+
+
 def main(argv: Sequence[str]) -> int:
     """Runs a command and prints where its memory was highest; returns its status."""
     words, watch = list(argv), Watch()
@@ -78,15 +96,16 @@ def main(argv: Sequence[str]) -> int:
     output = Path(words[words.index("--json") + 1]) if "--json" in words[:3] else None
     words = words[keep + 2 * (output is not None) :]
     if keep:
-        hostmemory._LONG = float("inf")
+        hostmemory._LONG = hostmemory._GROWN = float("inf")
     threading.Thread(target=watch.follow, daemon=True).start()
     jax.monitoring.register_event_duration_secs_listener(watch.compiled)
     status = cli.main(words)
     highest = max(watch.records, key=lambda record: record["resident_mb"])
     print(json.dumps({"highest": highest}))
     if output is not None:
-        found = {"keep_holes": keep, "cpus": os.cpu_count(), "jax": jax.__version__}
-        write_json(output, {**found, "highest": highest, "records": watch.records})
+        about = {**provenance(), "cpus": os.cpu_count()}
+        found = {"keep_holes": keep, "provenance": about}
+        write_json(output, {**found, "highest": highest, "records": thinned(watch.records)})
     return status
 
 
