@@ -16,6 +16,7 @@ _V2 = ("memory.max", "memory.current", "file", "shmem")
 _V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_cache", "total_shmem")
 _LONG = 0.2  # seconds of a compilation after which it is worth looking for free pages
 _SETTLED = 10  # steps after which all that a step allocates has been there
+_SPARE = 0.5  # of the resident memory, less than which left on the machine is little
 _GROWN = 1.25  # of the resident memory then, from which on the rest is taken for holes
 
 
@@ -72,23 +73,27 @@ def give_back_after_compiling() -> None:
 
 
 class Holes:
-    """Gives free pages back when a process has grown by a quarter since it last gave any.
+    """Gives free pages back where they are too many: the machine is short, or the process grew.
 
-    Steps of several lengths have temporaries of several sizes. A small block that stays where a
-    large one was leaves a hole that the next large one does not fit into, and the heap grows by a
-    whole temporary. The pages of the holes are found again when they are used, so that giving them
-    back costs one slow step.
+    Steps of several lengths have temporaries of several sizes, and each is kept in a place of its
+    own: a small block that stays where a large one was leaves a hole that the next large one does
+    not fit into. That is worth its memory while there is enough of it. Pages of holes are found
+    again when they are used, so that giving them back costs one slow step.
     """
 
     def __init__(self) -> None:
         self._steps, self._usual = 0, 0
 
     def look(self) -> None:
-        """Compares the resident memory with the highest of the first steps; once a step."""
-        self._steps, resident = self._steps + 1, _resident()
+        """Gives back if less than half of the resident memory is left, or at a quarter of growth.
+
+        Once a step. The growth counts from the highest of the first steps since.
+        """
+        self._steps, resident, left = self._steps + 1, _resident(), available()
+        scarce = left is not None and left < _SPARE * resident
         if self._steps <= _SETTLED:
             self._usual = max(self._usual, resident)
-        elif resident > _GROWN * self._usual:
+        if scarce or (self._steps > _SETTLED and resident > _GROWN * self._usual):
             give_back()
             self._steps, self._usual = 0, 0
 

@@ -1,9 +1,11 @@
 """Memory of a command over its time: resident, heap in use, and heap that is free but kept.
 
-    python -m experiments.bench.memory [--keep-holes] [--json FILE] train --model DIR --task sst2 …
+    python -m experiments.bench.memory [--keep-holes | --scarce] [--json FILE] \\
+        train --model DIR --task sst2 …
 
 It runs the ``mpjax`` command in this process and looks twice a second, and at the beginning and the
-end of every compilation. ``--keep-holes`` leaves out `give_back_after_compiling` and `Holes`.
+end of every compilation. ``--keep-holes`` leaves out `give_back_after_compiling` and `Holes`;
+``--scarce`` makes a run see no memory left on the machine, so that it keeps nothing it freed.
 Compilation is what differs between a first and a second run, so give an empty ``--cache`` each
 time. Of a long run the file has the highest record of each of some 200 intervals. glibc only.
 """
@@ -92,11 +94,13 @@ def thinned(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def main(argv: Sequence[str]) -> int:
     """Runs a command and prints where its memory was highest; returns its status."""
     words, watch = list(argv), Watch()
-    keep = "--keep-holes" in words[:3]
+    keep, scarce = ("--keep-holes" in words[:3]), ("--scarce" in words[:3])
     output = Path(words[words.index("--json") + 1]) if "--json" in words[:3] else None
-    words = words[keep + 2 * (output is not None) :]
+    words = words[keep + scarce + 2 * (output is not None) :]
     if keep:
         hostmemory._LONG = hostmemory._GROWN = float("inf")
+    if keep or scarce:
+        hostmemory._SPARE = float("inf") if scarce else 0.0
     threading.Thread(target=watch.follow, daemon=True).start()
     jax.monitoring.register_event_duration_secs_listener(watch.compiled)
     status = cli.main(words)
@@ -104,7 +108,7 @@ def main(argv: Sequence[str]) -> int:
     print(json.dumps({"highest": highest}))
     if output is not None:
         about = {**provenance(), "cpus": os.cpu_count()}
-        found = {"keep_holes": keep, "provenance": about}
+        found = {"keep_holes": keep, "scarce": scarce, "provenance": about}
         write_json(output, {**found, "highest": highest, "records": thinned(watch.records)})
     return status
 

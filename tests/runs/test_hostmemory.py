@@ -101,6 +101,7 @@ def test_a_process_that_grew_gives_back_and_has_a_new_measure(monkeypatch):
             holes.look()
 
     monkeypatch.setattr(hostmemory, "give_back", lambda: given.append(1))
+    monkeypatch.setattr(hostmemory, "available", lambda: None)
     for resident in range(100, 1100, 100):  # of the first steps, which compile and allocate
         look(resident)
     look(1250, 100)
@@ -112,6 +113,16 @@ def test_a_process_that_grew_gives_back_and_has_a_new_measure(monkeypatch):
     assert len(given) == 1
     look(2501)
     assert len(given) == 2
+
+
+def test_a_machine_that_is_short_gets_pages_back_at_every_step(monkeypatch):
+    given, holes = [], hostmemory.Holes()
+    monkeypatch.setattr(hostmemory, "give_back", lambda: given.append(1))
+    monkeypatch.setattr(hostmemory, "_resident", lambda: 1000)
+    for left, expected in ((500, 0), (499, 1), (0, 2), (2000, 2)):
+        monkeypatch.setattr(hostmemory, "available", lambda left=left: left)
+        holes.look()
+        assert len(given) == expected
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks /proc")
