@@ -30,10 +30,9 @@ def per_length(
     lengths: dict[int, list[int]] = {}
     for i, vector in enumerate(vectors):
         lengths.setdefault(vector.shape[0], []).append(i)
-    members = [np.array(positions) for positions in lengths.values()]
-    order = np.argsort(np.concatenate(members))
+    order = np.argsort(np.concatenate(list(lengths.values())))
     parts = [
-        jax.vmap(function)(jnp.stack([vectors[i] for i in at]), *(n[at] for n in numbers))
-        for at in members
+        jax.vmap(function)(jnp.stack([vectors[i] for i in at]), *(n[np.array(at)] for n in numbers))
+        for at in lengths.values()
     ]
     return jax.tree.map(lambda *found: jnp.concatenate(found)[order], *parts)
