@@ -24,6 +24,7 @@ from typing import Any
 
 import jax
 
+from experiments.paper.receipt import without_paths
 from mpjax import cli, hostmemory
 from mpjax.files import write_json
 from mpjax.runs.provenance import provenance
@@ -109,7 +110,8 @@ def main(argv: Sequence[str]) -> int:
     if output is not None:
         about = {**provenance(), "cpus": os.cpu_count()}
         found = {"keep_holes": keep, "scarce": scarce, "provenance": about}
-        write_json(output, {**found, "highest": highest, "records": thinned(watch.records)})
+        found = {**found, "highest": highest, "records": thinned(watch.records)}
+        write_json(output, without_paths(found))
     return status
 
 
