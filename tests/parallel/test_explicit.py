@@ -299,7 +299,7 @@ COLLECTIVE = re.compile(
 def test_no_score_or_mask_is_gathered(rule):
     mesh, pruning = explicit_mesh(), made(rule)
 
-    # Much larger than the sample of 1024 entries of each matrix that a search begins with.
+    # Much larger than the sample of 256 entries of each matrix that a search begins with.
     def large(path, leaf):
         names = "/".join(k.key for k in path)
         sharding = NamedSharding(mesh, SPECS.get(names, PartitionSpec()))
@@ -321,4 +321,4 @@ def test_no_score_or_mask_is_gathered(rule):
             math.prod(int(n) for n in dims.split(",") if n)
             for dims in re.findall(r"\[([\d,]*)\]", move[1])
         ]
-        assert max(sizes) <= 7 * 1024, move[0]  # of 7 samples; the smallest shard has 12,288
+        assert max(sizes) <= 7 * 256, move[0]  # the smallest shard has 12,288

@@ -3,7 +3,7 @@
 """Masks of the exact k largest entries, ties by index; the cut comes from `search`."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -15,7 +15,6 @@ from mpjax.pruning.explicit import inferred
 from mpjax.pruning.topk.counting import as_rows
 from mpjax.pruning.topk.keys import from_keys, ordered_keys
 from mpjax.pruning.topk.search import Cut, find_cut, group_sizes, per_array
-from mpjax.pruning.topk.stacks import per_length
 
 
 def top_k_masks(
@@ -133,12 +132,12 @@ def _tie_ends(arrays: Sequence[jax.Array], cut: Cut, wanted: jax.Array, joint: b
     # Vectors of one length (counts per row, marks per column) are stacked: one program per length,
     # 2 for the 72 matrices of BERT-base. Arrays are not stacked: two of one shape may be sharded
     # differently, and a stack would move one of them.
-    rows, rest = per_length(_tie_row, in_rows, needed)
+    rows, rest = _stacked(_tie_row, in_rows, needed)
     last = [
         jnp.any(tied & (jax.lax.broadcasted_iota(jnp.int32, tied.shape, 0) == row), axis=0)
         for tied, row in zip(ties, rows, strict=True)
     ]
-    return _Place(rows, per_length(_tie_column, last, rest))
+    return _Place(rows, _stacked(_tie_column, last, rest))
 
 
 def _tie_row(in_rows: jax.Array, needed: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -152,6 +151,33 @@ def _tie_column(ties: jax.Array, needed: jax.Array) -> jax.Array:
     """Column after the last kept tie of a row; 0 if none is kept."""
     so_far = jnp.cumsum(ties.astype(jnp.int32))
     return jnp.sum(so_far < needed, dtype=jnp.int32) + (needed > 0).astype(jnp.int32)
+
+
+def _stacked(
+    function: Callable[[jax.Array, jax.Array], Any],
+    vectors: Sequence[jax.Array],
+    numbers: jax.Array,
+) -> Any:
+    """``function(vector, number)`` of each pair, one `jax.vmap` per length of vectors."""
+    members = _by_shape(vectors)
+    order = np.argsort(np.concatenate(members))
+    parts = [
+        jax.vmap(function)(jnp.stack([vectors[i] for i in m]), numbers[np.array(m)])
+        for m in members
+    ]
+
+    def in_order(*found: jax.Array) -> jax.Array:
+        return jnp.concatenate(found)[order]
+
+    return jax.tree.map(in_order, *parts)
+
+
+def _by_shape(arrays: Sequence[jax.Array]) -> list[list[int]]:
+    """Positions of the arrays of each shape."""
+    positions: dict[tuple[int, ...], list[int]] = {}
+    for i, array in enumerate(arrays):
+        positions.setdefault(array.shape, []).append(i)
+    return list(positions.values())
 
 
 def _before(shape: tuple[int, ...], place: _Place) -> jax.Array:

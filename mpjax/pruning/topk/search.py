@@ -24,7 +24,6 @@ import numpy as np
 
 from mpjax.pruning.topk.counting import GROUP, as_rows, count_true
 from mpjax.pruning.topk.keys import ordered_keys
-from mpjax.pruning.topk.stacks import per_length
 
 _SAMPLE = 1024  # entries per array that the first bracket is made from
 
@@ -173,13 +172,14 @@ def _bin_of(keys: jax.Array, first: jax.Array, shift: jax.Array) -> jax.Array:
 
 def _guess(arrays: Sequence[jax.Array], wanted: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Bracket of the cut of each array from a sample; all keys for arrays too small for one."""
-    samples = [ordered_keys(_grid(array)).reshape(-1) for array in arrays]
-    share = wanted.astype(jnp.float32) / jnp.asarray([a.size for a in arrays], jnp.float32)
-    return per_length(_guess_one, samples, share)
+    brackets = [_guess_one(array, k) for array, k in zip(arrays, wanted, strict=True)]
+    low, high = zip(*brackets, strict=True)
+    return jnp.stack(low), jnp.stack(high)
 
 
-def _guess_one(sample: jax.Array, share: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _guess_one(array: jax.Array, wanted: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Keys of the sample whose ranks are 8 standard deviations around the wanted rank."""
+    sample = ordered_keys(_grid(array)).reshape(-1)
     unsigned: Any = sample.dtype.type
     lowest, highest = unsigned(0), ~unsigned(0)
     if sample.size < _SAMPLE // 2:
@@ -187,6 +187,7 @@ def _guess_one(sample: jax.Array, share: jax.Array) -> tuple[jax.Array, jax.Arra
     # 1024² comparisons rank the sample without a sort; int8 sums of 16 rows as in `count_true`.
     below = (sample[None, :] < sample[:, None]).reshape(-1, GROUP, sample.size)
     rank = jnp.sum(jnp.sum(below, axis=1, dtype=jnp.int8), axis=0, dtype=jnp.float32)
+    share = wanted.astype(jnp.float32) / array.size
     middle = share * sample.size
     # 8 instead of 3: rows and columns of a kernel differ, so a grid of 32 x 32 varies more than
     # 1024 independent draws.
