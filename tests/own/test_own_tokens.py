@@ -115,7 +115,7 @@ def test_bad_sentences(tmp_path, record, message):
 
 
 def test_equal_tags_of_different_types_stay_apart(tmp_path):
-    rows = [{"tokens": ["a", "b", "c"], "ner_tags": [1, True, 0]}]
+    rows = [{"tokens": ["a", "b", "c"], "ner_tags": [1.0, True, 0]}]
     task = TOKENS.fit(write_lines(tmp_path / "x.jsonl", rows), DataOptions())
     assert task.labels == ("0", "1", "True")
 

@@ -214,7 +214,7 @@ def _read(table: Table, text: str, label: str, declared: tuple[str, ...]) -> tup
     found: list[Sentence] = []
     empty: list[int] = []
     uneven: list[tuple[int, int, int]] = []
-    # Few tags, many times. 1, 1.0 and True are equal, and not the same tag.
+    # Few tags, many times. 1.0 and True are equal, and not the same tag.
     tag_text = lru_cache(maxsize=1024, typed=True)(lambda tag: label_text(tag, declared))
     for number, record in table.records:
         words = _items(record.get(text), table.where(number), text)
