@@ -92,6 +92,9 @@ _LEAST = {
 }  # fmt: skip
 
 
+MOST_SEED = 2**32 - 1  # jax.random.key drops what is above 32 bits
+
+
 _REGISTERED: dict[str, plugins.Kind] = {"method": "rule", "task": "task"}
 
 
@@ -101,6 +104,8 @@ def check_ranges(config: TrainConfig) -> None:
         value = getattr(config, name)
         if value is not None and not (math.isfinite(value) and value >= least):
             raise InputError(f"{option(name)} is {value}; it must be at least {least}")
+    if config.seed > MOST_SEED:
+        raise InputError(f"--seed is {config.seed}; it must be at most {MOST_SEED}")
     if not (math.isfinite(config.epochs) and config.epochs > 0):
         raise InputError(f"--epochs is {config.epochs}; it must be more than 0")
     if config.temperature is not None and not 0 < config.temperature < math.inf:

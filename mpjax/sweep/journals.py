@@ -13,8 +13,8 @@ from mpjax.runs import folder, provenance
 from mpjax.runs.journal import Deferred, Journal, Watch
 from mpjax.sweep.groups import Group
 from mpjax.trackers import Reports
-from mpjax.training.collapse import watch_loss
 from mpjax.training.divergence import Diverged, watch_finite
+from mpjax.training.recording.collapse import watch_loss
 from mpjax.training.recording.reporting import begin_reports, reports_of
 
 

@@ -17,9 +17,9 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from mpjax.optim import Hyperparameters
 from mpjax.training.job import Job
-from mpjax.training.recording.churn import ChurnMeasure, Marks, blank_marks, make_churn
-from mpjax.training.state import TrainState, create_state
-from mpjax.training.step import finalize, make_train_step
+from mpjax.training.programs import RunFunctions, host_hyperparameters
+from mpjax.training.recording.churn import ChurnMeasure, Marks
+from mpjax.training.state import TrainState
 
 MEMBERS = "members"  # axis of the mesh
 
@@ -43,38 +43,6 @@ class Population:
     sharding: NamedSharding
 
 
-def host_hyperparameters(job: Job) -> Hyperparameters:
-    """Hyperparameters of one run as host scalars; a density brings the counts of its end."""
-    dtype = jax.numpy.result_type(float)
-
-    def number(value: float | None) -> Any:
-        return None if value is None else np.asarray(value, dtype)
-
-    values, pruning = job.hyperparameters, job.pruning
-    final = counts = None
-    if pruning is not None and pruning.rule.final_density is not None:
-        final = pruning.rule.final_density
-        counts = {
-            size: np.asarray(pruning.rule.num_kept(float(final), size), np.int32)
-            for size in pruning.score_sizes(job.inputs.model.params)
-        }
-    return Hyperparameters(
-        number(values.learning_rate),
-        number(values.score_learning_rate),
-        number(values.final_lambda),
-        number(final),
-        counts,
-    )
-
-
-def create(job: Job, seed: Any, hyperparameters: Hyperparameters, params: Any) -> TrainState:
-    """The state of one member before its first step."""
-    return create_state(
-        params, job.pruning, job.optimizer(hyperparameters),
-        seed=seed, score_init=job.score_init, scores=job.inputs.scores,
-    )  # fmt: skip
-
-
 def make_population(job: Job, devices: Sequence[Any]) -> Population:
     """Programs for runs that differ from `job` in nothing but hyperparameters, seed and data order.
 
@@ -83,29 +51,26 @@ def make_population(job: Job, devices: Sequence[Any]) -> Population:
     mesh = Mesh(np.asarray(devices), (MEMBERS,), axis_types=(AxisType.Auto,))
     spread = NamedSharding(mesh, PartitionSpec(MEMBERS))
 
-    def step(values: Hyperparameters, state: TrainState, batch: Any):
-        train_step = make_train_step(
-            job.inputs.model.module, job.pruning, job.optimizer(values), job.loss,
-            accumulate=job.accumulate, hyperparameters=values,
-        )  # fmt: skip
-        return train_step(state, batch)
-
-    def measure(values: Hyperparameters, state: TrainState, before: Marks):
-        return make_churn(job.pruning, values)(state, before)
-
-    def final(values: Hyperparameters, state: TrainState):
-        return finalize(state, job.pruning, values)
+    functions = RunFunctions(job)
 
     def over_members(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
         return jax.jit(jax.vmap(function), in_shardings=spread, out_shardings=spread, **options)
 
-    measured = over_members(measure, donate_argnums=2)
-    blank = over_members(lambda state: blank_marks(job.pruning, state))
+    select = over_members(functions.select)
+    measure = over_members(functions.measure, donate_argnums=3)
+    final = over_members(functions.finalize)
+
+    def measured(values: Hyperparameters, state: TrainState, before: Marks):
+        return measure(values, state, select(values, state), before)
+
+    blank = over_members(functions.blank_marks)
     return Population(
-        create=over_members(lambda seed, values, params: create(job, seed, values, params)),
-        step=over_members(step, donate_argnums=1),
+        create=over_members(
+            lambda seed, values, params: functions.create(params, job.inputs.scores, seed, values)
+        ),
+        step=over_members(functions.train_step, donate_argnums=1),
         measure=lambda values: ChurnMeasure(functools.partial(measured, values), blank),
-        finalize=over_members(final),
+        finalize=lambda values, state: final(values, state, select(values, state)),
         sharding=spread,
     )
 
@@ -124,7 +89,8 @@ def member_bytes(job: Job) -> tuple[int, int]:
     is trained and the masked parameters."""
     seed = np.asarray(job.seed, np.uint32)
     values, params = host_hyperparameters(job), job.inputs.model.params
-    state = jax.eval_shape(lambda s, h, p: create(job, s, h, p), seed, values, params)
+    create = functools.partial(RunFunctions(job).create, scores=job.inputs.scores)
+    state = jax.eval_shape(lambda s, h, p: create(p, seed=s, values=h), seed, values, params)
     return _bytes(state), 2 * _bytes(state.variables)
 
 

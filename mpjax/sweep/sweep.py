@@ -41,17 +41,13 @@ from mpjax.runs.signals import StopRequests
 from mpjax.sweep.groups import CHECKPOINTS, Group, begun_groups, chunks, record_groups
 from mpjax.sweep.journals import Journals
 from mpjax.sweep.placement import place_members
-from mpjax.sweep.population import (
-    Population,
-    host_hyperparameters,
-    make_population,
-    stack,
-)
+from mpjax.sweep.population import Population, make_population, stack
 from mpjax.training.evaluate import score_dev
 from mpjax.training.job import Inputs, Job
 from mpjax.training.loop import Program, Span, run_steps
 from mpjax.training.predict import make_predict
 from mpjax.training.prepare import assemble, read_inputs
+from mpjax.training.programs import host_hyperparameters
 from mpjax.training.state import TrainState
 from mpjax.training.train import finish, with_teacher
 

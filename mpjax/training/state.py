@@ -1,5 +1,6 @@
 """Train state: everything that changes during training, as one pytree."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,8 +96,20 @@ def create_sharded_state(
     def create(params: Any, scores: Tree | None) -> TrainState:
         return create_state(params, pruning, tx, scores=scores, **options)
 
-    shardings = sharding.shardings(jax.eval_shape(create, params, scores), mesh)
+    return create_in_shards(create, mesh, params, scores)
+
+
+def create_in_shards(
+    create: Callable[..., TrainState], mesh: Mesh, params: Any, scores: Tree | None, *values: Any
+) -> tuple[TrainState, TrainState]:
+    """State that a function of (params, scores, *values) makes, and its shardings.
+
+    Args:
+      params, scores: host arrays.
+      values: other arguments, on the devices of the mesh.
+    """
+    shardings = sharding.shardings(jax.eval_shape(create, params, scores, *values), mesh)
     placed = sharding.put(params, shardings.params)
     starting = None if scores is None else sharding.put(scores, shardings.scores)
     program = jax.jit(create, out_shardings=shardings, donate_argnums=(0, 1))
-    return program(placed, starting), shardings
+    return program(placed, starting, *values), shardings

@@ -21,7 +21,7 @@ from mpjax.optim import (
     pruning_state,
 )
 from mpjax.parallel.sharding import batch_sharding, constrain, gather, replicated
-from mpjax.pruning import Pruning, Tree
+from mpjax.pruning import Pruning, Rule, Tree
 from mpjax.pruning.topk.num_kept import Threshold
 from mpjax.runs.journal import OVERFLOW
 from mpjax.training.accumulation import value_and_grad
@@ -67,8 +67,35 @@ def make_train_step(
     Raises:
       ValueError: when called, for an optimiser made without the pruning.
     """
-
     mesh: Any = None if shardings is None else shardings.step.mesh  # pyright: ignore
+    function = train_step(
+        module, pruning, tx, loss, accumulate=accumulate, mesh=mesh, hyperparameters=hyperparameters
+    )
+    if shardings is None:
+        return jax.jit(function, donate_argnums=0)
+    return jax.jit(
+        function,
+        donate_argnums=0,
+        in_shardings=(shardings, batch_sharding(mesh)),
+        out_shardings=(shardings, replicated(mesh)),
+    )
+
+
+def train_step(
+    module: nn.Module,
+    pruning: Pruning | None,
+    tx: optax.GradientTransformation,
+    loss: Loss,
+    *,
+    accumulate: int = 1,
+    mesh: Mesh | None = None,
+    hyperparameters: Hyperparameters | None = None,
+) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
+    """The function that :func:`make_train_step` compiles; arguments as there.
+
+    Args:
+      mesh: that state and batch are split over; None = one device.
+    """
     gradients = make_gradients(module, pruning, loss, accumulate=accumulate, mesh=mesh)
 
     def train_step(state: TrainState, batch: Batch):
@@ -95,14 +122,7 @@ def make_train_step(
             metrics[OVERFLOW] = clip.finite & (skip.skipped > before.skipped)
         return new, metrics
 
-    if shardings is None:
-        return jax.jit(train_step, donate_argnums=0)
-    return jax.jit(
-        train_step,
-        donate_argnums=0,
-        in_shardings=(shardings, batch_sharding(mesh)),
-        out_shardings=(shardings, replicated(mesh)),
-    )
+    return train_step
 
 
 def make_gradients(
@@ -165,15 +185,21 @@ def shared_marks(
     """
     if mesh.shape["data"] == 1:
         return None
-    params, scores = variables["params"], variables.get("scores", {})
-    _, masks = jax.eval_shape(lambda: pruning.prune(params, scores, threshold, noise))
-    if noise is not None or any(mask.dtype != bool for mask in jax.tree.leaves(masks)):
+    if noise is not None or not _are_marks(pruning, variables, threshold):
         return None
+    params, scores = variables["params"], variables.get("scores", {})
     shards = constrain({"scores": jax.lax.stop_gradient(params)}, mesh)["scores"]
     marks = pruning.keep(shards, jax.lax.stop_gradient(scores), threshold)
     # As bytes: XLA gathers booleans as int32.
     whole = constrain(jax.tree.map(lambda mark: mark.astype(jnp.int8), marks), mesh)
     return jax.tree.map(lambda mark: mark != 0, whole)
+
+
+def _are_marks(pruning: Pruning, variables: Tree, threshold: Threshold) -> bool:
+    """Whether the masks of a rule are nothing but marks, not gates between 0 and 1."""
+    params, scores = variables["params"], variables.get("scores", {})
+    _, masks = jax.eval_shape(lambda: pruning.prune(params, scores, threshold))
+    return all(mask.dtype == bool for mask in jax.tree.leaves(masks))
 
 
 def make_measure(
@@ -194,18 +220,46 @@ def make_measure(
     return jax.jit(lambda state: measure_marks(state, pruning, hyperparameters)[0])
 
 
-def measure_marks(
+def kept_marks(
     state: TrainState, pruning: Pruning | None, hyperparameters: Hyperparameters | None = None
+) -> Tree | None:
+    """Marks of the scores that the next step keeps, as of `Pruning.keep`.
+
+    None without pruning, and for gates that do not follow from their marks. Errors as of
+    :func:`make_measure`.
+    """
+    now = _schedule(pruning, state)
+    if pruning is None or now is None:
+        return None
+    if (held := held_marks(state.opt_state)) is not None:
+        return held
+    threshold = _density(now, hyperparameters)
+    gates = type(pruning.rule).masks_of_kept is not Rule.masks_of_kept
+    if not (gates or _are_marks(pruning, state.variables, threshold)):
+        return None
+    return pruning.keep(state.params, state.scores, threshold)
+
+
+def measure_marks(
+    state: TrainState,
+    pruning: Pruning | None,
+    hyperparameters: Hyperparameters | None = None,
+    *,
+    kept: Tree | None = None,
 ) -> tuple[dict[str, jax.Array], Tree]:
     """Metrics of :func:`make_measure`, and the kept weights of the next step without gate noise.
 
     The marks are boolean and have the shapes of the kernels.
+
+    Args:
+      kept: :func:`kept_marks` of the state, so that they are not made again.
     """
     now = _schedule(pruning, state)
     if pruning is None or now is None:
         return {}, {}
     noise = pruning.sample_noise(_keys(state)[1], state.scores)
-    threshold, held = _density(now, hyperparameters), held_marks(state.opt_state)
+    threshold = _density(now, hyperparameters)
+    held = held_marks(state.opt_state) if kept is None else kept
     _, masks = pruning.prune(state.params, state.scores, threshold, noise, kept=held)
     metrics = {
         "threshold": now.threshold,
@@ -222,11 +276,17 @@ def finalize(
     state: TrainState,
     pruning: Pruning | None,
     hyperparameters: Hyperparameters | None = None,
+    *,
+    kept: Tree | None = None,
 ) -> dict[str, Any]:
     """Plain parameters of a state: masks applied, gates without noise; see `Pruning.finalize`.
 
     The threshold is the final one once training has reached it, so that the counts are exact;
     before that, the current one.
+
+    Args:
+      state, pruning, hyperparameters: as for :func:`make_measure`.
+      kept: :func:`kept_marks` of the state, so that they are not made again.
 
     Raises:
       ValueError: a state whose optimiser was made without the pruning.
@@ -235,7 +295,8 @@ def finalize(
     if pruning is None or now is None:
         return state.params
     threshold = _density(now, hyperparameters)
-    return pruning.finalize(state.variables, threshold, kept=held_marks(state.opt_state))
+    held = held_marks(state.opt_state) if kept is None else kept
+    return pruning.finalize(state.variables, threshold, kept=held)
 
 
 def _schedule(pruning: Pruning | None, state: TrainState) -> SparsityState | None:

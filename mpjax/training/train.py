@@ -28,7 +28,6 @@ from mpjax.runs.folder import RunDir
 from mpjax.runs.journal import Journal, Watch
 from mpjax.runs.signals import StopRequests
 from mpjax.trackers import Reports
-from mpjax.training.collapse import watch_loss
 from mpjax.training.divergence import Diverged, watch_finite
 from mpjax.training.evaluate import score_dev
 from mpjax.training.job import Job
@@ -36,11 +35,11 @@ from mpjax.training.loop import Program, Span, run_steps
 from mpjax.training.memory.announce import announce_memory
 from mpjax.training.predict import make_predict
 from mpjax.training.prepare import prepare
-from mpjax.training.recording.churn import churn_measure
+from mpjax.training.programs import RunPrograms, run_programs
+from mpjax.training.recording.collapse import watch_loss
 from mpjax.training.recording.reporting import begin_reports, reports_of
 from mpjax.training.recording.warned import kept_warnings
-from mpjax.training.state import TrainState, create_sharded_state
-from mpjax.training.step import finalize, make_train_step
+from mpjax.training.state import TrainState
 from mpjax.training.teacher import with_teacher_logits
 
 
@@ -131,16 +130,9 @@ def _train(job: Job, run: RunDir, changed: Mapping[str, Any], reports: Reports) 
       changed: options that differ from the sessions before, for the provenance.
     """
     inputs, mesh = job.inputs, job.inputs.mesh
-    tx = job.optimizer(None)
-    announce_memory(job, tx)
-    state, shardings = create_sharded_state(
-        inputs.model.params, job.pruning, tx, mesh,
-        seed=job.seed, score_init=job.score_init, scores=inputs.scores,
-    )  # fmt: skip
-    final = jax.jit(
-        functools.partial(finalize, pruning=job.pruning), out_shardings=shardings.params
-    )
-    program = _program(job, tx, shardings, final)
+    announce_memory(job, job.optimizer(None))
+    state, programs = run_programs(job)
+    program = _program(job, programs)
     total = job.length.total_steps
     with ExitStack() as stack:
         checkpoints = stack.enter_context(_checkpoints(job, run))
@@ -163,7 +155,7 @@ def _train(job: Job, run: RunDir, changed: Mapping[str, Any], reports: Reports) 
             state = run_steps(program, state, span, job.cadence, notes, checkpoints, stopped)
         except Diverged as error:
             raise InputError(f"{error}. {_remedy(checkpoints, run)}") from error
-    return final(state)
+    return programs.finalize(state)
 
 
 def _checkpoints(job: Job, run: RunDir) -> Checkpoints:
@@ -198,20 +190,17 @@ def _remedy(checkpoints: Checkpoints, run: RunDir) -> str:
     )
 
 
-def _program(job: Job, tx: Any, shardings: TrainState, final: Any) -> Program:
+def _program(job: Job, programs: RunPrograms) -> Program:
     inputs, mesh = job.inputs, job.inputs.mesh
     rows = sharding.own_rows(mesh, inputs.batches.batch_size)
     predict = make_predict(inputs.model.module)
+
+    def score(state: TrainState) -> dict[str, float]:
+        return score_dev(predict, programs.finalize(state), inputs.dev, job.eval_batch, mesh)
+
     return Program(
         batch=lambda step: sharding.place_batch(inputs.batches.batch(step, rows), mesh),
-        step=make_train_step(
-            inputs.model.module,
-            job.pruning,
-            tx,
-            job.loss,
-            accumulate=job.accumulate,
-            shardings=shardings,
-        ),
-        measure=churn_measure(job.pruning),
-        score=lambda state: score_dev(predict, final(state), inputs.dev, job.eval_batch, mesh),
+        step=programs.step,
+        measure=programs.measure,
+        score=score,
     )

@@ -154,6 +154,7 @@ def test_what_is_not_said_is_what_the_rule_says():
             ["--freeze", "nothing to train", "magnitude"],
         ),
         ({"final_lambda": 1.0, "seed": -1}, ["--seed"]),
+        ({"final_lambda": 1.0, "seed": 2**32}, ["--seed", "4294967295"]),
         ({"final_lambda": 1.0, "dtype": "float16"}, ["--dtype", "bfloat16"]),
         ({"final_lambda": 1.0, "data": "/not/here"}, ["--data", "/not/here"]),
         ({"learning_rate": []}, ["--learning-rate is []", "give a number"]),

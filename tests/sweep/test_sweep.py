@@ -24,9 +24,10 @@ from mpjax.sweep import curve
 from mpjax.sweep import sweep as sweeps
 from mpjax.sweep.journals import Journals
 from mpjax.sweep.placement import place_members
-from mpjax.sweep.population import host_hyperparameters, member_bytes
+from mpjax.sweep.population import member_bytes
 from mpjax.sweep.sweep import member_configs, sweep
 from mpjax.training.prepare import prepare
+from mpjax.training.programs import host_hyperparameters
 from mpjax.training.train import train
 
 pytestmark = pytest.mark.usefixtures("programs")
@@ -101,7 +102,7 @@ def double(x64, monkeypatch):
 def compiled(caplog):
     """How often a train step has been compiled, or fetched from the cache of compiled programs."""
     with jax.log_compiles():
-        yield lambda: len(re.findall(r"Compiling (?:jit\()?step\b", caplog.text))
+        yield lambda: len(re.findall(r"Compiling (?:jit\()?train_step\b", caplog.text))
 
 
 def lines(run):

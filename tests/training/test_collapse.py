@@ -18,7 +18,7 @@ from mpjax.sweep.sweep import sweep
 from mpjax.tasks.base import Encoded
 from mpjax.tasks.batches import Batches
 from mpjax.training import train as training
-from mpjax.training.collapse import (
+from mpjax.training.recording.collapse import (
     CollapseWatch,
     Finding,
     Line,

@@ -138,7 +138,7 @@ def test_a_run_says_it_before_anything_is_compiled(tmp_path, monkeypatch, capsys
     monkeypatch.setattr(
         "mpjax.training.train.announce_memory", lambda *args: made.append(say(*args))
     )
-    monkeypatch.setattr("mpjax.training.train.create_sharded_state", stop)
+    monkeypatch.setattr("mpjax.training.train.run_programs", stop)
     assert cli.main(tiny.command(tmp_path)) == 130
     said = capsys.readouterr().err
     found = re.search(r"memory: ([\d.]+) MB \(parameters ([\d.]+), scores ", said)

@@ -12,10 +12,14 @@ from mpjax.parallel.sharding import make_mesh
 from mpjax.pruning import Pruning, flatten, make_rule
 from mpjax.runs import folder, journal
 from mpjax.runs.folder import RunDir
-from mpjax.training.recording.churn import NEVER, churn_measure, make_churn
+from mpjax.training.recording.churn import NEVER, ChurnMeasure, churn, churn_measure
 from mpjax.training.recording.warned import kept_warnings
 from mpjax.training.state import TrainState, create_sharded_state, create_state
-from mpjax.training.step import make_measure
+from mpjax.training.step import kept_marks, make_measure
+
+
+def measure_of(pruning: Pruning) -> ChurnMeasure:
+    return churn_measure(pruning, jax.jit(lambda state: kept_marks(state, pruning)))
 
 
 def state_of(pruning: Pruning, seed: int) -> TrainState:
@@ -32,7 +36,7 @@ def test_changes_equal_numpy(name):
     rule = make_rule(name, initial=0.5, final=0.5) if name != "l0" else make_rule("l0")
     pruning = Pruning(rule)
     states = [state_of(pruning, seed) for seed in (0, 1)]
-    measure = churn_measure(pruning)
+    measure = measure_of(pruning)
     first, second = (dict(jax.device_get(measure(state))) for state in states)
     assert first.pop(journal.CHANGES)["since"] == NEVER
     found = second.pop(journal.CHANGES)
@@ -59,7 +63,7 @@ def test_marks_come_out_split_as_they_go_in():
     tx = make_optimizer(OptimizerConfig(0.1, 0.1, warmup_steps=0), pruning, 10)
     state, _ = create_sharded_state(params, pruning, tx, mesh)
     assert not state.scores["layer_0"]["kernel"].sharding.is_fully_replicated
-    measure = churn_measure(pruning)
+    measure = measure_of(pruning)
     measure(state)
     measure(state)  # gives the marks of the first call away, which warns if they fit nowhere
     marks = measure._before.kept["layer_0"]["kernel"]
@@ -72,7 +76,7 @@ def test_a_measure_is_compiled_once(name):
     params = {"layer_0": {"kernel": np.ones((8, 16), "f4")}}
     tx = make_optimizer(OptimizerConfig(0.1, 0.1, warmup_steps=0), pruning, 10)
     state, _ = create_sharded_state(params, pruning, tx, make_mesh())
-    measure, compiled = churn_measure(pruning), []
+    measure, compiled = measure_of(pruning), []
 
     def listen(event: str, duration: float, **about: object) -> None:
         if event == hostmemory._COMPILED and about.get("fun_name") == "jit(measure)":
@@ -88,7 +92,7 @@ def test_a_measure_is_compiled_once(name):
 
 
 def test_without_pruning_nothing_is_measured():
-    assert make_churn(None)(TrainState(0, {}, {}, (), None), None)[0] == {}
+    assert churn(TrainState(0, {}, {}, (), None), None, None, None)[0] == {}
 
 
 def test_warnings_reach_the_folder_of_a_run(tmp_path):

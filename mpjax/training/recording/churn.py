@@ -40,7 +40,7 @@ class ChurnMeasure:
     marks stay on the device, a byte a weight and in the sharding of the weights.
 
     Args:
-      measure: compiled function of a state and the marks before, from :func:`make_churn`.
+      measure: of a state and the marks before; see :func:`churn`.
       blank: marks before the first call, from a state.
     """
 
@@ -60,39 +60,56 @@ class ChurnMeasure:
 
 
 def churn_measure(
-    pruning: Pruning | None, hyperparameters: Hyperparameters | None = None
+    pruning: Pruning | None,
+    select: Callable[[TrainState], Tree | None],
+    hyperparameters: Hyperparameters | None = None,
 ) -> ChurnMeasure:
-    """`ChurnMeasure` of one run; without pruning it measures nothing."""
-    churn, compiled = make_churn(pruning, hyperparameters), []
+    """`ChurnMeasure` of one run; without pruning it measures nothing.
 
-    def measure(state: TrainState, before: Marks) -> tuple[dict[str, Any], Marks]:
+    Args:
+      select: compiled function of a state to its `kept_marks`.
+      hyperparameters: those of the step, on its devices.
+    """
+    compiled: list[Callable[..., tuple[dict[str, Any], Marks]]] = []
+
+    def measure(
+        state: TrainState, kept: Tree | None, before: Marks, values: Hyperparameters | None
+    ) -> tuple[dict[str, Any], Marks]:
+        return churn(state, pruning, kept, before, values)
+
+    def measured(state: TrainState, before: Marks) -> tuple[dict[str, Any], Marks]:
         if not compiled:
             # Masks may come out split as the scores. Split as the weights, as they go in, the next
             # call finds the same program.
             split = (None, jax.tree.map(lambda marks: marks.sharding, before))
-            compiled.append(jax.jit(churn, donate_argnums=1, out_shardings=split))
-        return compiled[0](state, before)
+            compiled.append(jax.jit(measure, donate_argnums=2, out_shardings=split))
+        return compiled[0](state, select(state), before, hyperparameters)
 
     def blank(state: TrainState) -> Marks:
         shardings = Marks(_like_kernels(pruning, state, lambda x: x.sharding), state.step.sharding)
         make = functools.partial(blank_marks, pruning, jax.eval_shape(lambda: state))
         return jax.jit(make, out_shardings=shardings)()
 
-    return ChurnMeasure(measure, blank)
+    return ChurnMeasure(measured, blank)
 
 
-def make_churn(
-    pruning: Pruning | None, hyperparameters: Hyperparameters | None = None
-) -> Callable[[TrainState, Marks], tuple[dict[str, Any], Marks]]:
-    """Function of a state and the marks before to metrics and marks, not compiled."""
+def churn(
+    state: TrainState,
+    pruning: Pruning | None,
+    kept: Tree | None,
+    before: Marks,
+    hyperparameters: Hyperparameters | None = None,
+) -> tuple[dict[str, Any], Marks]:
+    """Metrics of a state with the changes of its masks, and its marks; not compiled.
 
-    def measure(state: TrainState, before: Marks) -> tuple[dict[str, Any], Marks]:
-        metrics, kept = measure_marks(state, pruning, hyperparameters)
-        if pruning is not None:
-            metrics = {**metrics, CHANGES: {"since": before.step, **changes(before.kept, kept)}}
-        return metrics, Marks(kept, state.step)
-
-    return measure
+    Args:
+      kept: `kept_marks` of the state.
+      before: marks of an earlier state.
+    """
+    metrics, marks = measure_marks(state, pruning, hyperparameters, kept=kept)
+    if pruning is not None:
+        metrics = {**metrics, CHANGES: {"since": before.step, **changes(before.kept, marks)}}
+    return metrics, Marks(marks, state.step)
 
 
 def blank_marks(pruning: Pruning | None, state: Any) -> Marks:
