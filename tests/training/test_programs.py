@@ -13,8 +13,10 @@ from mpjax import hostmemory
 from mpjax.config.resolve import resolve
 from mpjax.optim import OptimizerConfig, make_optimizer
 from mpjax.pruning import Pruning, make_rule, top_v
+from mpjax.training import programs as programs_of
 from mpjax.training.prepare import prepare
 from mpjax.training.programs import own_hyperparameters, run_programs
+from mpjax.training.recording import churn
 from mpjax.training.state import create_state
 from mpjax.training.step import finalize, kept_marks
 from mpjax.training.train import train
@@ -76,13 +78,23 @@ def test_another_density_rate_or_seed_compiles_nothing(root, tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["magnitude", "l0"])
-def test_log_lines_and_the_final_model_share_one_search_for_the_cut(root, compiled, name):
-    options = {"method": name, "density": 0.3}
-    state, programs = run_programs(prepare(resolve(tiny.config(root, **options))))
-    programs.measure(state)
-    programs.finalize(state)
-    programs.measure(state)
-    programs.finalize(state)
+def test_log_lines_and_the_final_model_share_one_search_for_the_cut(
+    root, compiled, monkeypatch, name
+):
+    given = []
+    for module, function in ((churn, "measure_marks"), (programs_of, "finalize")):
+        whole = getattr(module, function)
+
+        def watched(*args, whole=whole, kept=None, **options):
+            given.append(kept)
+            return whole(*args, kept=kept, **options)
+
+        monkeypatch.setattr(module, function, watched)
+    state, programs = run_programs(prepare(resolve(tiny.config(root, method=name, density=0.3))))
+    for _ in range(2):
+        programs.measure(state)
+        programs.finalize(state)
+    assert len(given) == 2 and None not in given  # traced once each, with the marks
     for function in ("select", "measure", "finalize"):
         assert compiled.count(f"jit({function})") == 1
 
