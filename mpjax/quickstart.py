@@ -59,7 +59,13 @@ TASKS: dict[str, dict[str, Any]] = {
     "demo_sentiment": {"max_length": 18, "steps": 1000, "batch_size": 32, "learning_rate": 1e-3},
     "demo_inference": {"max_length": 20, "steps": 1200, "batch_size": 32, "learning_rate": 1e-3},
 }
-PRETRAINING = {"max_length": 48, "single_length": True, "steps": 3000, "batch_size": 16, "learning_rate": 2e-3}
+PRETRAINING = {
+    "max_length": 48,
+    "single_length": True,
+    "steps": 3000,
+    "batch_size": 16,
+    "learning_rate": 2e-3,
+}
 
 
 def quickstart(
