@@ -42,6 +42,8 @@ class AbstractStep:
 def abstract_step(config: TrainConfig, shape: EncoderConfig, mesh: Mesh | None) -> AbstractStep:
     """Step that `mpjax train` would compile for a resolved config, on a mesh or on one device.
 
+    Its hyperparameters are constants here, and arguments in a run.
+
     Raises:
       InputError: sizes of the model, the batch or the structure that do not fit together.
     """
