@@ -154,6 +154,6 @@ def run_programs(job: Job) -> tuple[TrainState, RunPrograms]:
     select = functools.partial(jax.jit(functions.select), values)
     return state, RunPrograms(
         step=functools.partial(step, values),
-        measure=churn_measure(job.pruning, select, values),
+        measure=churn_measure(job.pruning, functions.measure, select, values),
         finalize=lambda state: final(values, state, select(state)),
     )

@@ -77,34 +77,13 @@ def create_state(
     return TrainState(jnp.zeros((), jnp.int32), params, initial, opt_state, rng)
 
 
-def create_sharded_state(
-    params: Any,
-    pruning: Pruning | None,
-    tx: optax.GradientTransformation,
-    mesh: Mesh,
-    *,
-    scores: Tree | None = None,
-    **options: Any,
+def create_in_shards(
+    create: Callable[..., TrainState], mesh: Mesh, params: Any, scores: Tree | None, *values: Any
 ) -> tuple[TrainState, TrainState]:
     """State before the first step, every leaf created in its shards, and its shardings.
 
     Args:
-      params, scores: host arrays.
-      options: other arguments of `create_state`.
-    """
-
-    def create(params: Any, scores: Tree | None) -> TrainState:
-        return create_state(params, pruning, tx, scores=scores, **options)
-
-    return create_in_shards(create, mesh, params, scores)
-
-
-def create_in_shards(
-    create: Callable[..., TrainState], mesh: Mesh, params: Any, scores: Tree | None, *values: Any
-) -> tuple[TrainState, TrainState]:
-    """State that a function of (params, scores, *values) makes, and its shardings.
-
-    Args:
+      create: function of (params, scores, *values), such as `create_state` with the rest given.
       params, scores: host arrays.
       values: other arguments, on the devices of the mesh.
     """

@@ -23,7 +23,7 @@ from mpjax.pruning import ELEMENT, Pruning, flatten, make_rule
 from mpjax.runs.checkpoints import Checkpoints
 from mpjax.runs.journal import total_loss
 from mpjax.training.losses import task_loss
-from mpjax.training.state import create_sharded_state
+from mpjax.training.state import create_in_shards, create_state
 from mpjax.training.step import make_measure, make_train_step
 
 CONFIG = BertConfig(
@@ -96,7 +96,10 @@ def build(module, rule, mesh, structure=ELEMENT, **options):
     )
     pruning = pruning_by(rule, structure)
     tx = make_optimizer(settings, pruning, STEPS)
-    state, shardings = create_sharded_state(jax.device_get(params), pruning, tx, mesh, seed=1)
+    state, shardings = create_in_shards(
+        lambda params, scores: create_state(params, pruning, tx, seed=1, scores=scores),
+        mesh, jax.device_get(params), None,
+    )  # fmt: skip
     loss = task_loss("classification")
     step = make_train_step(module, pruning, tx, loss, shardings=shardings, **options)
     return state, shardings, step

@@ -14,12 +14,22 @@ from mpjax.runs import folder, journal
 from mpjax.runs.folder import RunDir
 from mpjax.training.recording.churn import NEVER, ChurnMeasure, churn, churn_measure
 from mpjax.training.recording.warned import kept_warnings
-from mpjax.training.state import TrainState, create_sharded_state, create_state
+from mpjax.training.state import TrainState, create_in_shards, create_state
 from mpjax.training.step import kept_marks, make_measure
 
 
 def measure_of(pruning: Pruning) -> ChurnMeasure:
-    return churn_measure(pruning, jax.jit(lambda state: kept_marks(state, pruning)))
+    def measure(values, state, kept, before):
+        return churn(state, pruning, kept, before, values)
+
+    return churn_measure(pruning, measure, jax.jit(lambda state: kept_marks(state, pruning)))
+
+
+def state_in_shards(params, pruning: Pruning, mesh) -> TrainState:
+    tx = make_optimizer(OptimizerConfig(0.1, 0.1, warmup_steps=0), pruning, 10)
+    return create_in_shards(
+        lambda params, scores: create_state(params, pruning, tx, scores=scores), mesh, params, None
+    )[0]
 
 
 def state_of(pruning: Pruning, seed: int) -> TrainState:
@@ -60,8 +70,7 @@ def test_changes_equal_numpy(name):
 def test_marks_come_out_split_as_they_go_in():
     pruning, mesh = Pruning(make_rule("movement", final=0.5)), make_mesh()
     params = {"layer_0": {"kernel": np.ones((8, 16), "f4")}}
-    tx = make_optimizer(OptimizerConfig(0.1, 0.1, warmup_steps=0), pruning, 10)
-    state, _ = create_sharded_state(params, pruning, tx, mesh)
+    state = state_in_shards(params, pruning, mesh)
     assert not state.scores["layer_0"]["kernel"].sharding.is_fully_replicated
     measure = measure_of(pruning)
     measure(state)
@@ -74,8 +83,7 @@ def test_marks_come_out_split_as_they_go_in():
 def test_a_measure_is_compiled_once(name):
     pruning = Pruning(make_rule(name, final=0.5) if name == "magnitude" else make_rule(name))
     params = {"layer_0": {"kernel": np.ones((8, 16), "f4")}}
-    tx = make_optimizer(OptimizerConfig(0.1, 0.1, warmup_steps=0), pruning, 10)
-    state, _ = create_sharded_state(params, pruning, tx, make_mesh())
+    state = state_in_shards(params, pruning, make_mesh())
     measure, compiled = measure_of(pruning), []
 
     def listen(event: str, duration: float, **about: object) -> None:

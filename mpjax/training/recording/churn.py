@@ -61,29 +61,26 @@ class ChurnMeasure:
 
 def churn_measure(
     pruning: Pruning | None,
+    measure: Callable[..., tuple[dict[str, Any], Marks]],
     select: Callable[[TrainState], Tree | None],
     hyperparameters: Hyperparameters | None = None,
 ) -> ChurnMeasure:
     """`ChurnMeasure` of one run; without pruning it measures nothing.
 
     Args:
+      measure: function of (hyperparameters, state, kept, before) as of :func:`churn`, to compile.
       select: compiled function of a state to its `kept_marks`.
       hyperparameters: those of the step, on its devices.
     """
     compiled: list[Callable[..., tuple[dict[str, Any], Marks]]] = []
-
-    def measure(
-        state: TrainState, kept: Tree | None, before: Marks, values: Hyperparameters | None
-    ) -> tuple[dict[str, Any], Marks]:
-        return churn(state, pruning, kept, before, values)
 
     def measured(state: TrainState, before: Marks) -> tuple[dict[str, Any], Marks]:
         if not compiled:
             # Masks may come out split as the scores. Split as the weights, as they go in, the next
             # call finds the same program.
             split = (None, jax.tree.map(lambda marks: marks.sharding, before))
-            compiled.append(jax.jit(measure, donate_argnums=2, out_shardings=split))
-        return compiled[0](state, select(state), before, hyperparameters)
+            compiled.append(jax.jit(measure, donate_argnums=3, out_shardings=split))
+        return compiled[0](hyperparameters, state, select(state), before)
 
     def blank(state: TrainState) -> Marks:
         shardings = Marks(_like_kernels(pruning, state, lambda x: x.sharding), state.step.sharding)
