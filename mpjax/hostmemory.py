@@ -15,9 +15,9 @@ _CGROUPS, _PROC = Path("/sys/fs/cgroup"), Path("/proc")
 _V2 = ("memory.max", "memory.current", "file", "shmem")
 _V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_cache", "total_shmem")
 _LONG = 0.2  # seconds of a compilation after which it is worth looking for free pages
-_SETTLED = 10  # steps after which all that a step allocates has been there
 _SPARE = 0.5  # of the resident memory, less than which left on the machine is little
-_GROWN = 1.25  # of the resident memory then, from which on the rest is taken for holes
+_MOST = 1.5  # times the memory of a step, above which the rest is taken for holes
+_GROWN = 1.25  # times what is left after giving back, which is no hole
 
 
 def keep_freed_memory() -> bool:
@@ -73,38 +73,40 @@ def give_back_after_compiling() -> None:
 
 
 class Holes:
-    """Gives free pages back where they are too many: the machine is short, or the process grew.
+    """Gives free pages back where they are too many: the machine is short, or the process large.
 
     Steps of several lengths have temporaries of several sizes, and each is kept in a place of its
     own: a small block that stays where a large one was leaves a hole that the next large one does
-    not fit into. That is worth its memory while there is enough of it. Pages of holes are found
-    again when they are used, so that giving them back costs one slow step.
+    not fit into. Pages of holes are found again when they are used, so that giving them back costs
+    one slow step.
+
+    Args:
+      expected: bytes that a step takes by arithmetic.
     """
 
-    def __init__(self) -> None:
-        self._steps, self._usual = 0, 0
+    def __init__(self, expected: int) -> None:
+        self._most = _resident() + _MOST * expected
 
     def look(self) -> None:
-        """Gives back if less than half of the resident memory is left, or at a quarter of growth.
+        """Gives back if less than half of the resident memory is left, or it is too large.
 
-        Once a step. The growth counts from the highest of the first steps since.
+        That is larger than before the first step by 1.5 times what a step takes, and by a quarter
+        than what the last time left. Once a step.
         """
-        self._steps, resident, left = self._steps + 1, _resident(), available()
+        resident, left = _resident(), available()
         scarce = left is not None and left < _SPARE * resident
-        if self._steps <= _SETTLED:
-            self._usual = max(self._usual, resident)
-        if scarce or (self._steps > _SETTLED and resident > _GROWN * self._usual):
+        if scarce or resident > self._most:
             give_back()
-            self._steps, self._usual = 0, 0
+            self._most = max(self._most, _GROWN * _resident())
 
 
 def _resident() -> int:
-    """Resident bytes of the process; 0 where the system does not say."""
+    """Resident bytes of the process but for files; 0 where the system does not say."""
     try:
-        pages = Path("/proc/self/statm").read_text().split()[1]
+        pages = list(map(int, Path("/proc/self/statm").read_text().split()))
     except OSError:
         return 0
-    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+    return (pages[1] - pages[2]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def available() -> int | None:

@@ -99,7 +99,7 @@ def main(argv: Sequence[str]) -> int:
     output = Path(words[words.index("--json") + 1]) if "--json" in words[:3] else None
     words = words[keep + scarce + 2 * (output is not None) :]
     if keep:
-        hostmemory._LONG = hostmemory._GROWN = float("inf")
+        hostmemory._LONG = hostmemory._MOST = float("inf")
     if keep or scarce:
         hostmemory._SPARE = float("inf") if scarce else 0.0
     threading.Thread(target=watch.follow, daemon=True).start()

@@ -9,17 +9,25 @@ from typing import Any
 import jax
 
 from mpjax.errors import InputError
+from mpjax.log import log
 from mpjax.parallel.room import free_bytes
-from mpjax.sweep.population import member_bytes
 from mpjax.training.job import Job
+from mpjax.training.memory.announce import job_memory
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Number of members that train together, and the devices that share them evenly."""
+    """Placement of members on devices.
+
+    Attributes:
+      members: number of members that train together.
+      devices: devices that share them evenly.
+      memory: bytes of a step of all of them, by arithmetic.
+    """
 
     members: int
     devices: list[Any]
+    memory: int
 
 
 def place_members(job: Job, members: int, devices: int | None, memory: float | None) -> Placement:
@@ -39,8 +47,9 @@ def place_members(job: Job, members: int, devices: int | None, memory: float | N
             raise InputError(f"{flag} is {value}; it must be at least 1")
     if devices is not None and devices > len(found):
         raise InputError(f"--devices is {devices}, but there are {len(found)}; lower it")
-    state, work = member_bytes(job)
-    each = state + work
+    one = job_memory(job, job.optimizer(None))
+    log.info("memory of a member: %s", one.sentence())
+    each = one.total
     many = max(n for n in range(1, min(devices or len(found), members) + 1) if members % n == 0)
     used = found[:many]
     each_free = free_bytes(used)
@@ -55,11 +64,10 @@ def place_members(job: Job, members: int, devices: int | None, memory: float | N
             else "not one of them fits; use a smaller model, or --memory to say that there is more"
         )
         raise InputError(
-            f"{members} members x ({_size(state)} state + {_size(work)} gradients and masked "
-            f"weights) = {_size(members * each)}, activations not counted, but {_size(free)} of "
-            f"memory are free on {many} device{'s' * (many > 1)}: {remedy}"
+            f"{members} members x {_size(each)} = {_size(members * each)} by arithmetic, but "
+            f"{_size(free)} of memory are free on {many} device{'s' * (many > 1)}: {remedy}"
         )
-    return Placement(members, used)
+    return Placement(members, used, members * each)
 
 
 def _size(of: float) -> str:

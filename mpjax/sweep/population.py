@@ -17,7 +17,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from mpjax.optim import Hyperparameters
 from mpjax.training.job import Job
-from mpjax.training.programs import RunFunctions, host_hyperparameters
+from mpjax.training.programs import RunFunctions
 from mpjax.training.recording.churn import ChurnMeasure, Marks
 from mpjax.training.state import TrainState
 
@@ -82,17 +82,3 @@ def stack(members: Sequence[Any]) -> Any:
     [1.0, 2.0]
     """
     return jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *members)
-
-
-def member_bytes(job: Job) -> tuple[int, int]:
-    """Bytes of one member: its state, and at least what a step adds, which is gradients of all that
-    is trained and the masked parameters."""
-    seed = np.asarray(job.seed, np.uint32)
-    values, params = host_hyperparameters(job), job.inputs.model.params
-    create = functools.partial(RunFunctions(job).create, scores=job.inputs.scores)
-    state = jax.eval_shape(lambda s, h, p: create(p, seed=s, values=h), seed, values, params)
-    return _bytes(state), 2 * _bytes(state.variables)
-
-
-def _bytes(tree: Any) -> int:
-    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))

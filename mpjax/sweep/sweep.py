@@ -123,7 +123,8 @@ def _sweep(
             jobs[waiting[0]].length.total_steps, chosen.members, len(chosen.devices),
         )  # fmt: skip
         for names in groups:
-            _train(population, Group(output, [(jobs[n], runs[n]) for n in names], chosen.members))
+            group = Group(output, [(jobs[n], runs[n]) for n in names], chosen.members)
+            _train(population, group, chosen.memory)
         shutil.rmtree(output / CHECKPOINTS)
     rows = [
         {"member": name, **{field: getattr(configs[name], field) for field in axes},
@@ -156,8 +157,12 @@ def member_configs(base: TrainConfig, axes: Axes) -> dict[str, TrainConfig]:
     return configs
 
 
-def _train(population: Population, group: Group) -> None:
-    """Trains the members of a group to their end and writes their models and results."""
+def _train(population: Population, group: Group, memory: int) -> None:
+    """Trains the members of a group to their end and writes their models and results.
+
+    Args:
+      memory: bytes of a step of all of them.
+    """
     job, total = group.jobs[0], group.jobs[0].length.total_steps
     place = functools.partial(jax.device_put, device=population.sharding)
     values = place(stack([host_hyperparameters(job) for job in group.jobs]))
@@ -178,6 +183,7 @@ def _train(population: Population, group: Group) -> None:
         step=functools.partial(population.step, values),
         measure=population.measure(values),
         score=score,
+        memory=memory,
     )
     with ExitStack() as following:
         with ExitStack() as scope:

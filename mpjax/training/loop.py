@@ -26,12 +26,14 @@ class Program:
       step: next state and metrics; the state that goes in is donated.
       measure: logged metrics of the state before a step.
       score: scores of a state on the dev set.
+      memory: bytes that a step takes in this process, by arithmetic.
     """
 
     batch: Callable[[int], Any]
     step: Callable[[TrainState, Any], tuple[TrainState, dict[str, Any]]]
     measure: Callable[[TrainState], dict[str, Any]]
     score: Callable[[TrainState], Any]
+    memory: int
 
 
 class Recorder(Protocol):
@@ -105,7 +107,7 @@ def _run_steps(
     requested: Callable[[], int],
 ) -> TrainState:
     total, recorder, late = span.total, followed.recorder, Deferred(followed.see)
-    holes = Holes()
+    holes = Holes(program.memory)
     if span.start < total:
         followed.progress.compiling()
     for step in range(span.start + 1, total + 1):

@@ -130,9 +130,9 @@ def _train(job: Job, run: RunDir, changed: Mapping[str, Any], reports: Reports) 
       changed: options that differ from the sessions before, for the provenance.
     """
     inputs, mesh = job.inputs, job.inputs.mesh
-    announce_memory(job, job.optimizer(None))
+    memory = announce_memory(job, job.optimizer(None))
     state, programs = run_programs(job)
-    program = _program(job, programs)
+    program = _program(job, programs, memory.total * len(mesh.local_devices))
     total = job.length.total_steps
     with ExitStack() as stack:
         checkpoints = stack.enter_context(_checkpoints(job, run))
@@ -190,7 +190,7 @@ def _remedy(checkpoints: Checkpoints, run: RunDir) -> str:
     )
 
 
-def _program(job: Job, programs: RunPrograms) -> Program:
+def _program(job: Job, programs: RunPrograms, memory: int) -> Program:
     inputs, mesh = job.inputs, job.inputs.mesh
     rows = sharding.own_rows(mesh, inputs.batches.batch_size)
     predict = make_predict(inputs.model.module)
@@ -203,4 +203,5 @@ def _program(job: Job, programs: RunPrograms) -> Program:
         step=programs.step,
         measure=programs.measure,
         score=score,
+        memory=memory,
     )

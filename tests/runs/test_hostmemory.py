@@ -92,31 +92,33 @@ def test_memory_is_given_back_after_a_long_compilation_and_no_other(monkeypatch)
     assert not calls
 
 
-def test_a_process_that_grew_gives_back_and_has_a_new_measure(monkeypatch):
-    given, holes = [], hostmemory.Holes()
+def test_a_process_too_large_for_its_step_gives_back(monkeypatch):
+    given = []
 
-    def look(resident, times=1):
-        monkeypatch.setattr(hostmemory, "_resident", lambda: resident)
-        for _ in range(times):
-            holes.look()
+    def resident(size):
+        monkeypatch.setattr(hostmemory, "_resident", lambda: size)
 
-    monkeypatch.setattr(hostmemory, "give_back", lambda: given.append(1))
+    def trim(left):
+        given.append(1)
+        resident(left)
+
     monkeypatch.setattr(hostmemory, "available", lambda: None)
-    for resident in range(100, 1100, 100):  # of the first steps, which compile and allocate
-        look(resident)
-    look(1250, 100)
-    assert not given
-    look(1251)
-    assert len(given) == 1
-    look(2000, 10)
-    look(2500, 100)
-    assert len(given) == 1
-    look(2501)
-    assert len(given) == 2
+    resident(1000)
+    holes = hostmemory.Holes(2000)
+    monkeypatch.setattr(hostmemory, "give_back", lambda: trim(1500))
+    for size, expected in ((4000, 0), (4001, 1), (4000, 1), (9000, 2)):
+        resident(size)
+        holes.look()
+        assert len(given) == expected
+    monkeypatch.setattr(hostmemory, "give_back", lambda: trim(4400))  # what is in use grew
+    for size, expected in ((4500, 3), (5500, 3), (5501, 4)):
+        resident(size)
+        holes.look()
+        assert len(given) == expected
 
 
 def test_a_machine_that_is_short_gets_pages_back_at_every_step(monkeypatch):
-    given, holes = [], hostmemory.Holes()
+    given, holes = [], hostmemory.Holes(10**9)
     monkeypatch.setattr(hostmemory, "give_back", lambda: given.append(1))
     monkeypatch.setattr(hostmemory, "_resident", lambda: 1000)
     for left, expected in ((500, 0), (499, 1), (0, 2), (2000, 2)):
@@ -126,10 +128,14 @@ def test_a_machine_that_is_short_gets_pages_back_at_every_step(monkeypatch):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks /proc")
-def test_resident_memory_is_that_of_the_process():
+def test_resident_memory_is_that_of_the_process_without_files(tmp_path):
     block = np.ones(10**7)
     found = hostmemory._resident()
     assert block.nbytes < found < 10**12
+    np.save(tmp_path / "block.npy", block)
+    mapped = np.load(tmp_path / "block.npy", mmap_mode="r")
+    assert mapped.sum() == 10**7  # reads every page
+    assert hostmemory._resident() < found + block.nbytes // 2
 
 
 def group(folder, limit, used, cache, shared, version=2):

@@ -24,8 +24,8 @@ from mpjax.sweep import curve
 from mpjax.sweep import sweep as sweeps
 from mpjax.sweep.journals import Journals
 from mpjax.sweep.placement import place_members
-from mpjax.sweep.population import member_bytes
 from mpjax.sweep.sweep import member_configs, sweep
+from mpjax.training.memory.announce import job_memory
 from mpjax.training.prepare import prepare
 from mpjax.training.programs import host_hyperparameters
 from mpjax.training.train import train
@@ -231,14 +231,10 @@ def test_what_does_not_fit_is_refused_with_the_arithmetic(root, tmp_path):
     base = tiny.config(root, density=None, output=str(tmp_path / "sweep"))
     axes = {"density": (0.5, 0.2)}
     job = prepare(member_configs(base, axes)["density-0.5"])
-    floats = sum(leaf.size for leaf in jax.tree.leaves(job.inputs.model.params))
-    embeddings = job.inputs.model.params["bert"]["embeddings"]
-    held = sum(leaf.size for leaf in jax.tree.leaves(embeddings))
-    scores = 1792
-    least = 4 * (floats + scores + 2 * (floats - held + scores))  # weights, moments of the trained
-    with pytest.raises(InputError, match=r"2 members x \(.* state \+ .*--members-at-once 1") as no:
-        sweep(base, axes, memory=1.5 * (least + 8 * (floats + scores)))
-    assert f"({least / 1e6:.3g}"[:4] in str(no.value)  # the state, not the work
+    each = job_memory(job, job.optimizer(None)).total
+    with pytest.raises(InputError, match=r"2 members x .* by .*--members-at-once 1") as no:
+        sweep(base, axes, memory=1.9 * each)
+    assert f"2 members x {each / 1e6:.3g} MB = {2 * each / 1e6:.3g} MB" in str(no.value)
     with pytest.raises(InputError, match="not one of them fits"):
         sweep(base, axes, memory=1000)
     with pytest.raises(InputError, match="--members-at-once is 0"):
@@ -251,12 +247,14 @@ def test_what_does_not_fit_is_refused_with_the_arithmetic(root, tmp_path):
 def test_as_many_are_proposed_as_the_devices_share_evenly(root):
     config = member_configs(tiny.config(root, density=None), {"density": (0.5,)})["density-0.5"]
     job = prepare(config)
-    memory = 5.5 * sum(member_bytes(job))
+    each = job_memory(job, job.optimizer(None)).total
+    memory = 5.5 * each
     with pytest.raises(InputError, match="--members-at-once 4,"):
         place_members(job, 6, 2, memory)
     for members, devices in (4, 2), (5, 1):
         chosen = place_members(job, members, 2, memory)
         assert (chosen.members, len(chosen.devices)) == (members, devices)
+        assert chosen.memory == members * each
 
 
 @pytest.mark.parametrize(
@@ -269,7 +267,7 @@ def test_as_many_are_proposed_as_the_devices_share_evenly(root):
         (["--density", "0.1", "--final-lambda", "3,4"], ["--final-lambda", "movement"]),
         (["--density", "0.1", "--output", "DATA"], ["--output", "not a sweep"]),
         (["--density", "0.1", "--seed", "1"], ["--seeds"]),
-        (["--density", "0.1,0.2", "--memory", "1e-6"], ["2 members x (", "0.001 MB", "--memory"]),
+        (["--density", "0.1,0.2", "--memory", "1e-6"], ["2 members x ", "0.001 MB", "--memory"]),
         (["--density", "0.1", "--model", ""], ["--model is missing (see --help)"]),
     ],
 )
