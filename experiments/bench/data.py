@@ -37,13 +37,18 @@ def run(sizes: list[int], length: int) -> list[dict[str, Any]]:
     result = []
     for rows in sizes:
         for mapped in (True, False):
-            code = ONE_PROCESS.format(rows=rows, length=length, mapped=mapped)
-            out = subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.PIPE)
-            result.append(json.loads(out.stdout.splitlines()[-1]))
+            result.append(in_own_process(rows, length, mapped))
             print(json.dumps(result[-1]), file=sys.stderr, flush=True)
     print(f"sentences, padded to {length} tokens; batches of {BATCH}; MB of 10^6 bytes, anonymous")
     print(render([*COLUMNS.values()], [[_text(row.get(key)) for key in COLUMNS] for row in result]))
     return result
+
+
+def in_own_process(rows: int, length: int, mapped: bool) -> dict[str, Any]:
+    """Numbers of one size, measured in a process of its own."""
+    code = ONE_PROCESS.format(rows=rows, length=length, mapped=mapped)
+    out = subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.PIPE)
+    return json.loads(out.stdout.splitlines()[-1])
 
 
 def measured(rows: int, length: int, mapped: bool) -> None:

@@ -6,15 +6,20 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from mpjax.models import GROUPS, PRUNABLE, BertConfig, encoder
 from mpjax.optim import OptimizerConfig, make_optimizer
+from mpjax.parallel.sharding import place_batch, shardings
 from mpjax.pruning import RULES, Pruning, make_rule
 from mpjax.training.losses import task_loss
 from mpjax.training.state import ScoreInit, create_state
 from mpjax.training.step import make_train_step
 
 SIZES = {
+    "large": BertConfig(
+        hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, intermediate_size=4096
+    ),
     "base": BertConfig(),
     "small": BertConfig(
         hidden_size=384, num_hidden_layers=6, num_attention_heads=12, intermediate_size=1536
@@ -27,9 +32,17 @@ RULES_TIMED = "magnitude,movement,movement:global,soft_movement,l0"
 
 
 def build(
-    name: str, config: BertConfig, batch_size: int, length: int, dtype: str = "float32"
+    name: str,
+    config: BertConfig,
+    batch_size: int,
+    length: int,
+    dtype: str = "float32",
+    mesh: Mesh | None = None,
 ) -> tuple[Any, Any, Any]:
-    """Compiled step, state and batch of a rule (or ``dense``, or ``RULE:global``) in its ramp."""
+    """Compiled step, state and batch of a rule (or ``dense``, or ``RULE:global``) in its ramp.
+
+    With a mesh they lie on its devices, else on the default one.
+    """
     pruning = None if name == "dense" else _pruning(name)
     settings = OptimizerConfig(warmup_steps=1, final_lambda=100.0, frozen=GROUPS["embeddings"])
     tx = make_optimizer(settings, pruning, 1000)
@@ -46,7 +59,10 @@ def build(
     if pruning is not None and pruning.rule.has_scores and not pruning.rule.has_penalty:
         init = ScoreInit("uniform", 0.01)  # distinct scores, as after the first steps of a real run
     state = create_state(params, pruning, tx, score_init=init)
-    step = make_train_step(module, pruning, tx, task_loss("classification"))
+    places = None if mesh is None else shardings(state, mesh)
+    if mesh is not None:
+        state, batch = jax.device_put(state, places), place_batch(batch, mesh)
+    step = make_train_step(module, pruning, tx, task_loss("classification"), shardings=places)
     return step, state, batch
 
 

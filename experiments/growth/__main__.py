@@ -1,0 +1,88 @@
+"""The command line of `experiments.growth`; see the package."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import experiments.growth as package
+from experiments import commandline
+from experiments.growth.axes import AXES
+from experiments.growth.show import draw, table
+from experiments.paper.plot import panels
+from mpjax.errors import InputError
+from mpjax.files import read_object, write_json
+from mpjax.runs.provenance import provenance
+
+ONE_AXIS = "from experiments.growth.axes import measured; measured({!r}, {!r}, {})"
+DEVICES = "--xla_force_host_platform_device_count=8"
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Parser of the command."""
+    parser = commandline.Parser(
+        prog="python -m experiments.growth",
+        description=package.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--axes", default=",".join(AXES), metavar="AXIS,…", help="(default: %(default)s)")
+    add("--rounds", type=int, default=5, metavar="N", help="of each time (default: %(default)s)")
+    add("--json", metavar="FILE", help="file for the numbers")
+    add("--from", dest="source", metavar="FILE", help="file of numbers to show; measures nothing")
+    add("--output", metavar="FILE.png", help="picture; or .pdf, .svg")
+    parser.set_defaults(run=_run)
+    return parser
+
+
+def _run(args: argparse.Namespace) -> None:
+    unknown = set(args.axes.split(",")) - set(AXES)
+    if unknown:
+        raise InputError(f"--axes names {', '.join(sorted(unknown))}; there are {', '.join(AXES)}")
+    if args.output:
+        panels(1, "--output", Path(args.output))  # refuses what cannot be drawn before hours pass
+    if args.rounds < 1:
+        raise InputError(f"--rounds is {args.rounds}; it must be at least 1")
+    if args.source:
+        found = read_object(Path(args.source))["axes"]
+    else:
+        found = {name: _measure(name, args.rounds) for name in args.axes.split(",")}
+    if args.json:
+        about = {**provenance(), "cpus": os.cpu_count(), "rounds": args.rounds}
+        write_json(Path(args.json), {"provenance": about, "axes": found})
+    print(table(found))
+    if args.output:
+        print(f"wrote {draw(found, Path(args.output))}", file=sys.stderr)
+
+
+def _measure(axis: str, rounds: int) -> list[dict[str, Any]]:
+    """Rows of an axis, shown as they come."""
+    code = ONE_AXIS.format(axis, AXES[axis].points, rounds)
+    devices = {"XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {DEVICES}"}
+    env = {**os.environ, **(devices if axis == "devices" else {})}
+    rows = []
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env=env) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            rows.append(json.loads(line))
+            print(axis, line.decode().rstrip(), file=sys.stderr, flush=True)
+    if process.returncode:
+        print(f"{axis}: ended with status {process.returncode} after {len(rows)} points; "
+              "its other points are missing", file=sys.stderr)  # fmt: skip
+    return rows
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit status."""
+    return commandline.run(build_parser(), argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,69 @@
+"""Growth of time and memory: points are measured, shown and drawn."""
+
+import importlib.util
+import json
+
+import pytest
+
+from experiments.growth import axes, show
+from experiments.growth.__main__ import main
+from mpjax.files import read_object
+
+
+@pytest.mark.parametrize(
+    ("axis", "points"),
+    [("members", (1, 3)), ("entries", (10**4, 10**5)), ("rows", (70,)), ("devices", (2,))],
+)
+def test_an_axis_is_measured(axis, points, capfd, monkeypatch):
+    monkeypatch.setitem(axes.SIZES, "small", axes.SIZES["tiny"])
+    axes.measured(axis, points, 1)
+    rows = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert [row["at"] for row in rows] == list(points)
+    assert all(row["seconds"] > 0 and row["beside"] > 0 and row["bytes"] >= 0 for row in rows)
+    assert show.table({axis: rows}).count("\n") == 1 + len(points)
+
+
+def test_members_are_compared_with_as_many_runs(capfd, monkeypatch):
+    monkeypatch.setattr(axes, "_alternate", lambda *_: {"seconds": 2.0, "beside": 1.0})
+    axes.measured("members", (3,), 1)
+    row = json.loads(capfd.readouterr().out)
+    assert (row["seconds"], row["beside"]) == (2.0, 3.0)
+
+
+def test_steps_grow_with_rows(capfd, monkeypatch):
+    monkeypatch.setitem(axes.SIZES, "small", axes.SIZES["tiny"])
+    axes.measured("batch", (2, 8), 1)
+    small, large = (json.loads(line)["bytes"] for line in capfd.readouterr().out.splitlines())
+    assert small < large
+
+
+def test_the_command_measures_in_a_process_of_its_own_and_shows_files(
+    tmp_path, capsys, monkeypatch
+):
+    narrow = axes.Axis((10**4,), axes.AXES["entries"].measure, "top", "comparison")
+    monkeypatch.setitem(axes.AXES, "entries", narrow)
+    numbers = tmp_path / "growth.json"
+    assert main(["--axes", "entries", "--rounds", "1", "--json", str(numbers)]) == 0
+    printed = capsys.readouterr().out
+    found = read_object(numbers)
+    assert [row["at"] for row in found["axes"]["entries"]] == [10**4]
+    assert "10,000" in printed and found["provenance"]["rounds"] == 1
+    assert main(["--from", str(numbers)]) == 0
+    assert capsys.readouterr().out == printed
+    if importlib.util.find_spec("matplotlib"):
+        assert main(["--from", str(numbers), "--output", str(tmp_path / "growth.png")]) == 0
+        assert (tmp_path / "growth.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["--axes", "entries,lengths"], "--axes names lengths"),
+        (["--rounds", "0"], "--rounds is 0"),
+        (["--output", "growth.gif"], "--output growth.gif: the suffix"),
+    ],
+)
+def test_mistakes_are_refused_before_anything_is_measured(words, part, capsys, monkeypatch):
+    monkeypatch.setattr("experiments.growth.__main__._measure", pytest.fail)
+    assert main(words) == 2
+    assert part in capsys.readouterr().err
