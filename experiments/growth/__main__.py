@@ -20,7 +20,7 @@ from mpjax.errors import InputError
 from mpjax.files import read_object, write_json
 from mpjax.runs.provenance import provenance
 
-ONE_AXIS = "from experiments.growth.axes import measured; measured({!r}, {!r}, {})"
+ONE_POINT = "from experiments.growth.axes import measured; measured({!r}, {!r}, {})"
 DEVICES = "--xla_force_host_platform_device_count=8"
 
 
@@ -53,29 +53,28 @@ def _run(args: argparse.Namespace) -> None:
     if args.source:
         found = read_object(Path(args.source))["axes"]
     else:
-        found = {name: _measure(name, args.rounds) for name in args.axes.split(",")}
-    if args.json:
-        about = {**provenance(), "cpus": os.cpu_count(), "rounds": args.rounds}
-        write_json(Path(args.json), {"provenance": about, "axes": found})
+        found = {}
+        for name in args.axes.split(","):
+            found[name] = [
+                row for at in AXES[name].points for row in _measure(name, at, args.rounds)
+            ]
+            if args.json:
+                about = {**provenance(), "cpus": os.cpu_count(), "rounds": args.rounds}
+                write_json(Path(args.json), {"provenance": about, "axes": found})
     print(table(found))
     if args.output:
         print(f"wrote {draw(found, Path(args.output))}", file=sys.stderr)
 
 
-def _measure(axis: str, rounds: int) -> list[dict[str, Any]]:
-    """Rows of an axis, shown as they come."""
-    code = ONE_AXIS.format(axis, AXES[axis].points, rounds)
+def _measure(axis: str, at: float, rounds: int) -> list[dict[str, Any]]:
+    """Row of a point of an axis; none if the process ends without one, which is said."""
+    code = ONE_POINT.format(axis, (at,), rounds)
     devices = {"XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {DEVICES}"}
     env = {**os.environ, **(devices if axis == "devices" else {})}
-    rows = []
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env=env) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            rows.append(json.loads(line))
-            print(axis, line.decode().rstrip(), file=sys.stderr, flush=True)
-    if process.returncode:
-        print(f"{axis}: ended with status {process.returncode} after {len(rows)} points; "
-              "its other points are missing", file=sys.stderr)  # fmt: skip
+    process = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, env=env)
+    rows = [json.loads(line) for line in process.stdout.splitlines()]
+    ended = "" if rows else f"left out (status {process.returncode})"
+    print(axis, at, *map(json.dumps, rows), ended, file=sys.stderr, flush=True)
     return rows
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +17,8 @@ import numpy as np
 from experiments.bench import data
 from experiments.bench.programs import SIZES, build
 from experiments.bench.timing import seconds
-from mpjax.hostmemory import keep_freed_memory
+from mpjax.errors import InputError
+from mpjax.hostmemory import available, keep_freed_memory
 from mpjax.models import BertConfig
 from mpjax.parallel.sharding import make_mesh
 from mpjax.planning.memory import read_memory
@@ -43,17 +45,22 @@ class Axis:
 
 
 def measured(axis: str, points: Iterable[float], rounds: int) -> None:
-    """Measures an axis in this process, and prints its points as lines of JSON."""
+    """Measures an axis in this process, and prints its points as lines of JSON.
+
+    One for which memory is short ends the process with a message.
+    """
     keep_freed_memory()
-    for row in AXES[axis].measure(points, rounds):
-        print(json.dumps(row), flush=True)
+    try:
+        for row in AXES[axis].measure(points, rounds):
+            print(json.dumps(row), flush=True)
+    except InputError as error:
+        sys.exit(f"left out: {error}")
 
 
 def _models(points: Iterable[float], rounds: int) -> Iterator[dict[str, float]]:
     """Steps of 8 x 128; a point is the millions of weights that the rule prunes."""
-    for millions, config in _SIZES.items():
-        if millions in points:
-            yield {"at": millions, **_beside_dense(config, 8, 128, rounds)}
+    for millions in points:
+        yield {"at": millions, **_beside_dense(_SIZES[millions], 8, 128, rounds)}
 
 
 def _lengths(points: Iterable[int], rounds: int) -> Iterator[dict[str, float]]:
@@ -72,7 +79,7 @@ def _entries(points: Iterable[int], rounds: int) -> Iterator[dict[str, float]]:
         array = jax.random.normal(jax.random.key(0), (size,))
         count = size // 10
         select = jax.jit(lambda x, count=count: top_k_masks([x], [count])[0])
-        select = select.lower(array).compile()
+        select = _compiled(select, array)
         compare = jax.jit(lambda x: x >= 0.5)
         times = _alternate(partial(select, array), partial(compare, array), rounds)
         yield {"at": size, **times, "bytes": read_memory(select).total}
@@ -130,13 +137,27 @@ class _Moving:
     """A compiled step with the state that it moves on."""
 
     def __init__(self, step: Any, state: Any, batch: Any) -> None:
-        self._step = step.lower(state, batch).compile()
+        self._step = _compiled(step, state, batch)
         self._state, self._batch = state, batch
         self.bytes = read_memory(self._step).total
 
     def __call__(self) -> Any:
         self._state, metrics = self._step(self._state, self._batch)
         return self._state, metrics
+
+
+def _compiled(program: Any, *arrays: Any) -> Any:
+    """Program compiled for arrays.
+
+    Raises:
+      InputError: it takes more memory beside them than is free.
+    """
+    compiled = program.lower(*arrays).compile()
+    memory, free = read_memory(compiled), available()
+    needed = memory.outputs + memory.temporaries
+    if free is not None and needed > free:
+        raise InputError(f"needs {needed / 1e9:.1f} GB more, and {free / 1e9:.1f} GB are free")
+    return compiled
 
 
 def _rounds(call: Callable[[], Any], rounds: int) -> list[float]:

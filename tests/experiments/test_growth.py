@@ -30,6 +30,13 @@ def test_members_are_compared_with_as_many_runs(capfd, monkeypatch):
     assert (row["seconds"], row["beside"]) == (2.0, 3.0)
 
 
+def test_a_point_without_room_is_left_out(capfd, monkeypatch):
+    monkeypatch.setattr(axes, "available", lambda: 2 * 10**6)
+    with pytest.raises(SystemExit, match=r"left out: needs 0\.0 GB more, and 0\.0 GB are free"):
+        axes.measured("entries", (10**4, 10**6), 1)
+    assert json.loads(capfd.readouterr().out)["at"] == 10**4
+
+
 def test_steps_grow_with_rows(capfd, monkeypatch):
     monkeypatch.setitem(axes.SIZES, "small", axes.SIZES["tiny"])
     axes.measured("batch", (2, 8), 1)
