@@ -10,6 +10,7 @@ from typing import Any
 
 import experiments.bench as package
 from experiments.bench.programs import RULES_TIMED, SIZES
+from mpjax.config.mesh import parse_mesh
 from mpjax.hostmemory import keep_freed_memory
 from mpjax.runs.provenance import provenance
 from mpjax.sparse import wait_asleep
@@ -57,6 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
         type=float,
         help="of the device in that type: prints the share used (torch)",
     )
+    add("--mesh", default="data=1", help="of devices, as of mpjax train (step_memory)")
     add("--give-back-memory", action="store_true", help="as glibc does, unlike the mpjax command")
     add("--full-effort", action="store_true", help="compile as a run does (plan)")
     add("--json", help="also write the numbers to this file")
@@ -151,7 +153,8 @@ def _step_memory(args: argparse.Namespace) -> dict[str, Any]:
     from experiments.bench import step_memory
 
     rules = args.rules or ["movement"]
-    return step_memory.run(SIZES[args.model], _numbers(args.batches), args.length, rules[0])
+    batches, split = _numbers(args.batches), parse_mesh(args.mesh)
+    return step_memory.run(SIZES[args.model], batches, args.length, rules[0], split)
 
 
 BENCHMARKS = {

@@ -1,6 +1,7 @@
 """Memory of a step: counted by hand, beside what the compiler allots, said before it compiles."""
 
 import dataclasses
+import math
 import re
 
 import jax
@@ -83,7 +84,9 @@ def test_a_mesh_divides_what_it_splits():
     assert data.parameters == one.parameters and data.scores == one.scores / 8
     assert data.activations * 8 == pytest.approx(one.activations, rel=0.01)
     fsdp = memory_of(OPTIONS, make_mesh({"fsdp": 4, "tensor": 2}))[1]
-    assert (fsdp.scores, fsdp.masked) == (one.scores / 8, one.masked / 8)
+    assert (fsdp.scores, fsdp.masked) == (one.scores / 8, KERNELS / 8)
+    assert fsdp.gathered == 4 * KERNELS / 2 and one.gathered == 0, "tensor stays split"
+    assert fsdp.total == fsdp.state + fsdp.masked + fsdp.gathered + fsdp.activations
     whole = 4 * (EMBEDDINGS + BIASES)
     assert one.parameters / 8 < fsdp.parameters < one.parameters / 8 + whole
 
@@ -98,11 +101,15 @@ def test_rows_microbatches_and_dtype_scale_the_activations():
     assert size / 2 <= half < size
 
 
-def test_the_sum_is_near_what_the_compiler_allots():
+@pytest.mark.parametrize("split", [{"data": 1}, {"fsdp": 4}])
+def test_the_sum_is_near_what_the_compiler_allots(split):
     # One layer and no search for the cut, which take most of the time of compiling.
-    one_layer = dataclasses.replace(SHAPE, num_hidden_layers=1)
+    one_layer = dataclasses.replace(
+        SHAPE, num_hidden_layers=1, hidden_size=128, intermediate_size=512
+    )
+    mesh = make_mesh(split, jax.devices()[: math.prod(split.values())])
     no_cut = {"method": "soft_movement", "density": None}
-    step, memory = memory_of(OPTIONS | no_cut, ONE, one_layer)
+    step, memory = memory_of(OPTIONS | no_cut | {"batch_size": 8}, mesh, one_layer)
     found = read_memory(step.lower().compile()).total
     assert 1 / 1.15 < found / memory.total < 1.15
 

@@ -66,6 +66,7 @@ def as_computed(module: Any, mesh: Mesh, batch: tuple[int, int], microbatches: i
         stacked=module.scan_layers,
         remat=module.remat and (module.scan_layers or not is_cpu),
         tensor=mesh.shape["tensor"],
+        fsdp=mesh.shape["fsdp"],
     )
 
 
@@ -84,8 +85,8 @@ def shortage(memory: StepMemory, free: int, parts: int, own: bool = True) -> str
         f"{_bytes(free)} are free; it may run out of memory: "
     )
     row = memory.activations / computed.rows
-    least = memory.state + max(memory.copies + memory.masked + row, memory.gradients)
-    left = free - memory.state - memory.copies - memory.masked
+    least = memory.state + max(memory.weights + row, memory.gradients)
+    left = free - memory.state - memory.weights
     rows = int(left // row)
     if least > free or rows < 1:
         split = "split weights, scores and optimizer over more devices with --mesh fsdp=N, or "

@@ -28,11 +28,13 @@ class StepMemory:
     """Bytes of a train step on one device, by what they hold.
 
     Weights times masks and the activations are there when the backward pass begins, the gradients
-    when it ends: the larger of the two counts.
+    when it ends: the larger of the two counts. Kernels that are split over ``fsdp`` have been
+    gathered for the forward pass, and are there until the backward pass has used them.
 
     Attributes:
       optimizer: moments of weights and scores, held masks, counters.
       masked: weights times masks, and the masks, a byte a weight.
+      gathered: whole kernels, times masks, of all devices that share them.
       activations: of the rows that are computed at once.
       gradients: of all that is trained, and masks.
       copies: sums of the gradients of microbatches; kernels and gradients of stacked layers.
@@ -48,6 +50,12 @@ class StepMemory:
     copies: int
     computed: Computed
     summed: int = 0
+    gathered: int = 0
+
+    @property
+    def weights(self) -> int:
+        """Bytes of the weights that a step computes with, beside those of the state."""
+        return self.copies + self.masked + self.gathered
 
     @property
     def state(self) -> int:
@@ -57,7 +65,7 @@ class StepMemory:
     @property
     def total(self) -> int:
         """Bytes at the highest point of a step."""
-        return self.state + max(self.copies + self.masked + self.activations, self.gradients)
+        return self.state + max(self.weights + self.activations, self.gradients)
 
     def sentence(self) -> str:
         """Total and parts in words.
@@ -71,11 +79,12 @@ class StepMemory:
         unit, name = (1e9, "GB") if self.total >= 1e8 else (1e6, "MB")
         parts = {
             "parameters": self.parameters, "scores": self.scores, "optimizer": self.optimizer,
-            "sums and stacks": self.copies, "masked weights": self.masked,
+            "sums and stacks": self.copies, "masked weights": self.masked, "gathered weights": self.gathered,
             f"activations of {self.computed.rows} x {self.computed.length} about": self.activations,
         }  # fmt: skip
         listed = ", ".join(f"{part} {size / unit:.3g}" for part, size in parts.items() if size)
-        place = "the last two" if self.masked else "the last"
+        several = 1 + (self.masked > 0) + (self.gathered > 0)
+        place = "the last" + {1: "", 2: " two", 3: " three"}[several]
         return (
             f"{self.total / unit:.3g} {name} ({listed}; then gradients {self.gradients / unit:.3g} "
             f"in place of {place})"
@@ -109,18 +118,20 @@ def step_memory(
 
     prunable, scores = of(kernels), shard_bytes(state.scores, places.scores)
     masks = prunable // 4 if trained.pruned else 0  # a byte a weight
+    gathers = computed.fsdp > 1
     # Gradients of scores come from those of their weights, which are summed if frozen, too.
     summed = of(free | kernels if scores else free)
     return StepMemory(
         parameters=sum(sizes.values()),
         scores=scores,
         optimizer=shard_bytes(state.opt_state, places.opt_state),
-        masked=5 * masks,
+        masked=masks if gathers else 5 * masks,
         activations=activation_bytes(config, head, computed),
         gradients=of(free) + scores + 2 * masks,
         copies=(summed if computed.microbatches > 1 else 0) + 2 * prunable * computed.stacked,
         computed=computed,
         summed=summed,
+        gathered=computed.fsdp * prunable if gathers else 0,
     )
 
 
