@@ -86,6 +86,8 @@ def test_a_mesh_divides_what_it_splits():
     fsdp = memory_of(OPTIONS, make_mesh({"fsdp": 4, "tensor": 2}))[1]
     assert (fsdp.scores, fsdp.masked) == (one.scores / 8, KERNELS / 8)
     assert fsdp.gathered == 4 * KERNELS / 2 and one.gathered == 0, "tensor stays split"
+    half = memory_of(OPTIONS | {"dtype": "bfloat16"}, make_mesh({"fsdp": 4, "tensor": 2}))[1]
+    assert half.gathered == fsdp.gathered, "XLA:CPU computes it in float32"
     assert fsdp.total == fsdp.state + fsdp.masked + fsdp.gathered + fsdp.activations
     whole = 4 * (EMBEDDINGS + BIASES)
     assert one.parameters / 8 < fsdp.parameters < one.parameters / 8 + whole

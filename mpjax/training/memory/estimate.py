@@ -79,7 +79,8 @@ class StepMemory:
         unit, name = (1e9, "GB") if self.total >= 1e8 else (1e6, "MB")
         parts = {
             "parameters": self.parameters, "scores": self.scores, "optimizer": self.optimizer,
-            "sums and stacks": self.copies, "masked weights": self.masked, "gathered weights": self.gathered,
+            "sums and stacks": self.copies, "masked weights": self.masked,
+            "gathered weights": self.gathered,
             f"activations of {self.computed.rows} x {self.computed.length} about": self.activations,
         }  # fmt: skip
         listed = ", ".join(f"{part} {size / unit:.3g}" for part, size in parts.items() if size)
@@ -131,7 +132,7 @@ def step_memory(
         copies=(summed if computed.microbatches > 1 else 0) + 2 * prunable * computed.stacked,
         computed=computed,
         summed=summed,
-        gathered=computed.fsdp * prunable if gathers else 0,
+        gathered=computed.fsdp * prunable * computed.width // 4 if gathers else 0,
     )
 
 
