@@ -53,17 +53,22 @@ def _run(args: argparse.Namespace) -> None:
     if args.source:
         found = read_object(Path(args.source))["axes"]
     else:
-        found = {}
-        for name in args.axes.split(","):
-            found[name] = [
-                row for at in AXES[name].points for row in _measure(name, at, args.rounds)
-            ]
-            if args.json:
-                about = {**provenance(), "cpus": os.cpu_count(), "rounds": args.rounds}
-                write_json(Path(args.json), {"provenance": about, "axes": found})
+        found = _measure_all(args.axes.split(","), args.rounds, args.json and Path(args.json))
     print(table(found))
     if args.output:
         print(f"wrote {draw(found, Path(args.output))}", file=sys.stderr)
+
+
+def _measure_all(names: Sequence[str], rounds: int, file: Path | None) -> dict[str, Any]:
+    """Rows of every axis; written to the file after every point."""
+    about = {**provenance(), "cpus": os.cpu_count(), "rounds": rounds}
+    found: dict[str, Any] = {name: [] for name in names}
+    for name in names:
+        for at in AXES[name].points:
+            found[name] += _measure(name, at, rounds)
+            if file:
+                write_json(file, {"provenance": about, "axes": found})
+    return found
 
 
 def _measure(axis: str, at: float, rounds: int) -> list[dict[str, Any]]:
