@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import statistics
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -123,14 +122,9 @@ def _rows(points: Iterable[int], rounds: int) -> Iterator[dict[str, float]]:
 
 
 def _beside_dense(config: BertConfig, rows: int, length: int, rounds: int) -> dict[str, float]:
-    """Pruned step beside the dense one, each alone in memory."""
-    found = {}
-    for kind in (RULE, "dense"):
-        step = _Moving(*build(kind, config, rows, length))
-        found[kind] = step.bytes, statistics.median(_rounds(step, rounds))
-        del step
-    (size, pruned), (_, dense) = found[RULE], found["dense"]
-    return {"seconds": pruned, "beside": dense, "bytes": size}
+    """Pruned step beside the dense one."""
+    pruned, dense = (_Moving(*build(kind, config, rows, length)) for kind in (RULE, "dense"))
+    return {**_alternate(pruned, dense, rounds), "bytes": pruned.bytes}
 
 
 class _Moving:
@@ -160,13 +154,8 @@ def _compiled(program: Any, *arrays: Any) -> Any:
     return compiled
 
 
-def _rounds(call: Callable[[], Any], rounds: int) -> list[float]:
-    """Seconds of calls, after two that are not counted."""
-    return [seconds(call) for _ in range(rounds + 2)][2:]
-
-
 def _alternate(call: Callable[[], Any], beside: Callable[[], Any], rounds: int) -> dict[str, float]:
-    """Medians of two calls in turn."""
+    """Medians of two calls in turn, after two that are not counted."""
     times = np.array([(seconds(call), seconds(beside)) for _ in range(rounds + 2)])[2:]
     first, second = np.median(times, axis=0).tolist()
     return {"seconds": first, "beside": second}
