@@ -48,6 +48,8 @@ def _run(args: argparse.Namespace) -> None:
         raise InputError(f"--axes names {', '.join(sorted(unknown))}; there are {', '.join(AXES)}")
     if args.output:
         panels(1, "--output", Path(args.output))  # refuses what cannot be drawn before hours pass
+    if args.source and args.json:
+        raise InputError("--json writes what is measured, and --from measures nothing; drop one")
     if args.rounds < 1:
         raise InputError(f"--rounds is {args.rounds}; it must be at least 1")
     if args.source:

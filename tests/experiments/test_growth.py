@@ -67,6 +67,7 @@ def test_the_command_measures_in_a_process_of_its_own_and_shows_files(
     [
         (["--axes", "entries,lengths"], "--axes names lengths"),
         (["--rounds", "0"], "--rounds is 0"),
+        (["--from", "a.json", "--json", "b.json"], "drop one"),
         (["--output", "growth.gif"], "--output growth.gif: the suffix"),
     ],
 )
