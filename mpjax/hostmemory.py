@@ -18,6 +18,7 @@ _LONG = 0.2  # seconds of a compilation after which it is worth looking for free
 _SPARE = 0.5  # of the resident memory, less than which left on the machine is little
 _MOST = 1.5  # times the memory of a step, above which the rest is taken for holes
 _GROWN = 1.25  # times what is left after giving back, which is no hole
+_SOON = 10  # steps in which no second look should find too much
 
 
 def keep_freed_memory() -> bool:
@@ -81,21 +82,26 @@ class Holes:
     one slow step.
 
     Args:
-      expected: bytes that a step takes by arithmetic.
+      expected: bytes that a step takes in this process beside the state, by arithmetic.
     """
 
     def __init__(self, expected: int) -> None:
-        self._most = _resident() + _MOST * expected
+        self._most, self._since = _resident() + _MOST * expected, _SOON
 
     def look(self) -> None:
         """Gives back if less than half of the resident memory is left, or it is too large.
 
         That is larger than before the first step by 1.5 times what a step takes, and by a quarter
-        than what the last time left. Once a step.
+        than what the last time left. Where it is too large again within ten steps it is so without
+        holes, and the limit rises by a quarter. Once a step.
         """
-        resident, left = _resident(), available()
+        resident, left, large = _resident(), available(), False
         scarce = left is not None and left < _SPARE * resident
-        if scarce or resident > self._most:
+        self._since += 1
+        if resident > self._most:
+            large, rise = True, _GROWN if self._since < _SOON else 1.0
+            self._most, self._since = rise * self._most, 0
+        if scarce or large:
             give_back()
             self._most = max(self._most, _GROWN * _resident())
 

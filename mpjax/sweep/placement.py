@@ -12,7 +12,7 @@ from mpjax.errors import InputError
 from mpjax.log import log
 from mpjax.parallel.room import free_bytes
 from mpjax.training.job import Job
-from mpjax.training.memory.announce import job_memory
+from mpjax.training.memory.announce import host_bytes, job_memory
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Placement:
     Attributes:
       members: number of members that train together.
       devices: devices that share them evenly.
-      memory: bytes of a step of all of them, by arithmetic.
+      memory: bytes of the host that a step of all of them takes beside their states.
     """
 
     members: int
@@ -49,7 +49,7 @@ def place_members(job: Job, members: int, devices: int | None, memory: float | N
         raise InputError(f"--devices is {devices}, but there are {len(found)}; lower it")
     one = job_memory(job, job.optimizer(None))
     log.info("memory of a member: %s", one.sentence())
-    each = one.total
+    each = one.state + one.gradients  # at least
     many = max(n for n in range(1, min(devices or len(found), members) + 1) if members % n == 0)
     used = found[:many]
     each_free = free_bytes(used)
@@ -64,10 +64,17 @@ def place_members(job: Job, members: int, devices: int | None, memory: float | N
             else "not one of them fits; use a smaller model, or --memory to say that there is more"
         )
         raise InputError(
-            f"{members} members x {_size(each)} = {_size(members * each)} by arithmetic, but "
-            f"{_size(free)} of memory are free on {many} device{'s' * (many > 1)}: {remedy}"
+            f"{members} members x ({_size(one.state)} state + {_size(one.gradients)} gradients) = "
+            f"{_size(members * each)}, activations not counted, but {_size(free)} of memory are "
+            f"free on {many} device{'s' * (many > 1)}: {remedy}"
         )
-    return Placement(members, used, members * each)
+    if members * one.total > free:
+        log.warning(
+            "the step of %d members needs about %s, by arithmetic, and %s are free; it may run "
+            "out of memory: lower --members-at-once or --batch-size, or give --accumulate",
+            members, _size(members * one.total), _size(free),
+        )  # fmt: skip
+    return Placement(members, used, host_bytes(one, used, members // many))
 
 
 def _size(of: float) -> str:

@@ -161,7 +161,7 @@ def _train(population: Population, group: Group, memory: int) -> None:
     """Trains the members of a group to their end and writes their models and results.
 
     Args:
-      memory: bytes of a step of all of them.
+      memory: bytes of the host that a step of all of them takes beside their states.
     """
     job, total = group.jobs[0], group.jobs[0].length.total_steps
     place = functools.partial(jax.device_put, device=population.sharding)

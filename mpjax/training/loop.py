@@ -26,7 +26,7 @@ class Program:
       step: next state and metrics; the state that goes in is donated.
       measure: logged metrics of the state before a step.
       score: scores of a state on the dev set.
-      memory: bytes that a step takes in this process, by arithmetic.
+      memory: bytes of the host that a step takes beside the state, by arithmetic.
     """
 
     batch: Callable[[int], Any]

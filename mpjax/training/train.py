@@ -32,7 +32,7 @@ from mpjax.training.divergence import Diverged, watch_finite
 from mpjax.training.evaluate import score_dev
 from mpjax.training.job import Job
 from mpjax.training.loop import Program, Span, run_steps
-from mpjax.training.memory.announce import announce_memory
+from mpjax.training.memory.announce import announce_memory, host_bytes
 from mpjax.training.predict import make_predict
 from mpjax.training.prepare import prepare
 from mpjax.training.programs import RunPrograms, run_programs
@@ -132,7 +132,7 @@ def _train(job: Job, run: RunDir, changed: Mapping[str, Any], reports: Reports) 
     inputs, mesh = job.inputs, job.inputs.mesh
     memory = announce_memory(job, job.optimizer(None))
     state, programs = run_programs(job)
-    program = _program(job, programs, memory.total * len(mesh.local_devices))
+    program = _program(job, programs, host_bytes(memory, mesh.local_devices))
     total = job.length.total_steps
     with ExitStack() as stack:
         checkpoints = stack.enter_context(_checkpoints(job, run))

@@ -231,10 +231,11 @@ def test_what_does_not_fit_is_refused_with_the_arithmetic(root, tmp_path):
     base = tiny.config(root, density=None, output=str(tmp_path / "sweep"))
     axes = {"density": (0.5, 0.2)}
     job = prepare(member_configs(base, axes)["density-0.5"])
-    each = job_memory(job, job.optimizer(None)).total
-    with pytest.raises(InputError, match=r"2 members x .* by .*--members-at-once 1") as no:
+    one = job_memory(job, job.optimizer(None))
+    each = one.state + one.gradients
+    with pytest.raises(InputError, match=r"2 members x \(.*--members-at-once 1") as no:
         sweep(base, axes, memory=1.9 * each)
-    assert f"2 members x {each / 1e6:.3g} MB = {2 * each / 1e6:.3g} MB" in str(no.value)
+    assert f"({one.state / 1e6:.3g} MB state + {one.gradients / 1e6:.3g} MB" in str(no.value)
     with pytest.raises(InputError, match="not one of them fits"):
         sweep(base, axes, memory=1000)
     with pytest.raises(InputError, match="--members-at-once is 0"):
@@ -247,14 +248,24 @@ def test_what_does_not_fit_is_refused_with_the_arithmetic(root, tmp_path):
 def test_as_many_are_proposed_as_the_devices_share_evenly(root):
     config = member_configs(tiny.config(root, density=None), {"density": (0.5,)})["density-0.5"]
     job = prepare(config)
-    each = job_memory(job, job.optimizer(None)).total
-    memory = 5.5 * each
+    one = job_memory(job, job.optimizer(None))
+    memory = 5.5 * (one.state + one.gradients)
     with pytest.raises(InputError, match="--members-at-once 4,"):
         place_members(job, 6, 2, memory)
     for members, devices in (4, 2), (5, 1):
         chosen = place_members(job, members, 2, memory)
         assert (chosen.members, len(chosen.devices)) == (members, devices)
-        assert chosen.memory == members * each
+        assert chosen.memory == members * (one.total - one.state)
+
+
+def test_members_whose_activations_do_not_fit_are_warned_of(root, caplog):
+    config = member_configs(tiny.config(root, density=None), {"density": (0.5,)})["density-0.5"]
+    job = prepare(config)
+    one = job_memory(job, job.optimizer(None))
+    place_members(job, 2, 1, 2.0 * one.total)
+    assert "may run out" not in caplog.text
+    place_members(job, 2, 1, 1.99 * one.total)
+    assert "the step of 2 members needs about" in caplog.text and "--accumulate" in caplog.text
 
 
 @pytest.mark.parametrize(

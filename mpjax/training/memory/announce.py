@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -68,6 +69,18 @@ def as_computed(module: Any, mesh: Mesh, batch: tuple[int, int], microbatches: i
         tensor=mesh.shape["tensor"],
         fsdp=mesh.shape["fsdp"],
     )
+
+
+def host_bytes(memory: StepMemory, devices: Sequence[Any], each: int = 1) -> int:
+    """Bytes of the host that a step takes beside the state; 0 where devices have their own memory.
+
+    Args:
+      memory: of a device, or of a member.
+      devices: of this process.
+      each: members on each device.
+    """
+    own = devices[0].platform != "cpu"
+    return 0 if own else (memory.total - memory.state) * len(devices) * each
 
 
 def shortage(memory: StepMemory, free: int, parts: int, own: bool = True) -> str:

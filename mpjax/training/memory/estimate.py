@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+from jax.sharding import NamedSharding
 
 from mpjax.models import PRUNABLE, EncoderConfig
 from mpjax.pruning import flatten
@@ -33,8 +34,8 @@ class StepMemory:
 
     Attributes:
       optimizer: moments of weights and scores, held masks, counters.
-      masked: weights times masks, and the masks, a byte a weight.
-      gathered: whole kernels, times masks, of all devices that share them.
+      masked: weights times masks but for those gathered, and the masks, a byte a weight.
+      gathered: kernels, times masks, that the devices of ``fsdp`` have put together.
       activations: of the rows that are computed at once.
       gradients: of all that is trained, and masks.
       copies: sums of the gradients of microbatches; kernels and gradients of stacked layers.
@@ -54,7 +55,7 @@ class StepMemory:
 
     @property
     def weights(self) -> int:
-        """Bytes of the weights that a step computes with, beside those of the state."""
+        """Bytes beside the state and the activations when the backward pass begins."""
         return self.copies + self.masked + self.gathered
 
     @property
@@ -119,21 +120,28 @@ def step_memory(
 
     prunable, scores = of(kernels), shard_bytes(state.scores, places.scores)
     masks = prunable // 4 if trained.pruned else 0  # a byte a weight
-    gathers = computed.fsdp > 1
+    shared = of({path for path in kernels if _shares(weights[path])})
+    kept = 0 if not trained.pruned else prunable - shared  # weights times masks in place
     # Gradients of scores come from those of their weights, which are summed if frozen, too.
     summed = of(free | kernels if scores else free)
     return StepMemory(
         parameters=sum(sizes.values()),
         scores=scores,
         optimizer=shard_bytes(state.opt_state, places.opt_state),
-        masked=masks if gathers else 5 * masks,
+        masked=masks + kept,
         activations=activation_bytes(config, head, computed),
         gradients=of(free) + scores + 2 * masks,
         copies=(summed if computed.microbatches > 1 else 0) + 2 * prunable * computed.stacked,
         computed=computed,
         summed=summed,
-        gathered=computed.fsdp * prunable * computed.width // 4 if gathers else 0,
+        gathered=computed.fsdp * shared * computed.width // 4,
     )
+
+
+def _shares(place: NamedSharding) -> bool:
+    """Whether a kernel is split over ``fsdp``; one that it does not divide stays whole."""
+    axes = [axis for part in place.spec for axis in (part if isinstance(part, tuple) else (part,))]
+    return "fsdp" in axes and place.mesh.shape["fsdp"] > 1
 
 
 def shard_bytes(tree: Any, places: Any) -> int:
