@@ -14,7 +14,7 @@
     python -m experiments.bench data [--rows 1000,10000,100000,1000000] [--length 128]
     python -m experiments.bench footprint [--model base] [--density 0.1]
     python -m experiments.bench step_memory [--model base] [--batches 1,8] [--length 128]
-                                            [--rules movement] [--mesh fsdp=4]
+                                            [--rules movement] [--batches 8 --mesh fsdp=4]
 
 ``selection`` times the exact mask by counting beside ``jnp.sort`` and ``lax.top_k``. ``step`` times
 the train step of every rule beside the dense one, alternating the two, and counts page faults, of

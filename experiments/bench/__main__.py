@@ -11,6 +11,7 @@ from typing import Any
 import experiments.bench as package
 from experiments.bench.programs import RULES_TIMED, SIZES
 from mpjax.config.mesh import parse_mesh
+from mpjax.errors import InputError
 from mpjax.hostmemory import keep_freed_memory
 from mpjax.runs.provenance import provenance
 from mpjax.sparse import wait_asleep
@@ -21,7 +22,11 @@ def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     if not args.give_back_memory:
         keep_freed_memory()  # as a run does
-    result = BENCHMARKS[args.benchmark](args)
+    try:
+        result = BENCHMARKS[args.benchmark](args)
+    except InputError as error:
+        print(f"experiments.bench: error: {error}", file=sys.stderr)
+        return 2
     if args.json:
         about = {"provenance": {**provenance(), "cpus": os.cpu_count()}}
         with open(args.json, "w") as file:

@@ -15,6 +15,7 @@ import jax
 from jax.sharding import Mesh
 
 from mpjax import models
+from mpjax.errors import InputError
 from mpjax.models import BertConfig
 from mpjax.parallel.mesh import batch_parts
 from mpjax.parallel.sharding import make_mesh, shardings
@@ -31,8 +32,15 @@ def run(
 ) -> dict[str, Any]:
     """Compares the two for every number of rows; prints the table and returns the bytes."""
     result: dict[str, Any] = {}
+    if math.prod(split.values()) > len(jax.devices()):
+        raise InputError(f"--mesh needs {math.prod(split.values())} devices; {len(jax.devices())} "
+                         "are there")  # fmt: skip
     mesh = make_mesh(split, jax.devices()[: math.prod(split.values())])
     for rows in batches:
+        if rows % batch_parts(mesh):
+            raise InputError(
+                f"--batches: {rows} rows are no multiple of {batch_parts(mesh)} shards"
+            )
         ours, theirs = both(config, (rows, length), rule, mesh)
         result[f"{rows} x {length}"] = {"arithmetic": ours, "xla": theirs, "ratio": theirs / ours}
         print(rows, length, result[f"{rows} x {length}"], file=sys.stderr, flush=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from typing import Any
 
 import experiments.growth as package
 from experiments import commandline
-from experiments.growth.axes import AXES
+from experiments.growth.axes import AXES, SHORT
 from experiments.growth.show import draw, table
 from experiments.paper.plot import panels
 from mpjax.errors import InputError
@@ -53,11 +54,13 @@ def _run(args: argparse.Namespace) -> None:
     if args.rounds < 1:
         raise InputError(f"--rounds is {args.rounds}; it must be at least 1")
     if args.source:
-        found = read_object(Path(args.source))["axes"]
+        found = read_object(Path(args.source)).get("axes", {})
+        if not found or set(found) - set(AXES):
+            raise InputError(f"--from {args.source} is no file that --json has written")
     else:
         found = _measure_all(args.axes.split(","), args.rounds, args.json and Path(args.json))
     print(table(found))
-    if args.output:
+    if args.output and any(found.values()):
         print(f"wrote {draw(found, Path(args.output))}", file=sys.stderr)
 
 
@@ -74,14 +77,20 @@ def _measure_all(names: Sequence[str], rounds: int, file: Path | None) -> dict[s
 
 
 def _measure(axis: str, at: float, rounds: int) -> list[dict[str, Any]]:
-    """Row of a point of an axis; none if the process ends without one, which is said."""
+    """Row of a point of an axis; none where memory is short, which is said.
+
+    Raises:
+      InputError: the process that measures it failed.
+    """
     code = ONE_POINT.format(axis, (at,), rounds)
-    devices = {"XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {DEVICES}"}
+    flags = f"{os.environ.get('XLA_FLAGS', '')} {DEVICES}"
+    devices = {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     env = {**os.environ, **(devices if axis == "devices" else {})}
     process = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, env=env)
-    rows = [json.loads(line) for line in process.stdout.splitlines()]
-    ended = "" if rows else f"left out (status {process.returncode})"
-    print(axis, at, *map(json.dumps, rows), ended, file=sys.stderr, flush=True)
+    if process.returncode not in (0, SHORT, -signal.SIGKILL):
+        raise InputError(f"{axis} {at}: its process ended with status {process.returncode}")
+    rows = [json.loads(process.stdout.splitlines()[-1])] if process.returncode == 0 else []
+    print(axis, at, *map(json.dumps, rows or ["left out"]), file=sys.stderr, flush=True)
     return rows
 
 

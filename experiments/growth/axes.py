@@ -24,6 +24,7 @@ from mpjax.planning.memory import read_memory
 from mpjax.pruning import top_k_masks
 
 RULE = "movement"
+SHORT = 3  # exit status of a process for which memory is short
 ENCODED = 128  # tokens of a row of a data set
 
 
@@ -46,14 +47,15 @@ class Axis:
 def measured(axis: str, points: Iterable[float], rounds: int) -> None:
     """Measures an axis in this process, and prints its points as lines of JSON.
 
-    One for which memory is short ends the process with a message.
+    One for which memory is short ends the process with a message and status `SHORT`.
     """
     keep_freed_memory()
     try:
         for row in AXES[axis].measure(points, rounds):
             print(json.dumps(row), flush=True)
     except InputError as error:
-        sys.exit(f"left out: {error}")
+        print(f"{axis}: {error}", file=sys.stderr)
+        sys.exit(SHORT)
 
 
 def _models(points: Iterable[float], rounds: int) -> Iterator[dict[str, float]]:
@@ -75,10 +77,11 @@ def _batches(points: Iterable[int], rounds: int) -> Iterator[dict[str, float]]:
 def _entries(points: Iterable[int], rounds: int) -> Iterator[dict[str, float]]:
     """Top 10% of the entries of one array, beside one comparison of all of them."""
     for size in points:
-        array = jax.random.normal(jax.random.key(0), (size,))
         count = size // 10
         select = jax.jit(lambda x, count=count: top_k_masks([x], [count])[0])
-        select = _compiled(select, array)
+        select = _compiled(select, jax.ShapeDtypeStruct((size,), jnp.float32))
+        # Drawn by NumPy: a random array of JAX takes twice its size while it is made.
+        array = jnp.asarray(np.random.default_rng(0).standard_normal(size, np.float32))
         compare = jax.jit(lambda x: x >= 0.5)
         times = _alternate(partial(select, array), partial(compare, array), rounds)
         yield {"at": size, **times, "bytes": read_memory(select).total}
@@ -141,14 +144,15 @@ class _Moving:
 
 
 def _compiled(program: Any, *arrays: Any) -> Any:
-    """Program compiled for arrays.
+    """Program compiled for arrays, or for their shapes.
 
     Raises:
-      InputError: it takes more memory beside them than is free.
+      InputError: it takes more memory than is free, beside arrays that are there.
     """
     compiled = program.lower(*arrays).compile()
     memory, free = read_memory(compiled), available()
-    needed = memory.outputs + memory.temporaries
+    shapes = any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(arrays))
+    needed = memory.outputs + memory.temporaries + shapes * memory.arguments
     if free is not None and needed > free:
         raise InputError(f"needs {needed / 1e9:.1f} GB more, and {free / 1e9:.1f} GB are free")
     return compiled

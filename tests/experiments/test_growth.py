@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import subprocess
 
 import pytest
 
@@ -32,9 +33,21 @@ def test_members_are_compared_with_as_many_runs(capfd, monkeypatch):
 
 def test_a_point_without_room_is_left_out(capfd, monkeypatch):
     monkeypatch.setattr(axes, "available", lambda: 2 * 10**6)
-    with pytest.raises(SystemExit, match=r"left out: needs 0\.0 GB more, and 0\.0 GB are free"):
+    with pytest.raises(SystemExit) as ended:
         axes.measured("entries", (10**4, 10**6), 1)
-    assert json.loads(capfd.readouterr().out)["at"] == 10**4
+    printed = capfd.readouterr()
+    assert ended.value.code == axes.SHORT and json.loads(printed.out)["at"] == 10**4
+    assert "entries: needs 0.0 GB more, and 0.0 GB are free" in printed.err
+
+
+@pytest.mark.parametrize(("status", "part"), [(1, "status 1"), (axes.SHORT, ""), (-9, "")])
+def test_a_process_that_fails_is_told_from_one_without_room(status, part, capsys, monkeypatch):
+    ended = subprocess.CompletedProcess([], status, b"")
+    monkeypatch.setattr("experiments.growth.__main__.provenance", dict)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: ended)
+    assert main(["--axes", "entries"]) == (2 if part else 0)
+    message = capsys.readouterr().err
+    assert part in message and ("left out" in message) == (not part)
 
 
 def test_steps_grow_with_rows(capfd, monkeypatch):
@@ -68,10 +81,15 @@ def test_the_command_measures_in_a_process_of_its_own_and_shows_files(
         (["--axes", "entries,lengths"], "--axes names lengths"),
         (["--rounds", "0"], "--rounds is 0"),
         (["--from", "a.json", "--json", "b.json"], "drop one"),
+        (["--from", "EMPTY"], "is no file that --json has written"),
         (["--output", "growth.gif"], "--output growth.gif: the suffix"),
     ],
 )
-def test_mistakes_are_refused_before_anything_is_measured(words, part, capsys, monkeypatch):
+def test_mistakes_are_refused_before_anything_is_measured(
+    words, part, tmp_path, capsys, monkeypatch
+):
+    (tmp_path / "empty.json").write_text("{}")
+    words = [str(tmp_path / "empty.json") if word == "EMPTY" else word for word in words]
     monkeypatch.setattr("experiments.growth.__main__._measure", pytest.fail)
     assert main(words) == 2
     assert part in capsys.readouterr().err
