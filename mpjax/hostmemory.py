@@ -95,12 +95,12 @@ class Holes:
         than what the last time left. Where it is too large again within ten steps it is so without
         holes, and the limit rises by a quarter. Once a step.
         """
-        resident, left, large = _resident(), available(), False
+        resident, left = _resident(), available()
         scarce = left is not None and left < _SPARE * resident
-        self._since += 1
-        if resident > self._most:
-            large, rise = True, _GROWN if self._since < _SOON else 1.0
-            self._most, self._since = rise * self._most, 0
+        large = resident > self._most
+        if large and self._since < _SOON - 1:
+            self._most *= _GROWN
+        self._since = 0 if large else self._since + 1
         if scarce or large:
             give_back()
             self._most = max(self._most, _GROWN * _resident())

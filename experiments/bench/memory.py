@@ -92,24 +92,6 @@ def thinned(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return list(highest.values())
 
 
-def _count_given_back() -> list[float]:
-    """Times at which a loop gives memory back, as it does so; those after compiling not counted."""
-    given: list[float] = []
-    look, give_back = hostmemory.Holes.look, hostmemory.give_back
-
-    def counted(self: hostmemory.Holes) -> None:
-        def give() -> bool:
-            given.append(time.perf_counter())
-            return give_back()
-
-        hostmemory.give_back = give
-        look(self)
-        hostmemory.give_back = give_back
-
-    hostmemory.Holes.look = counted
-    return given
-
-
 def main(argv: Sequence[str]) -> int:
     """Runs a command and prints where its memory was highest; returns its status."""
     words, watch = list(argv), Watch()
@@ -122,19 +104,13 @@ def main(argv: Sequence[str]) -> int:
         hostmemory._SPARE = float("inf") if scarce else 0.0
     threading.Thread(target=watch.follow, daemon=True).start()
     jax.monitoring.register_event_duration_secs_listener(watch.compiled)
-    given = _count_given_back()
     status = cli.main(words)
     highest = max(watch.records, key=lambda record: record["resident_mb"])
-    print(json.dumps({"highest": highest, "given_back": len(given)}))
+    print(json.dumps({"highest": highest}))
     if output is not None:
         about = {**provenance(), "cpus": os.cpu_count()}
         found = {"keep_holes": keep, "scarce": scarce, "provenance": about}
-        found = {
-            **found,
-            "given_back": len(given),
-            "highest": highest,
-            "records": thinned(watch.records),
-        }
+        found = {**found, "highest": highest, "records": thinned(watch.records)}
         write_json(output, without_paths(found))
     return status
 

@@ -231,11 +231,17 @@ def test_what_does_not_fit_is_refused_with_the_arithmetic(root, tmp_path):
     base = tiny.config(root, density=None, output=str(tmp_path / "sweep"))
     axes = {"density": (0.5, 0.2)}
     job = prepare(member_configs(base, axes)["density-0.5"])
-    one = job_memory(job, job.optimizer(None))
-    each = one.state + one.gradients
-    with pytest.raises(InputError, match=r"2 members x \(.*--members-at-once 1") as no:
-        sweep(base, axes, memory=1.9 * each)
-    assert f"({one.state / 1e6:.3g} MB state + {one.gradients / 1e6:.3g} MB" in str(no.value)
+    floats = sum(leaf.size for leaf in jax.tree.leaves(job.inputs.model.params))
+    embeddings = job.inputs.model.params["bert"]["embeddings"]
+    held = sum(leaf.size for leaf in jax.tree.leaves(embeddings))
+    scores = 1792
+    trained = floats - held + scores
+    least = 4 * (floats + scores + 2 * trained)  # weights, moments of the trained
+    work = 4 * trained + 2 * scores  # gradients, masks of two bytes
+    with pytest.raises(InputError, match=r"2 members x \(.* state \+ .*--members-at-once 1") as no:
+        sweep(base, axes, memory=1.9 * (least + work))
+    assert f"({least / 1e6:.3g}"[:4] in str(no.value)  # the state, not the work
+    assert f"{work / 1e6:.3g} MB gradients" in str(no.value)
     with pytest.raises(InputError, match="not one of them fits"):
         sweep(base, axes, memory=1000)
     with pytest.raises(InputError, match="--members-at-once is 0"):
@@ -278,7 +284,7 @@ def test_members_whose_activations_do_not_fit_are_warned_of(root, caplog):
         (["--density", "0.1", "--final-lambda", "3,4"], ["--final-lambda", "movement"]),
         (["--density", "0.1", "--output", "DATA"], ["--output", "not a sweep"]),
         (["--density", "0.1", "--seed", "1"], ["--seeds"]),
-        (["--density", "0.1,0.2", "--memory", "1e-6"], ["2 members x ", "0.001 MB", "--memory"]),
+        (["--density", "0.1,0.2", "--memory", "1e-6"], ["2 members x (", "0.001 MB", "--memory"]),
         (["--density", "0.1", "--model", ""], ["--model is missing (see --help)"]),
     ],
 )

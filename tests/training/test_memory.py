@@ -90,7 +90,7 @@ def test_a_mesh_divides_what_it_splits():
     assert fsdp.gathered == 4 * KERNELS / 2 and one.gathered == 0, "tensor stays split"
     half = step_memory(
         step.state, shardings(step.state, mesh), SHAPE, "classification",
-        Trained(True, models.FROZEN), Computed(8, 64, width=2, fsdp=4, tensor=2),
+        Trained(True, models.FROZEN), Computed(8, 64, width=2, tensor=2),
     )  # fmt: skip
     assert 2 * half.gathered == fsdp.gathered
     assert fsdp.total == fsdp.state + fsdp.masked + fsdp.gathered + fsdp.activations
@@ -114,7 +114,7 @@ def test_kernels_that_fsdp_does_not_divide_stay_whole():
     assert (whole.masked, whole.gathered) == (one.masked, 0)
 
 
-def test_the_host_holds_what_its_devices_take(monkeypatch):
+def test_the_host_holds_what_its_devices_take():
     memory = memory_of(OPTIONS, ONE)[1]
     assert host_bytes(memory, jax.devices()[:2], 3) == 6 * (memory.total - memory.state) > 0
     assert host_bytes(memory, [SimpleNamespace(platform="gpu")]) == 0

@@ -31,7 +31,6 @@ class Computed:
       remat: layers keep their input only, and the rest is computed again, one layer at a time.
       stacked: layers are stacked and looped over.
       tensor: devices that share the heads and feed-forward units of a layer.
-      fsdp: devices that share every kernel, and gather it to compute.
     """
 
     rows: int
@@ -41,7 +40,6 @@ class Computed:
     remat: bool = False
     stacked: bool = False
     tensor: int = 1
-    fsdp: int = 1
 
 
 def activation_bytes(config: EncoderConfig, head: str, computed: Computed) -> int:

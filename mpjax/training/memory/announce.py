@@ -67,7 +67,6 @@ def as_computed(module: Any, mesh: Mesh, batch: tuple[int, int], microbatches: i
         stacked=module.scan_layers,
         remat=module.remat and (module.scan_layers or not is_cpu),
         tensor=mesh.shape["tensor"],
-        fsdp=mesh.shape["fsdp"],
     )
 
 

@@ -85,8 +85,8 @@ class StepMemory:
             f"activations of {self.computed.rows} x {self.computed.length} about": self.activations,
         }  # fmt: skip
         listed = ", ".join(f"{part} {size / unit:.3g}" for part, size in parts.items() if size)
-        several = 1 + (self.masked > 0) + (self.gathered > 0)
-        place = "the last" + {1: "", 2: " two", 3: " three"}[several]
+        others = sum(size > 0 for size in (self.copies, self.masked, self.gathered))
+        place = "the last" + ("", " two", " three", " four")[others]
         return (
             f"{self.total / unit:.3g} {name} ({listed}; then gradients {self.gradients / unit:.3g} "
             f"in place of {place})"
@@ -120,8 +120,8 @@ def step_memory(
 
     prunable, scores = of(kernels), shard_bytes(state.scores, places.scores)
     masks = prunable // 4 if trained.pruned else 0  # a byte a weight
-    shared = of({path for path in kernels if _shares(weights[path])})
-    kept = 0 if not trained.pruned else prunable - shared  # weights times masks in place
+    split = {path: n for path in kernels if (n := _fsdp(weights[path])) > 1}
+    kept = 0 if not trained.pruned else of(kernels - split.keys())  # weights times masks in place
     # Gradients of scores come from those of their weights, which are summed if frozen, too.
     summed = of(free | kernels if scores else free)
     return StepMemory(
@@ -134,14 +134,13 @@ def step_memory(
         copies=(summed if computed.microbatches > 1 else 0) + 2 * prunable * computed.stacked,
         computed=computed,
         summed=summed,
-        gathered=computed.fsdp * shared * computed.width // 4,
+        gathered=sum(n * sizes[path] for path, n in split.items()) * computed.width // 4,
     )
 
 
-def _shares(place: NamedSharding) -> bool:
-    """Whether a kernel is split over ``fsdp``; one that it does not divide stays whole."""
-    axes = [axis for part in place.spec for axis in (part if isinstance(part, tuple) else (part,))]
-    return "fsdp" in axes and place.mesh.shape["fsdp"] > 1
+def _fsdp(place: NamedSharding) -> int:
+    """Number of parts that ``fsdp`` splits a kernel into; 1 where it does not divide it."""
+    return place.mesh.shape["fsdp"] if "fsdp" in place.spec else 1
 
 
 def shard_bytes(tree: Any, places: Any) -> int:
