@@ -93,6 +93,9 @@ def test_a_mesh_divides_what_it_splits():
         Trained(True, models.FROZEN), Computed(8, 64, width=2, tensor=2),
     )  # fmt: skip
     assert 2 * half.gathered == fsdp.gathered
+    assert fsdp.sentence().endswith("in place of the last three)")  # masks, gathered, activations
+    summing = dataclasses.replace(fsdp, copies=1)
+    assert summing.sentence().endswith("in place of the last four)")
     assert fsdp.total == fsdp.state + fsdp.masked + fsdp.gathered + fsdp.activations
     whole = 4 * (EMBEDDINGS + BIASES)
     assert one.parameters / 8 < fsdp.parameters < one.parameters / 8 + whole
