@@ -9,7 +9,7 @@ Names are loaded on first use, so that ``import mpjax`` and ``mpjax --help`` imp
 * models: :func:`load_model`, :func:`save_model`
 * train step, to be jitted: :func:`create_state`, :func:`make_train_step`, :func:`make_measure`,
   :func:`finalize`
-* runs: :class:`TrainConfig`, :func:`train`
+* runs: :class:`TrainConfig`, :func:`recipe_config`, :func:`train`
 * plugins: :class:`Rule`, :func:`register_task`, :func:`register_structure`
 * CPU memory kept between steps: :func:`keep_freed_memory`
 * errors in user input: :class:`InputError`
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from mpjax import sweep as sweep
     from mpjax import tasks as tasks
     from mpjax import training as training
+    from mpjax.config.recipes import recipe_config
     from mpjax.config.train import TrainConfig
     from mpjax.errors import InputError
     from mpjax.hostmemory import keep_freed_memory
@@ -82,6 +83,7 @@ _HOMES = {
     "make_rule": "mpjax.pruning",
     "make_train_step": "mpjax.training.step",
     "pruning_state": "mpjax.optim",
+    "recipe_config": "mpjax.config.recipes",
     "register_structure": "mpjax.models.structure",
     "register_task": "mpjax.tasks",
     "save_model": "mpjax.models",
@@ -116,6 +118,7 @@ __all__ = [
     "make_rule",
     "make_train_step",
     "pruning_state",
+    "recipe_config",
     "register_structure",
     "register_task",
     "save_model",

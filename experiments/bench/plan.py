@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from mpjax.config.train import TrainConfig
 from mpjax.planning.plan import plan_step
 from mpjax.planning.show import to_json
 
@@ -20,7 +21,7 @@ def run(
             "model": model, "task": "squad", "method": method, "batch_size": 256,
             "max_length": 384, "mesh": "fsdp=16", "dtype": "bfloat16", "scan_layers": True,
         }  # fmt: skip
-        plan = plan_step(options, topology, full_effort)
+        plan = plan_step(TrainConfig(**options), topology, full_effort)
         assert plan.dense is not None and plan.fits and plan.dense.hbm_bytes
         pairs = [
             (plan.step.hbm_bytes or 0, plan.dense.hbm_bytes), (plan.step.sent, plan.dense.sent)

@@ -15,6 +15,7 @@ import jax
 from jax.sharding import Mesh
 
 from mpjax import models
+from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError
 from mpjax.models import BertConfig
 from mpjax.parallel.mesh import batch_parts
@@ -60,7 +61,7 @@ def both(config: BertConfig, batch: tuple[int, int], rule: str, mesh: Mesh) -> t
     rows, length = batch
     options = {"model": "-", "task": "sst2", "method": rule}
     options |= {"batch_size": rows, "max_length": length}
-    step = abstract_step(plan_config(options), config, mesh)
+    step = abstract_step(plan_config(TrainConfig(**options)), config, mesh)
     places, trained = shardings(step.state, mesh), Trained(rule != "dense", models.FROZEN)
     head = "classification"
     own = rows // batch_parts(mesh)

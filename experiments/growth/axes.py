@@ -131,12 +131,17 @@ def _beside_dense(config: BertConfig, rows: int, length: int, rounds: int) -> di
 
 
 class _Moving:
-    """A compiled step with the state that it moves on."""
+    """A compiled step with the state that it moves on, run once.
+
+    Its temporaries stay with the process after that (`keep_freed_memory`), so that the program that
+    is compiled next is held against what is left.
+    """
 
     def __init__(self, step: Any, state: Any, batch: Any) -> None:
         self._step = _compiled(step, state, batch)
         self._state, self._batch = state, batch
         self.bytes = read_memory(self._step).total
+        seconds(self)
 
     def __call__(self) -> Any:
         self._state, metrics = self._step(self._state, self._batch)

@@ -80,14 +80,17 @@ def changed(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def recipe_of(options: Mapping[str, Any], command: Sequence[str] = ()) -> str | None:
-    """Recipe of a run: the one of its command, or else the largest whose options it all has."""
+    """Recipe of a run: the one of its command, or else the largest whose options it all has.
+
+    A recipe without a method, as `published`, is known by the command only.
+    """
     if "--recipe" in command[:-1]:
         named = command[list(command).index("--recipe") + 1]
         return named if named in recipes.names() else None
     fitting = {
         name: len(recipe.options)
         for name in recipes.names()
-        if (recipe := recipes.get(name)).options and _fits(recipe, options)
+        if "method" in (recipe := recipes.get(name)).options and _fits(recipe, options)
     }
     return max(fitting, key=lambda name: fitting[name], default=None)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 
-from mpjax.cli.arguments import FIELDS, add_field, require, topics
+from mpjax.cli.arguments import FIELDS, add_field, add_recipe, require, topics, train_config
+from mpjax.config.train import PRUNING
 
 HELP = "memory, time and traffic of a step on a TPU slice, compiled for it without one"
 EXAMPLE = (
@@ -37,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "bert-base-uncased (required)",
     )
     group = topics(parser)
+    add_recipe(group(PRUNING))
     for name in PLANNED[1:]:
         add_field(group(FIELDS[name].metadata.get("topic", "")), FIELDS[name])
     parser.add_argument(
@@ -54,7 +56,5 @@ def run(args: argparse.Namespace) -> None:
     from mpjax.planning.plan import plan_step
     from mpjax.planning.show import format_plan, to_json
 
-    made = plan_step(
-        {name: getattr(args, name) for name in PLANNED}, args.topology, args.full_effort
-    )
+    made = plan_step(train_config(args, PLANNED), args.topology, args.full_effort)
     print(json.dumps(to_json(made), indent=2) if args.json else format_plan(made))

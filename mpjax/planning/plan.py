@@ -82,13 +82,13 @@ class StepPlan:
         return self.config.batch_size * self.config.max_length
 
 
-def plan_config(options: dict[str, Any]) -> TrainConfig:
+def plan_config(config: TrainConfig) -> TrainConfig:
     """Resolved config of a plan. A missing density or λ gets a value: no cost depends on it.
 
     Raises:
       InputError: a mistake that `mpjax train` would refuse before it reads data.
     """
-    config = TrainConfig(**options, output="plan")
+    config = dataclasses.replace(config, output="plan")
     rule = RULES.get(config.method)
     if rule is not None and config.density is None and config.final_lambda is None:
         if not rule.is_density:
@@ -99,25 +99,25 @@ def plan_config(options: dict[str, Any]) -> TrainConfig:
 
 
 def plan_step(
-    options: dict[str, Any],
+    config: TrainConfig,
     topology: str,
     full_effort: bool = False,
     devices: list[Any] | None = None,
 ) -> StepPlan:
-    """Compiles the step of `mpjax train` with `options` and the dense step, and counts their costs.
+    """Compiles the step of `mpjax train` with a config and the dense step, and counts their costs.
 
     Args:
-      options: fields of `TrainConfig`; ``model`` as for `read_shape`.
+      config: options of the run; ``model`` as for `read_shape`. Their output is not used.
       topology: TPU slice, such as ``v5e:4x4``.
       full_effort: compile as `mpjax train` does, in minutes. The quick compilation fuses less,
         which mostly overstates memory and traffic of both steps.
       devices: compile for these devices; limits and rates are still those of the topology's chip.
 
     Raises:
-      InputError: a mistake in the options, or a topology that cannot be compiled for.
+      InputError: a mistake in the config, or a topology that cannot be compiled for.
     """
     chip, _ = parse_topology(topology)
-    config = plan_config(options)
+    config = plan_config(config)
     shape = read_shape(config.model)
     found = topology_devices(topology) if devices is None else devices
     mesh = choose_mesh(config, found)

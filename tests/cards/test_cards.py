@@ -209,7 +209,15 @@ def test_the_hub_data_sets_are_those_that_the_tasks_read():
     assert METRICS["matthews"] == "matthews_correlation"
 
 
-@pytest.mark.parametrize("name", [name for name in names() if get(name).options])
+def test_a_run_without_a_recipe_has_none(root):
+    options = json.loads((root / "run" / "config.json").read_text())
+    for method in ("dense", "soft_movement", "movement"):
+        assert recipe_of({**options, "method": method, "mask_init": "constant"}) is None
+    named = ["mpjax", "train", "--recipe", "published"]
+    assert recipe_of(options, named) == "published"
+
+
+@pytest.mark.parametrize("name", [name for name in names() if "method" in get(name).options])
 def test_a_recipe_is_told_by_its_options_or_its_command(name):
     options = dict(get(name).options)
     assert recipe_of(options) == name

@@ -40,6 +40,15 @@ def test_a_point_without_room_is_left_out(capfd, monkeypatch):
     assert "entries: needs 0.0 GB more, and 0.0 GB are free" in printed.err
 
 
+def test_a_step_has_run_before_the_next_is_held_against_the_memory(monkeypatch):
+    order, compiled, timed = [], axes._compiled, axes.seconds
+    monkeypatch.setattr(axes, "_compiled", lambda *a: order.append("compiled") or compiled(*a))
+    monkeypatch.setattr(axes, "seconds", lambda call: order.append("run") or timed(call))
+    monkeypatch.setattr(axes, "_alternate", lambda *_: {})
+    axes._beside_dense(axes.SIZES["tiny"], 2, 16, 1)
+    assert order == ["compiled", "run"] * 2
+
+
 @pytest.mark.parametrize(("status", "part"), [(1, "status 1"), (axes.SHORT, ""), (-9, "")])
 def test_a_process_that_fails_is_told_from_one_without_room(status, part, capsys, monkeypatch):
     ended = subprocess.CompletedProcess([], status, b"")

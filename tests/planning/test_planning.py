@@ -11,6 +11,7 @@ import pytest
 from jax.sharding import SingleDeviceSharding
 
 from mpjax import cli
+from mpjax.config.recipes import recipe_config
 from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError
 from mpjax.planning.chips import CHIPS, GIB
@@ -106,7 +107,7 @@ def options(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def plan(options):
-    return plan_step(options, "v5e:2x4", devices=jax.devices())
+    return plan_step(TrainConfig(**options), "v5e:2x4", devices=jax.devices())
 
 
 @pytest.mark.slow
@@ -151,17 +152,43 @@ def test_a_plan_is_printed_and_written(plan):
     assert to_json(refused)["step"]["seconds"] is None
 
 
+@pytest.mark.parametrize(
+    "given, planned",
+    [
+        ({"density": 0.1}, recipe_config("sensitivity", density=0.1)),
+        ({"density": 0.1, "recipe": "gmp"}, recipe_config("gmp", density=0.1)),
+        ({"density": 0.1, "method": "l0"}, TrainConfig(density=0.1, method="l0")),
+        ({}, TrainConfig()),
+    ],
+    ids=str,
+)
+def test_the_command_plans_the_recipe_that_train_would_follow(given, planned, monkeypatch):
+    found = []
+
+    def stop(config, topology, full_effort):
+        found.append((config, topology, full_effort))
+        raise InputError("enough")
+
+    monkeypatch.setattr("mpjax.planning.plan.plan_step", stop)
+    words = [word for name, value in given.items() for word in (f"--{name}", str(value))]
+    assert cli.main(["plan", "--topology", "v5e:4x4", "--model", "m", *words]) == 2
+    model = dataclasses.replace(planned, model="m")
+    assert found == [(model, "v5e:4x4", False)]
+
+
 def test_mistakes_are_refused_as_by_train(options):
     with pytest.raises(InputError, match="16 devices, but there are 4"):
-        plan_step(options | {"mesh": "fsdp=16"}, "v5e:2x4", devices=jax.devices()[:4])
+        plan_step(
+            TrainConfig(**options | {"mesh": "fsdp=16"}), "v5e:2x4", devices=jax.devices()[:4]
+        )
     with pytest.raises(InputError, match="--max-length 17 is more than the 16 positions"):
-        plan_step(options | {"max_length": 17}, "v5e:2x4", devices=jax.devices())
+        plan_step(TrainConfig(**options | {"max_length": 17}), "v5e:2x4", devices=jax.devices())
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs libtpu")
 def test_a_step_is_compiled_for_a_slice_that_is_not_here(options):
-    made = plan_step(options | {"mesh": "fsdp=4", "dtype": "bfloat16"}, "v5e:2x2")
+    made = plan_step(TrainConfig(**options | {"mesh": "fsdp=4", "dtype": "bfloat16"}), "v5e:2x2")
     assert made.fits and made.step.collectives and made.step.collectives["all-gather"].sent > 0
 
 

@@ -40,7 +40,7 @@ BIASES = 2 * (4 * 32 + 64 + 32 + 4 * 32)
 
 
 def memory_of(options, mesh, shape=SHAPE, frozen=models.FROZEN):
-    config = plan_config(options)
+    config = plan_config(TrainConfig(**options))
     step = abstract_step(config, shape, mesh)
     rows = config.batch_size // config.accumulate // batch_parts(mesh)
     module = models.encoder(shape, "classification").clone(remat=config.remat)
