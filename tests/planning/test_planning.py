@@ -160,7 +160,7 @@ def test_a_plan_is_printed_and_written(plan):
         ({"density": 0.1, "method": "l0"}, TrainConfig(density=0.1, method="l0")),
         ({}, TrainConfig()),
     ],
-    ids=str,
+    ids=["density", "recipe", "method", "nothing"],
 )
 def test_the_command_plans_the_recipe_that_train_would_follow(given, planned, monkeypatch):
     found = []

@@ -255,3 +255,13 @@ def test_special_tokens_and_padding_are_never_asked(data, demo_tokenizer) -> Non
     assert asked.any()
     np.testing.assert_array_equal(labels[asked], original[asked])
     assert not np.isin(original[asked], demo_tokenizer.all_special_ids).any()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_rows_that_were_changed_are_whole_when_read_again(name):
+    first = tasks.get(name).read(None, "dev")
+    before = dict(first[0])
+    first[0].clear()
+    first.pop()
+    again = tasks.get(name).read(None, "dev")
+    assert again[0] == before and len(again) == demo.task.ROWS["dev"]

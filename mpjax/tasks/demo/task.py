@@ -6,6 +6,7 @@ show how methods differ on a small noiseless problem, and say nothing about Engl
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -76,6 +77,12 @@ def generated(data: Data, split: str, stream: int, make: Callable[[Dice], Row]) 
     check_split(split)
     if data is not None:
         raise InputError(f"data: the demo tasks make their own data; leave out --data {data}")
+    return [dict(row) for row in _generated(split, stream, make)]
+
+
+@functools.cache
+def _generated(split: str, stream: int, make: Callable[[Dice], Row]) -> list[Row]:
+    """Rows as of `generated`, made once in a process: they take as long as a hundred steps."""
     rows: list[Row] = []
     seen: set[str] = set()
     number = 0
