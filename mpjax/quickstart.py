@@ -1,7 +1,7 @@
 """`mpjax quickstart`: fine-pruning end to end on synthetic data.
 
-Pretrains a tiny BERT on the built-in toy language, fine-tunes it on questions, and fine-prunes it on
-them. Models are ordinary model folders and runs are ordinary runs.
+Pretrains a tiny BERT on the built-in toy language, fine-tunes it on questions, and fine-prunes it
+on them. Models are ordinary model folders and runs are ordinary runs.
 """
 
 from __future__ import annotations

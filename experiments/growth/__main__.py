@@ -17,6 +17,7 @@ from experiments import commandline
 from experiments.growth.axes import AXES, SHORT
 from experiments.growth.show import draw, table
 from experiments.paper.plot import panels
+from experiments.paper.receipt import without_paths
 from mpjax.errors import InputError
 from mpjax.files import read_object, write_json
 from mpjax.runs.provenance import provenance
@@ -66,7 +67,7 @@ def _run(args: argparse.Namespace) -> None:
 
 def _measure_all(names: Sequence[str], rounds: int, file: Path | None) -> dict[str, Any]:
     """Rows of every axis; written to the file after every point."""
-    about = {**provenance(), "cpus": os.cpu_count(), "rounds": rounds}
+    about = {**without_paths(provenance()), "cpus": os.cpu_count(), "rounds": rounds}
     found: dict[str, Any] = {name: [] for name in names}
     for name in names:
         for at in AXES[name].points:

@@ -34,13 +34,17 @@ def table(found: Mapping[str, Rows]) -> str:
 def draw(found: Mapping[str, Rows], path: Path) -> Path:
     """Writes the picture and returns `path`; errors as of `panels`."""
     shown = {name: rows for name, rows in found.items() if rows}
-    figure, axes = panels(len(shown), "--output", path)
-    figure.set_size_inches(4 * len(shown), 4)
+    figure, axes = panels(len(shown), "--output", path, columns=4)
+    figure.set_size_inches(16, 4 * -(-len(shown) // 4))
     for panel, (name, rows) in zip(axes, shown.items(), strict=True):
         at = [row["at"] for row in rows]
         panel.loglog(at, [row["seconds"] for row in rows], "o-", label=AXES[name].seconds)
         panel.loglog(at, [row["beside"] for row in rows], "s--", label=AXES[name].beside)
         panel.loglog(at, [row["bytes"] / 1e9 for row in rows], "^:", color="0.5", label="GB")
+        panel.set_xticks(at, [f"{number:.3g}" for number in at])
+        panel.yaxis.get_major_locator().set_params(subs=(1.0, 2.0, 5.0), numticks=12)
+        panel.yaxis.set_major_formatter("{x:g}")
+        panel.minorticks_off()
         panel.set(title=name, xlabel=UNITS.get(name, name), ylabel="seconds; GB")
         panel.legend(fontsize="x-small")
     return save(figure, path)

@@ -71,8 +71,11 @@ def draw(runs: Sequence[FinishedRun], path: Path) -> Path:
     return save(figure, path)
 
 
-def panels(count: int, option: str, path: Path) -> tuple[Any, Any]:
+def panels(count: int, option: str, path: Path, columns: int = 9) -> tuple[Any, Any]:
     """Figure for the file `path` that `option` names, and its axes side by side.
+
+    Args:
+      columns: most axes in a row.
 
     Raises:
       InputError: a suffix of another kind, or no matplotlib.
@@ -88,7 +91,11 @@ def panels(count: int, option: str, path: Path) -> tuple[Any, Any]:
         ) from error
     figure = Figure(figsize=(7.0 * count, 6.5), layout="constrained")
     FigureCanvasAgg(figure)
-    return figure, figure.subplots(1, count, squeeze=False)[0]
+    columns = min(count, columns)
+    axes = figure.subplots(-(-count // columns), columns, squeeze=False).ravel()
+    for unused in axes[count:]:
+        unused.remove()
+    return figure, axes[:count]
 
 
 def log_density(axes: Any) -> None:
