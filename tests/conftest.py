@@ -50,10 +50,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         raise pytest.UsageError(f"{EXHAUSTIVE} lists {min(unknown)}, and there is no such test")
 
 
+@pytest.fixture(scope="session")
+def cache_of_the_session(tmp_path_factory):
+    """Folder of compiled programs, one for each worker: jax's files do not appear whole."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture(scope="module")
-def programs(tmp_path_factory):
-    """Lets the runs of a module share their compiled programs; for ``pytestmark``."""
-    with tiny.compiled_programs(tmp_path_factory.mktemp("cache")) as folder:
+def programs(cache_of_the_session):
+    """Lets runs share their compiled programs, with those of other modules too; ``pytestmark``."""
+    with tiny.compiled_programs(cache_of_the_session) as folder:
         yield folder
 
 

@@ -1,7 +1,6 @@
 """Quickstart at a scale that tests the plumbing only."""
 
 import pytest
-import tiny
 from disks import fill, make_read_only, small_disk
 
 from mpjax import cli, quickstart, tasks
@@ -20,11 +19,10 @@ SMALL = quickstart.Scale(
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    with tiny.compiled_programs(tmp_path_factory.mktemp("cache")):
-        folder, texts = tmp_path_factory.mktemp("quick") / "start here", []
-        rows = quickstart.quickstart(folder, cache="none", show=texts.append, scale=SMALL)
-        yield folder, rows, "\n".join(texts)
+def made(tmp_path_factory, programs):
+    folder, texts = tmp_path_factory.mktemp("quick") / "start here", []
+    rows = quickstart.quickstart(folder, cache="none", show=texts.append, scale=SMALL)
+    return folder, rows, "\n".join(texts)
 
 
 @pytest.mark.slow

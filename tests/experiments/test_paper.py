@@ -243,12 +243,6 @@ def test_a_teacher_is_asked_for_where_there_is_one_and_refused_where_not(
 
 
 @pytest.fixture(scope="module")
-def programs(tmp_path_factory):
-    with tiny.compiled_programs(tmp_path_factory.mktemp("cache")) as folder:
-        yield folder
-
-
-@pytest.fixture(scope="module")
 def ours(tmp_path_factory, programs):
     """The recipe of qqp-movement-local-05 on 40 rows of the toy language."""
     root = tmp_path_factory.mktemp("paper")

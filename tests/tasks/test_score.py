@@ -214,12 +214,6 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_model_is_read(
 # --------------------------------------------------------------------- written by `evaluate`
 
 
-@pytest.fixture(scope="module")
-def programs(tmp_path_factory):
-    with tiny.compiled_programs(tmp_path_factory.mktemp("cache")) as folder:
-        yield folder
-
-
 def data_of(task: str, folder: Path) -> Path:
     """Eight rows of the toy language in the files of a task."""
     if task.startswith("squad"):

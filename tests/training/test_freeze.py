@@ -19,6 +19,8 @@ from mpjax.pruning import Pruning, make_rule
 from mpjax.training.build import make_optimizers
 from mpjax.training.train import train
 
+pytestmark = pytest.mark.usefixtures("programs")
+
 SMALL = {"vocab_size": 9, "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2}
 
 
