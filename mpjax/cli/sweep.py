@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> None:
     use_cache(args.cache)
     rows = sweep(
         base, axes, devices=args.devices, members_at_once=args.members_at_once,
-        memory=args.memory and args.memory * 1e9,
+        memory=None if args.memory is None else args.memory * 1e9,
     )  # fmt: skip
     print(curve.table(rows, list(axes)))
     output = Path(base.output).expanduser()

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from mpjax import plugins
-from mpjax.config.changes import with_changes
+from mpjax.config.changes import changes, with_changes
 from mpjax.config.checks import (
     DENSE,
     check_choices,
@@ -45,10 +45,13 @@ def resolve(config: TrainConfig) -> TrainConfig:
     """
     config = dataclasses.replace(config, **check_types(config))
     plugins.load(config.plugin)
-    config = with_changes(dataclasses.replace(config, **check_fill(config)))
+    config = _changed(dataclasses.replace(config, **check_fill(config)))
     for name in ("model", "task", "output"):
         if not getattr(config, name):
             raise InputError(f"{option(name)} is missing (see --help)")
+    for name in ("data", "teacher"):
+        if getattr(config, name) == "":
+            raise InputError(f"{option(name)} is empty; give a value, or leave it out")
     check_ranges(config)
     check_choices(config)
     check_mesh(config)
@@ -66,7 +69,7 @@ def resolve(config: TrainConfig) -> TrainConfig:
         if config.published_cut:
             raise InputError("--published-cut does not apply to dense: it prunes nothing")
         check_structure(config, None, penalty=False)
-        check_scores(config, None, penalty=False)
+        check_scores(config, None, penalty=False, steered=False)
         check_freeze(config, None)
         check_rule_options(config, None)
         start = {"mask_init": config.mask_init or "constant"}  # as recorded by every run
@@ -103,6 +106,15 @@ def config_rule(config: TrainConfig) -> Rule | None:
         ) from error
 
 
+def _changed(config: TrainConfig) -> TrainConfig:
+    """Config with the values of `--continue-with`, checked against how λ comes about."""
+    if "final_lambda" in changes(config) and is_steered(config):
+        raise InputError(
+            "--continue-with final-lambda does not apply: λ follows from --density; leave it out"
+        )
+    return with_changes(config)
+
+
 def is_steered(config: TrainConfig) -> bool:
     """Whether λ follows by feedback from the density: soft_movement and l0 with a density alone.
 
@@ -129,16 +141,16 @@ def _method_values(config: TrainConfig) -> dict[str, Any]:
     regularization = config.regularization or rule.regularization
     penalty = rule.has_scores and regularization != "none"
     fixed = check_structure(config, rule, penalty)
-    check_scores(config, rule, penalty)
-    check_freeze(config, rule)
     config = dataclasses.replace(config, **fixed)
+    steered = is_steered(config)
+    check_scores(config, rule, penalty, steered)
+    check_freeze(config, rule)
     density, final, lam = config.density, config.final_threshold, config.final_lambda
     if config.published_cut and (config.scope != "global" or not _has_published_cut(rule)):
         raise InputError(
             "--published-cut is the global cut of magnitude and movement; use it with "
             "--scope global and one of the two, or leave it out"
         )
-    steered = is_steered(config)
     _check_steering(config, rule, regularization, steered)
     if not rule.has_scores:
         _refuse(config, "it trains no scores; use --density", *_SCORES)
@@ -156,7 +168,8 @@ def _method_values(config: TrainConfig) -> dict[str, Any]:
     final = density if rule.is_density and final is None else final
     exact = rule.is_density and final is not None and config.regularization is None
     if penalty and lam is None and not exact and not steered:
-        either = "--density or " if rule.is_density or rule.can_be_steered else ""
+        can = config.density is None and (rule.is_density or rule.can_be_steered)
+        either = "--density or " if can else ""
         raise InputError(
             f"--method {method} needs {either}--final-lambda, the weight of the score penalty "
             "(100 is a start; higher is sparser)"

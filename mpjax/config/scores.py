@@ -13,12 +13,15 @@ if TYPE_CHECKING:
 IMPORTANCES = ("sensitivity", "platon")  # set scores to a running importance, see mpjax.optim
 
 
-def check_scores(config: TrainConfig, rule: type[Rule] | None, penalty: bool) -> None:
+def check_scores(
+    config: TrainConfig, rule: type[Rule] | None, penalty: bool, steered: bool
+) -> None:
     """Raises `InputError` for an option that has no effect with the method.
 
     Args:
       rule: rule of the method, None for plain fine-tuning.
       penalty: whether the run penalises its scores.
+      steered: whether λ follows from the density.
     """
     optimizer, default = config.score_optimizer, TrainConfig.score_optimizer
     if optimizer != default and (rule is None or not rule.has_scores):
@@ -41,13 +44,15 @@ def check_scores(config: TrainConfig, rule: type[Rule] | None, penalty: bool) ->
             )
     if config.prune_every != 1 and rule is None:
         raise InputError(f"--prune-every does not apply to {config.method}: it prunes nothing")
-    steers = rule is not None and rule.can_be_steered and config.density is not None
-    steered = steers and config.final_lambda is None
     if config.lambda_ramp != TrainConfig.lambda_ramp and (not penalty or steered):
         why = "its penalty is steered" if penalty else "it has no score penalty"
         raise InputError(f"--lambda-ramp does not apply to {config.method}: {why}")
     first, final = config.first_density, config.density or config.final_threshold
-    if first is not None and (rule is None or not rule.is_density):
+    if steered and rule and config.initial_threshold not in (None, rule.initial):
+        raise InputError(
+            f"--initial-threshold does not apply to {config.method}: its density is steered"
+        )
+    if first is not None and (rule is None or not rule.is_density or steered):
         why = "its density is steered" if steered else "it has no density"
         raise InputError(f"--first-density does not apply to {config.method}: {why}")
     if first is not None and final is not None and first < final:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from mpjax.pruning.rules import Rule
 
 ELEMENT = "element"
-_N_OF_M = re.compile(r"(\w+=)?\d+:\d+(,(\w+=)?\d+:\d+)*")
+_N_OF_M = re.compile(r"\d+:\d+")
 
 
 def is_n_of_m(structure: str) -> bool:
@@ -22,8 +23,15 @@ def is_n_of_m(structure: str) -> bool:
 
     >>> is_n_of_m("2:4"), is_n_of_m("attention=2:4,ffn=1:4"), is_n_of_m("attention=2:4,ffn=units")
     (True, True, False)
+
+    Matrices of a group that is not named have single weights:
+
+    >>> is_n_of_m("attention=2:4")
+    False
     """
-    return _N_OF_M.fullmatch(structure) is not None
+    named = [part.rpartition("=") for part in structure.split(",")]
+    every = {group for group, _, _ in named} in ({""}, {"attention", "ffn"})
+    return every and all(_N_OF_M.fullmatch(kind) for _, _, kind in named)
 
 
 def check_structure(config: TrainConfig, rule: type[Rule] | None, penalty: bool) -> dict[str, Any]:
@@ -81,7 +89,7 @@ def check_fill(config: TrainConfig) -> dict[str, Any]:
     """``{"model": run}`` with `--fill-from`, after checking it; {} without."""
     if config.fill_from is None:
         return {}
-    if not is_run(config.fill_from):
+    if not is_run(os.path.expanduser(config.fill_from)):
         raise InputError(f"--fill-from {config.fill_from} is not the folder of a run")
     if config.method != DENSE:
         raise InputError(

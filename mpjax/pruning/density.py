@@ -51,7 +51,7 @@ def missed_density(asked: float, groups: Sequence[Group], kept: int) -> str | No
     """Sentence about a finished pruning that missed its density; None for a hit.
 
     A cut keeps whole scores, ``int(density · scores)`` of each matrix. A density that differs by
-    less than one weight per matrix is the one asked for. N:M groups count with N/M.
+    less than one weight per matrix is the one asked for. Where all groups are N:M it is their N/M.
 
     Args:
       asked: density of the rule at the end.
@@ -59,17 +59,21 @@ def missed_density(asked: float, groups: Sequence[Group], kept: int) -> str | No
       kept: non-zero weights of their kernels.
     """
     weights = [group.size * group.layers * group.covers for group in groups]
-    wanted = sum(
-        n * (asked if group.runs is None else group.runs.density)
-        for n, group in zip(weights, groups, strict=True)
-    )
+    runs = [group.runs for group in groups if group.runs is not None]
+    wanted = asked * sum(weights)
+    if len(runs) == len(groups):
+        wanted = sum(n * each.density for n, each in zip(weights, runs, strict=True))
     if abs(kept - wanted) <= sum(group.layers for group in groups):
         return None
     covers = {group.covers for group in groups}
-    why = (
-        f"a score covers {'up to ' * (len(covers) > 1)}{max(covers):,} weights, and is kept whole"
-        if max(covers) > 1
-        else "weights that are zero of themselves count as pruned"
-    )
+    if runs and len(runs) < len(groups):
+        why = "it is that of the other matrices, and N:M keeps N of every M weights"
+    elif max(covers) > 1:
+        many = f"{'up to ' * (len(covers) > 1)}{max(covers):,}"
+        why = f"a score covers {many} weights, and is kept whole"
+    elif kept < wanted:
+        why = "weights that are zero of themselves count as pruned"
+    else:
+        why = "the rule keeps a least share of every matrix"
     found, total = kept / sum(weights), sum(weights)
     return f"the density is {found:.2%}, where {wanted / total:.2%} was asked for: {why}"

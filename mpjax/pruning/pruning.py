@@ -105,7 +105,7 @@ class Pruning:
 
             def made(group: Group, ranked: jax.Array) -> jax.Array:
                 each = map(jnp.abs, layers_of(group, ranked))
-                return of_layers(group, [value * size / size.mean() for size in each])
+                return of_layers(group, [value * size / _positive(size.mean()) for size in each])
 
             return OrderedDict((path, made(g, found[path])) for path, g in layout.groups.items())
 
@@ -287,7 +287,7 @@ class Pruning:
         a score covers 4 weights, and is kept whole
         """
         asked = self.rule.final_density
-        if asked is None:
+        if asked is None or asked == 1:  # nothing is to be cut, as by L0 with a λ
             return None
         kept = sum(int(np.count_nonzero(np.asarray(w))) for w in pick(params, self.where).values())
         return missed_density(asked, self.groups(params), kept)
@@ -345,7 +345,8 @@ class Pruning:
     def _check_threshold(self, threshold: Threshold) -> None:
         """Raises `InputError` for a number out of the rule's range; values on a device pass."""
         if self.rule.name and isinstance(threshold, Real):  # replays have a cut on raw scores
-            value, density = float(threshold), self.rule.is_density
+            value = float(threshold)
+            density = self.rule.is_density or self.rule.final_density is not None
             if not (0 < value <= 1 if density else 0 <= value < 1):
                 takes = (
                     "a density, above 0 and at most 1" if density else "τ, at least 0 and below 1"
@@ -396,3 +397,8 @@ def _difference(expected: dict[str, Any], found: dict[str, Any]) -> str:
         f"scores {extra} of shape {jnp.shape(found[extra])} belong to no kernel that is pruned; "
         f"expected {', '.join(list(expected)[:3]) or 'no scores'}"
     )
+
+
+def _positive(mean: jax.Array) -> jax.Array:
+    """Mean of sizes to divide by; 1 for a matrix of zeros."""
+    return jnp.where(mean > 0, mean, jnp.ones_like(mean))

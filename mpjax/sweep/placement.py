@@ -45,6 +45,8 @@ def place_members(job: Job, members: int, devices: int | None, memory: float | N
     for flag, value in (("--devices", devices), ("--members-at-once", members)):
         if value is not None and value < 1:
             raise InputError(f"{flag} is {value}; it must be at least 1")
+    if memory is not None and memory <= 0:
+        raise InputError(f"--memory is {memory / 1e9:g}; it must be above 0")
     if devices is not None and devices > len(found):
         raise InputError(f"--devices is {devices}, but there are {len(found)}; lower it")
     one = job_memory(job, job.optimizer(None))

@@ -51,7 +51,7 @@ def watch_finite(most_skipped: int) -> Callable[[int, Mapping[str, Any]], None]:
         after = f" after {skipped - 1} skipped updates" if skipped > 1 else ""
         raise Diverged(
             f"{term} at step {step}{after}: training diverged. Lower --learning-rate or "
-            "--score-learning-rate, or clip gradients with --clip 1"
+            "--score-learning-rate, where scores have one, or give --clip below 1"
         )
 
     return see

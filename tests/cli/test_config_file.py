@@ -197,3 +197,18 @@ def test_json_is_read_as_json(tmp_path):
 def test_a_file_without_end_is_no_config():
     with pytest.raises(InputError, match=r"/dev/zero has more than 1,048,576 bytes of options"):
         read_options(Path("/dev/zero"))
+
+
+def test_the_start_of_the_scores_follows_from_the_method_again(tmp_path):
+    from mpjax.cli.arguments import train_config
+
+    common = {"model": "lab/bert", "task": "sst2", "output": str(tmp_path / "run")}
+    derived = {"derived": {"total_steps": 3}}
+    run = resolve(TrainConfig(**common, method="soft_movement", density=0.1))
+    path = file(tmp_path, as_dict(run) | derived, "config.json")
+    words = ["train", "--config", path, "--method", "movement"]
+    assert resolve(train_config(cli.parse(words))).mask_init == "magnitude"
+    runs = resolve(recipe_config(None, **common, structure="2:4"))
+    path = file(tmp_path, as_dict(runs) | derived, "config.json")
+    words = ["train", "--config", path, "--structure", "1:4"]
+    assert resolve(train_config(cli.parse(words))).density == 0.25

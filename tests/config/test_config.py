@@ -10,8 +10,9 @@ import pytest
 from mpjax.config.checks import DENSE, methods
 from mpjax.config.evaluate import EvaluateConfig
 from mpjax.config.length import run_length, shortened
+from mpjax.config.recipes import recipe_config
 from mpjax.config.recorded import as_dict, differences
-from mpjax.config.resolve import config_rule, resolve
+from mpjax.config.resolve import config_rule, is_steered, resolve
 from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError
 from mpjax.files import write_json
@@ -96,6 +97,24 @@ def test_what_is_not_said_is_what_the_rule_says():
             ["movement", "--final-lambda"],
         ),
         ({"method": "magnitude", "density": 0.1, "mask_scale": 1.0}, ["--mask-scale"]),
+        (
+            {"method": "l0", "density": 0.1, "first_density": 0.3},
+            ["--first-density does not apply to l0: its density is steered"],
+        ),
+        (
+            {"method": "l0", "density": 0.1, "initial_threshold": 0.5},
+            ["--initial-threshold does not apply to l0: its density is steered"],
+        ),
+        (
+            {"method": "magnitude", "structure": "2:4", "first_density": 0.3},
+            ["--first-density 0.3 is below the final density 0.5"],
+        ),
+        (
+            {"method": "l0", "density": 0.1, "continue_with": "final-lambda=5"},
+            ["--continue-with final-lambda does not apply", "leave it out"],
+        ),
+        ({"method": "magnitude", "density": 0.1, "teacher": ""}, ["--teacher is empty"]),
+        ({"method": "magnitude", "density": 0.1, "data": ""}, ["--data is empty"]),
         ({"method": "dense", "density": 0.1}, ["--density", "dense"]),
         ({"final_lambda": 1.0, "scope": "global"}, ["--scope", "global", "local"]),
         ({"final_lambda": 1.0, "scope": "all"}, ["--scope", "'all'", "global"]),
@@ -368,3 +387,15 @@ def test_an_old_l0_run_says_how_it_goes_on():
     now = resolve(TrainConfig(**BASE, method="l0", density=0.1))
     found = differences(as_dict(now), {**as_dict(now), "final_lambda": 0.0})
     assert any("--final-lambda 0 to continue" in line for line in found)
+
+
+def test_a_group_of_runs_beside_single_weights_is_no_density():
+    options = {"structure": "attention=2:4", "density": 0.1}
+    assert resolve(recipe_config(None, **BASE, **options)).scope == "global"
+    assert is_steered(TrainConfig(**BASE, **options, method="l0"))
+
+
+def test_a_penalty_whose_density_is_given_lacks_only_its_weight():
+    options = {"method": "movement", "density": 0.1, "regularization": "l1"}
+    with pytest.raises(InputError, match="--method movement needs --final-lambda, the weight"):
+        resolve(TrainConfig(**BASE, **options))

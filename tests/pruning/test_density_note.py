@@ -33,14 +33,16 @@ def test_whole_columns_miss_most_densities():
     )
 
 
-def test_runs_count_with_their_own_density():
-    structure = Structure((Part("a/.*", NofM(2, 4)), Part("[bc]/.*", Block(None, 1))))
-    pruning = Pruning(make_rule("magnitude", final=0.25), structure=structure)
+def test_runs_have_their_own_density_and_a_mixture_says_so():
+    both = Structure((Part("a/.*", NofM(2, 4)), Part("[bc]/.*", NofM(1, 4))))
+    pruning = Pruning(make_rule("magnitude", final=0.5), structure=both)
     assert pruning.density_note(finished(pruning)) is None
-    other = Pruning(make_rule("magnitude", final=0.2), structure=structure)
-    note = other.density_note(finished(other))
-    assert (
-        note is not None and "25.00%, where 30.00% was asked for: a score covers up to 12" in note
+    mixed = Pruning(
+        make_rule("magnitude", final=0.25), structure=Structure((Part("a/.*", NofM(2, 4)),))
+    )
+    assert mixed.density_note(finished(mixed)) == (
+        "the density is 33.33%, where 25.00% was asked for: it is that of the other matrices, and "
+        "N:M keeps N of every M weights"
     )
 
 
@@ -54,3 +56,10 @@ def test_weights_that_were_zero_before_are_named():
 def test_a_rule_without_a_density_asks_for_none():
     pruning = Pruning(make_rule("soft_movement"))
     assert pruning.density_note(PARAMS) is None
+
+
+def test_l0_by_lambda_asks_for_none_and_a_floor_is_no_zero_weight():
+    assert Pruning(make_rule("l0")).density_note({"kernel": jnp.eye(10)}) is None
+    floored = Pruning(make_rule("magnitude", final=0.01))
+    note = floored.density_note({"kernel": jnp.ones((10, 10))})
+    assert note is not None and note.endswith("the rule keeps a least share of every matrix")

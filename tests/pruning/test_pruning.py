@@ -196,3 +196,43 @@ def test_a_density_of_zero_is_refused_and_a_tau_of_zero_is_not():
         Pruning(make_rule("magnitude")).prune(params, {}, 0.0)
     soft = Pruning(make_rule("soft_movement"))
     soft.prune(params, soft.init_scores(params), 0)
+
+
+def test_scores_by_size_of_a_matrix_of_zeros_are_zeros():
+    params = {"a": {"kernel": jnp.zeros((2, 2))}, "b": {"kernel": jnp.full((2, 2), 3.0)}}
+    scores = Pruning(make_rule("movement")).init_scores(params, init="magnitude")
+    np.testing.assert_array_equal(scores["a"]["kernel"], np.zeros((2, 2)))
+    np.testing.assert_array_equal(scores["b"]["kernel"], np.ones((2, 2)))
+
+
+def test_the_threshold_of_a_rule_with_a_density_is_one():
+    pruning = Pruning(make_rule("soft_movement", density=0.1))
+    params = {"kernel": jnp.arange(1.0, 11.0)[:, None]}
+    scores = pruning.init_scores(params)
+    _, masks = pruning.prune(params, scores, 1.0)
+    assert pruning.density(masks) == 1
+    with pytest.raises(InputError, match="the threshold is 0; soft_movement takes a density"):
+        pruning.prune(params, scores, 0.0)
+    l0 = Pruning(make_rule("l0", steered=True, scope="global"))
+    shut = jax.tree.map(lambda score: score - 50, l0.init_scores(params))
+    assert l0.density(l0.prune(params, shut, 1.0)[1]) == 1
+
+
+def test_a_density_of_half_precision_counts_as_a_float32_does():
+    params = {"kernel": jnp.arange(1.0, 200_001.0).reshape(400, 500)}
+    pruning = Pruning(make_rule("magnitude", final=0.1))
+    _, masks = pruning.prune(params, {}, jnp.float16(0.5))
+    assert pruning.density(masks) == 0.5
+
+
+def test_one_cut_ranks_kernels_of_32_and_64_bits(x64):
+    values = np.random.default_rng(0).permutation(200) + 1.0
+    for kinds in ((jnp.float32, jnp.float64), (jnp.float64, jnp.float32)):
+        params = {
+            name: jnp.asarray(part.reshape(10, 10), kind)
+            for name, part, kind in zip("ab", np.split(values, 2), kinds, strict=True)
+        }
+        pruning = Pruning(make_rule("magnitude", final=0.3, scope="global"), where="a|b")
+        _, masks = pruning.prune(params, {}, 0.3)
+        for name in params:
+            np.testing.assert_array_equal(masks[name], np.asarray(params[name]) > 140)

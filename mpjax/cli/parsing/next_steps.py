@@ -103,8 +103,8 @@ def _after_push(args: argparse.Namespace) -> Steps:
 def _after_sweep(args: argparse.Namespace) -> Steps:
     return [
         ("result", args.output),
-        ("look", _mpjax("inspect", f"{args.output}/MEMBER")),
-        ("share", _mpjax("push", f"{args.output}/MEMBER", "OWNER/NAME")),
+        ("look", _mpjax("inspect", f"{args.output}/members/MEMBER")),
+        ("share", _mpjax("push", f"{args.output}/members/MEMBER", "OWNER/NAME")),
     ]
 
 

@@ -14,7 +14,8 @@ from mpjax.errors import InputError
 # Options that `resolve` fills in where they are not given.
 _FILLED = (
     "final_threshold", "initial_threshold", "regularization", "final_lambda", "mask_scale",
-    "score_learning_rate", "temperature", "alpha_ce", "alpha_distil", "plugin",
+    "mask_init", "density", "score_learning_rate", "temperature", "alpha_ce", "alpha_distil",
+    "plugin",
 )  # fmt: skip
 
 

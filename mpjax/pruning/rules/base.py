@@ -255,6 +255,8 @@ def top_v(
         see :func:`floored`.
     """
     leaves, rebuild = split_leaves(jax.lax.stop_gradient(importance))
+    if rule.scope != "local" and len({leaf.dtype.itemsize > 4 for leaf in leaves}) > 1:
+        leaves = [leaf.astype(jnp.result_type(float)) for leaf in leaves]  # keys of 64 bits
     if isinstance(rule.scope, NofM):
         n, m = rule.scope.n, rule.scope.m
         # The density of the other matrices may end below n/m; runs follow it down to n and stay.

@@ -84,7 +84,8 @@ class L0(Rule):
         self, kernels: Tree, scores: Tree, threshold: Any, noise: Tree | None = None
     ) -> dict[str, Any]:
         within_matrices = isinstance(self.scope, str)
-        everything = not isinstance(threshold, TracedDensity) and self.initial == self.final == 1
+        whole = not self.steered and self.initial == self.final == 1
+        everything = whole and not isinstance(threshold, TracedDensity)
         if within_matrices and (not self.cut or everything):
             return self.gates(scores, noise)
         return self.masks_of_kept(scores, top_v(scores, threshold, self), noise)

@@ -77,4 +77,5 @@ def threshold_value(threshold: Threshold) -> float | jax.Array:
 
 
 def _product(density: jax.Array, size: int) -> jax.Array:
+    density = density.astype(jnp.promote_types(density.dtype, jnp.float32))
     return jnp.floor(density * size).astype(jnp.int32)

@@ -152,7 +152,7 @@ def remedies(pruning: Pruning | None) -> list[str]:
     if pruning is None:
         return found
     rule = pruning.rule
-    found += ["give a higher --density"] if rule.final_density is not None else []
+    found += ["give a higher --density"] if (rule.final_density or 1) < 1 else []
     found += ["lower --final-lambda"] if rule.has_penalty and not rule.is_steered else []
     recommended = ["give --density without --method, the recommended recipe"]
     return found if pruning.dense_gradient else found + recommended
