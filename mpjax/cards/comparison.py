@@ -15,7 +15,7 @@ from mpjax.files import read_object
 from mpjax.runs.folder import RunDir
 
 # Options that must be equal for two scores to be of the same rows and the same start.
-_SAME = ("task", "data", "text", "label", "dev_share", "split_seed", "limit_eval", "metric")
+SAME_ROWS = ("task", "data", "text", "label", "dev_share", "split_seed", "limit_eval", "metric")
 _MOST_FOLDERS = 200  # beside a run that are looked into
 
 
@@ -68,7 +68,7 @@ def _candidates(run: Path, options: Mapping[str, Any]) -> Iterator[tuple[str, Pa
 
 
 def _alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    return all(one.get(name) == other.get(name) for name in _SAME)
+    return all(one.get(name) == other.get(name) for name in SAME_ROWS)
 
 
 def _options(folder: Path) -> dict[str, Any]:

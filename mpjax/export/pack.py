@@ -154,7 +154,7 @@ def _encode_array(tensor: np.ndarray, dtype: str) -> PackedTensor:
     Raises ValueError for values beyond the type.
     """
     restored = tensor.dtype.name
-    if tensor.ndim != 2 or dtype == "float32":
+    if tensor.ndim != 2 or dtype == "float32" or tensor.dtype.kind in "iub":  # of position_ids
         return PackedTensor(restored, encode_array(tensor))
     if dtype == "int8":
         q, scales = to_int8(tensor)

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import tracemalloc
 from pathlib import Path
 
@@ -237,6 +238,16 @@ def test_what_training_drops_has_no_sign():
     final = jax.jit(lambda state: finalize(state, pruning))(state)["dense"]["kernel"]
     assert 0 < np.count_nonzero(final) < 1200
     assert encode_array(np.asarray(final)).signs.form == "none"
+
+
+@pytest.mark.parametrize("embeddings", ["float32", "float16", "int8"])
+def test_positions_of_old_checkpoints_stay_whole_numbers(embeddings, root, tmp_path):
+    shutil.copytree(root / "classifier", tmp_path / "old")
+    file, name = tmp_path / "old" / "model.safetensors", "bert.embeddings.position_ids"
+    positions = np.arange(16, dtype=np.int64)[None]
+    save_file({**load_file(file), name: positions}, file)
+    pack_model(tmp_path / "old", tmp_path / "m.mpz", int8=True, embeddings=embeddings)
+    np.testing.assert_array_equal(read_tensors(tmp_path / "m.mpz")[1][name], positions)
 
 
 def test_equal_tensors_are_stored_once_and_stay_equal(root, tmp_path):

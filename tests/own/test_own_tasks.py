@@ -278,3 +278,24 @@ def test_values_that_are_no_numbers(tmp_path):
         VALUES.fit(table(tmp_path / "x.csv", rows), asked())
     with pytest.raises(InputError, match="every row has the value 1"):
         VALUES.fit(table(tmp_path / "y.csv", pairs(4, ("1", "1.0"))), asked())
+
+
+@pytest.mark.parametrize("metric", ["f1", "matthews"])
+def test_a_metric_of_two_classes_is_refused_before_training(metric, tmp_path):
+    two, three = (table(tmp_path / f"{n}.csv", pairs(24, "abc"[:n])) for n in (2, 3))
+    assert CLASSES.fit(two, asked(metric=metric)).metric == metric
+    with pytest.raises(InputError, match=f"--metric {metric} is for two classes, and there are 3"):
+        CLASSES.fit(three, asked(metric=metric))
+
+
+def test_several_labels_of_a_row_are_no_class(tmp_path):
+    rows = [{"text": f"text {i}", "labels": ["joy", "anger"][: 1 + i % 2]} for i in range(20)]
+    with pytest.raises(InputError, match=r"line 1: labels is .*but a row has one label"):
+        CLASSES.fit(write_lines(tmp_path / "x.jsonl", rows), asked())
+
+
+def test_labels_of_any_script_are_labels(tmp_path):
+    names = ("\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", "New\u00a0York")
+    assert set(CLASSES.fit(table(tmp_path / "x.csv", pairs(24, names)), asked()).labels) == set(
+        names
+    )

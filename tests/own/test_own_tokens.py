@@ -126,6 +126,13 @@ def test_a_line_without_a_tag(tmp_path):
         TOKENS.fit(tmp_path / "x.conll", DataOptions())
 
 
+def test_a_no_break_space_belongs_to_its_word(tmp_path):
+    (tmp_path / "x.conll").write_text("10\u00a0000\tNN B-NUM\nAda O\r\n", newline="")
+    task = TOKENS.fit(tmp_path / "x.conll", DataOptions())
+    assert task.read(tmp_path / "x.conll", "dev")[0]["words"] == ["10\u00a0000", "Ada"]
+    assert task.labels == ("B-NUM", "O")
+
+
 def test_unknown_tags_of_the_dev_file(tmp_path):
     write_lines(tmp_path / "train.jsonl", RECORDS)
     write_lines(tmp_path / "dev.jsonl", [{"tokens": ["a"], "ner_tags": ["B-ORG"]}])
@@ -143,7 +150,9 @@ def test_tags_without_iob_form(tmp_path, caplog):
         {"macro_f1": 100 / 3, "accuracy": 50}
     )
     with pytest.raises(InputError, match="is for IOB tags"):
-        TOKENS.fit(path, DataOptions(metric="f1")).score_predictions(rows, guess)
+        TOKENS.fit(path, DataOptions(metric="f1"))
+    guess[0] = [0, -1]  # cut off by the length of the model: no class of its own
+    assert task.score_predictions(rows, guess)["macro_f1"] == pytest.approx(100 * 8 / 11 / 2)
 
 
 # ------------------------------------------------------------------------------------ encoding

@@ -280,3 +280,10 @@ def test_predictions_that_evaluate_writes_have_its_score(task, suffix, tmp_path,
     if task == "mnli":  # as the benchmark's server requires
         values = [line.split("\t")[1] for line in path.read_text().splitlines()[1:]]
         assert set(values) <= set(chosen.labels) and len(values) == 8
+
+
+@pytest.mark.parametrize("share", ["nan", "1.5", "-1", "0"])
+def test_a_share_of_the_rows_is_one(share, tmp_path, capsys):
+    words = ["--task", "classification", "--data", "x.csv", "--predictions", "p.tsv"]
+    assert cli.main(["score", *words, "--dev-share", share]) == 2
+    assert "--dev-share is" in capsys.readouterr().err

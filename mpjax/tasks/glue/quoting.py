@@ -21,7 +21,7 @@ from mpjax.tasks.reading import TIMES
 
 # Possessive: a file of many cells is matched, or not, in one pass.
 _TABLE = re.compile(r'(?:(?:"(?:[^"]|"")*+"|[^"\n\t\r]*+)(?:[\t\n]|\r\n|\Z))*+')
-_LONGEST = 1 << 26  # characters of a cell
+LONGEST = 1 << 26  # characters of a cell
 
 
 def read_quoted(
@@ -63,7 +63,7 @@ def _is_quoted(text: str) -> bool:
 def _records(
     path: Path, text: str, separator: str, header: Sequence[str] | None
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    csv.field_size_limit(_LONGEST)
+    csv.field_size_limit(LONGEST)
     lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
     columns = tuple(header or ())
     try:

@@ -45,6 +45,11 @@ def clean(
     numbers: list[int] = []
     for number, record in table.records:
         cells = [text_cell(record, name, table.where(number)) for name in texts]
+        if isinstance(record.get(label), list | dict | bytes):
+            raise InputError(
+                f"{table.where(number)}: {label} is {shown(repr(record[label]), 60)}, but a row "
+                "has one label; write one row for each, or name another column with --label"
+            )
         if not all(text for text, _ in cells):
             empty.append(number)
         elif label_text(record.get(label), declared) is None:

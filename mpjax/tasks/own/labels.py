@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+from unicodedata import category
 
 from mpjax.errors import InputError
 from mpjax.files import shown
@@ -14,6 +15,7 @@ from mpjax.tasks.own.places import places
 
 MOST_LABELS = 1_000
 _LONGEST = 200  # characters of a label
+_BREAKS = ("Cc", "Zl", "Zp")  # control characters, line and paragraph separators
 _FEW_ROWS, _LARGE_SHARE = 10, 0.9  # of a class, for a note
 
 
@@ -104,7 +106,7 @@ def check_labels(labels: Sequence[str], counts: Mapping[str, int], source: str) 
             "--task regression"
         )
     for name in labels:
-        if len(name) > _LONGEST or not name.isprintable():
+        if len(name) > _LONGEST or any(category(one) in _BREAKS for one in name):
             raise InputError(
                 f"{source}: the label {shown(repr(name))} is longer than {_LONGEST} characters or "
                 "holds a tab or line break; rename it, or name another column with --label"

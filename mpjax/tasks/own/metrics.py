@@ -8,12 +8,13 @@ import numpy as np
 def macro_f1(predicted: np.ndarray, gold: np.ndarray) -> float:
     """Mean F1 of the classes that occur, in gold or predicted; each counts alike.
 
-    F1 of a class is 2·TP / (rows predicted + rows that are).
+    F1 of a class is 2·TP / (rows predicted + rows that are). A prediction below 0 is of no class.
 
     >>> round(macro_f1(np.array([0, 0, 1, 2]), np.array([0, 1, 1, 2])), 2)
     77.78
     """
     classes = np.union1d(predicted, gold)
+    classes = classes[classes >= 0]
     if not len(classes):
         return 0.0
     scores = [

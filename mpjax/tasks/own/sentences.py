@@ -152,12 +152,15 @@ class ClassTask(SentenceTask):
         found = {"accuracy": metrics.accuracy(guess, gold), "macro_f1": macro_f1(guess, gold)}
         if len(self.labels) == 2:
             found |= {"f1": metrics.f1(guess, gold), "matthews": metrics.matthews(guess, gold)}
-        if self.metric not in found:
+        self.check_metric()
+        return ordered(found, self.metric)
+
+    def check_metric(self) -> None:
+        if self.metric in ("f1", "matthews") and self.labels and len(self.labels) != 2:
             raise InputError(
                 f"--metric {self.metric} is for two classes, and there are {len(self.labels)}; use "
                 "macro_f1"
             )
-        return ordered(found, self.metric)
 
     def _examples(self, table: Table) -> tuple[Example, ...]:
         return clean(table, self.texts, self.label, self.declared)

@@ -36,6 +36,9 @@ class OwnTask(PredictingTask):
     most_labels: ClassVar[int] = 1
     metrics: ClassVar[tuple[str, ...]] = ()  # names for --metric
 
+    def check_metric(self) -> None:
+        """Raises `InputError` for a primary score that the labels do not have."""
+
     def fit(self, data: Data, options: DataOptions) -> OwnTask:
         tables = self.tables(data)
         table = _training(tables)
@@ -145,7 +148,9 @@ def with_metric(task: OwnTask, metric: str | None) -> OwnTask:
         raise InputError(
             f"--metric is {shown(repr(metric))}; {task.name} has {', '.join(task.metrics)}"
         )
-    return dataclasses.replace(task, metric=metric)
+    made = dataclasses.replace(task, metric=metric)
+    made.check_metric()
+    return made
 
 
 def ordered(scores: dict[str, float], first: str) -> dict[str, float]:

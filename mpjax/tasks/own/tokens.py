@@ -180,9 +180,13 @@ class TokenTask(OwnTask):
             pairs = [(predictions[i], row["label"]) for i, row in enumerate(rows)]
             tags = [[[names[x] for x in each] for each in pair] for pair in pairs]
             found = {**entity_scores(*zip(*tags, strict=True)), **found}
-        if self.metric not in found:
-            raise InputError(f"--metric {self.metric} is for IOB tags; use macro_f1 or accuracy")
+        self.check_metric()
         return ordered(found, self.metric)
+
+    def check_metric(self) -> None:
+        plain = self.metric in ("accuracy", "macro_f1")
+        if not plain and self.labels and not has_entities(self.labels):
+            raise InputError(f"--metric {self.metric} is for IOB tags; use macro_f1 or accuracy")
 
     def _sentences(self, table: Table) -> tuple[Sentence, ...]:
         return _read(table, self.texts[0], self.label, self.declared)

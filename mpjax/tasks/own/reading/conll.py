@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from mpjax.files import shown
 from mpjax.tasks.own.reading.delimited import text_lines
 
 _DOCUMENT = "-DOCSTART-"
+_BLANKS = re.compile(r"[ \t]+")  # a no-break space belongs to its word
 
 
 def read_columns(path: Path) -> Iterator[tuple[int, dict[str, list[str]]]]:
@@ -22,7 +24,7 @@ def read_columns(path: Path) -> Iterator[tuple[int, dict[str, list[str]]]]:
     tags: list[str] = []
     first = 0
     for number, line in enumerate([*text_lines(path), ""], 1):
-        cells = line.split()
+        cells = [cell for cell in _BLANKS.split(line.rstrip("\r\n")) if cell]
         if cells and cells[0] != _DOCUMENT:
             if len(cells) < 2:
                 raise InputError(

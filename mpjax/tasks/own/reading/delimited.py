@@ -11,6 +11,7 @@ from typing import Any
 from mpjax.errors import InputError
 from mpjax.files import shown
 from mpjax.log import log
+from mpjax.tasks.glue.quoting import LONGEST
 from mpjax.tasks.reading import raw_lines
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
@@ -28,6 +29,7 @@ def read_delimited(path: Path) -> tuple[tuple[str, ...], Records]:
     Raises:
       InputError: not UTF-8, a NUL, quotes that do not pair, a line with another number of cells.
     """
+    csv.field_size_limit(LONGEST)
     lines = list(text_lines(path))
     delimiter = "\t" if path.suffix.lower() == ".tsv" else _delimiter(lines)
     if path.suffix.lower() == ".csv" and delimiter != ",":
