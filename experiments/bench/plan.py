@@ -17,7 +17,7 @@ def run(
     print(f"{model}, squad, 256 x 384, bfloat16, {topology}, fsdp=16; target {TARGET}")
     print(f"{'':<16}{'HBM':>10}{'dense':>10}{'ratio':>8}{'sent':>10}{'dense':>10}{'ratio':>8}")
     for method in rules:
-        options = {
+        options: dict[str, Any] = {
             "model": model, "task": "squad", "method": method, "batch_size": 256,
             "max_length": 384, "mesh": "fsdp=16", "dtype": "bfloat16", "scan_layers": True,
         }  # fmt: skip

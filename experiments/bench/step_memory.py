@@ -59,7 +59,7 @@ def run(
 def both(config: BertConfig, batch: tuple[int, int], rule: str, mesh: Mesh) -> tuple[int, int]:
     """Bytes of the step of a batch (rows, tokens) on each device, by arithmetic and as compiled."""
     rows, length = batch
-    options = {"model": "-", "task": "sst2", "method": rule}
+    options: dict[str, Any] = {"model": "-", "task": "sst2", "method": rule}
     options |= {"batch_size": rows, "max_length": length}
     step = abstract_step(plan_config(TrainConfig(**options)), config, mesh)
     places, trained = shardings(step.state, mesh), Trained(rule != "dense", models.FROZEN)
