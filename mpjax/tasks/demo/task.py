@@ -82,7 +82,7 @@ def generated(data: Data, split: str, stream: int, make: Callable[[Dice], Row]) 
 
 @functools.cache
 def _generated(split: str, stream: int, make: Callable[[Dice], Row]) -> list[Row]:
-    """Rows as of `generated`, made once in a process: they take as long as a hundred steps."""
+    """Rows as of `generated`, made once in a process; not to be changed."""
     rows: list[Row] = []
     seen: set[str] = set()
     number = 0
