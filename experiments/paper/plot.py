@@ -71,11 +71,11 @@ def draw(runs: Sequence[FinishedRun], path: Path) -> Path:
     return save(figure, path)
 
 
-def panels(count: int, option: str, path: Path, columns: int = 9) -> tuple[Any, Any]:
+def panels(count: int, option: str, path: Path, columns: int | None = None) -> tuple[Any, Any]:
     """Figure for the file `path` that `option` names, and its axes side by side.
 
     Args:
-      columns: most axes in a row.
+      columns: most axes in a row; None = all in one.
 
     Raises:
       InputError: a suffix of another kind, or no matplotlib.
@@ -91,7 +91,7 @@ def panels(count: int, option: str, path: Path, columns: int = 9) -> tuple[Any, 
         ) from error
     figure = Figure(figsize=(7.0 * count, 6.5), layout="constrained")
     FigureCanvasAgg(figure)
-    columns = min(count, columns)
+    columns = min(count, columns or count)
     axes = figure.subplots(-(-count // columns), columns, squeeze=False).ravel()
     for unused in axes[count:]:
         unused.remove()

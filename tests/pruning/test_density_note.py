@@ -33,6 +33,15 @@ def test_whole_columns_miss_most_densities():
     )
 
 
+def test_the_largest_score_is_named_where_they_differ():
+    columns = Structure((Part("a/.*", Block(None, 1)),))
+    pruning = Pruning(make_rule("magnitude", final=0.2), structure=columns)
+    note = pruning.density_note(finished(pruning))
+    assert (
+        note is not None and "17.36%, where 20.00% was asked for: a score covers up to 12" in note
+    )
+
+
 def test_runs_have_their_own_density_and_a_mixture_says_so():
     both = Structure((Part("a/.*", NofM(2, 4)), Part("[bc]/.*", NofM(1, 4))))
     pruning = Pruning(make_rule("magnitude", final=0.5), structure=both)
