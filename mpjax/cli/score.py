@@ -6,7 +6,7 @@ import argparse
 import json
 
 from mpjax.cli.arguments import FIELDS, add_field, add_own_data, require
-from mpjax.errors import InputError
+from mpjax.config.checks import check_dev_share
 
 HELP = "score a file of predictions by the official metrics; JSON on stdout"
 EXAMPLE = "mpjax score --task squad --data squad/dev-v1.1.json --predictions predictions.json"
@@ -36,8 +36,7 @@ def run(args: argparse.Namespace) -> None:
     """Prints the scores as JSON."""
     for name in ("task", "predictions"):
         require(getattr(args, name), f"--{name}", "score")
-    if args.dev_share is not None and not 0 < args.dev_share < 1:
-        raise InputError(f"--dev-share is {args.dev_share}; it must be above 0 and below 1")
+    check_dev_share(args.dev_share)
     from mpjax import plugins
     from mpjax.tasks.base import DataOptions
     from mpjax.tasks.scoring import score_file

@@ -98,6 +98,15 @@ MOST_SEED = 2**32 - 1  # jax.random.key drops what is above 32 bits
 _REGISTERED: dict[str, plugins.Kind] = {"method": "rule", "task": "task"}
 
 
+def check_dev_share(share: float | None) -> None:
+    """Raises `InputError` for a share of the rows that is none; None is not given."""
+    if share is not None and not 0 < share < 1:
+        raise InputError(
+            f"--dev-share is {share}; it is the share of the rows to evaluate on, above 0 and "
+            "below 1"
+        )
+
+
 def check_ranges(config: TrainConfig) -> None:
     """Raises `InputError` for a number out of the range of its option."""
     for name, least in _LEAST.items():
@@ -125,11 +134,7 @@ def check_ranges(config: TrainConfig) -> None:
             f"--lr-floor {config.lr_floor:g} is not below --learning-rate "
             f"{config.learning_rate:g}, from which the rate falls to it; lower it"
         )
-    if not 0 < config.dev_share < 1:
-        raise InputError(
-            f"--dev-share is {config.dev_share}; it is the share of the rows to evaluate on, above "
-            "0 and below 1"
-        )
+    check_dev_share(config.dev_share)
     for name in ("density", "first_density"):
         value = getattr(config, name)
         if value is not None and not 0 < value <= 1:

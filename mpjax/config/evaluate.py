@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from mpjax.config.checks import check_types, option
+from mpjax.config.checks import check_dev_share, check_types, option
 from mpjax.errors import InputError
 from mpjax.files import shown
 
@@ -75,5 +75,4 @@ class EvaluateConfig:
                 f"--runtime sparse computes in float32, and --dtype is {shown(self.dtype)}; leave "
                 "one of the two out"
             )
-        if self.dev_share is not None and not 0 < self.dev_share < 1:
-            raise InputError(f"--dev-share is {self.dev_share}; it must be above 0 and below 1")
+        check_dev_share(self.dev_share)

@@ -171,3 +171,13 @@ def test_a_browser_draws_the_plots(root, page, tmp_path):
     assert 'data-ready="yes"' in done.stdout, done.stderr[-2000:]
     assert "document idle" in done.stderr
     assert not re.search(r"Uncaught|Refused to|violates|\[bokeh.*(could not|error)", done.stderr)
+
+
+def test_a_dense_run_of_another_label_is_not_put_beside(tmp_path):
+    common = {"task": "classification", "data": "/data/two.csv"}
+    pruned = planted.run(tmp_path / "pruned", label="mood", **common)
+    dense = planted.run(tmp_path / "dense", 1.0, method="dense", label="always", **common)
+    ours, other = read_runs([pruned, dense])
+    assert facts(ours, [ours, other]).dense is None
+    other.config["label"] = "mood"
+    assert facts(ours, [ours, other]).dense == planted.SCORE["accuracy"]
