@@ -24,8 +24,15 @@ def check_scores(
       steered: whether λ follows from the density.
     """
     optimizer, default = config.score_optimizer, TrainConfig.score_optimizer
-    if optimizer != default and (rule is None or not rule.has_scores):
-        raise InputError(f"--score-optimizer does not apply to {config.method}: it has no scores")
+    if rule is None or not rule.has_scores:
+        if optimizer != default:
+            raise InputError(
+                f"--score-optimizer does not apply to {config.method}: it has no scores"
+            )
+        if config.mask_init not in (None, "constant"):  # a run records constant
+            raise InputError(f"--mask-init does not apply to {config.method}: it has no scores")
+    if rule is None and config.scope != TrainConfig.scope:
+        raise InputError(f"--scope does not apply to {config.method}: it prunes nothing")
     if optimizer in IMPORTANCES and rule is not None:
         if penalty or not rule.is_density:
             raise InputError(

@@ -21,6 +21,7 @@ import numpy as np
 from mpjax.models import FAMILIES, EncoderConfig
 from mpjax.models.activations import ACTIVATIONS
 from mpjax.models.live import LayerParams, live_heads, live_units
+from mpjax.models.sizes import DENSE_WIDTH
 from mpjax.pruning import flatten, unflatten
 
 
@@ -108,7 +109,7 @@ def resized(
     """Config of the layers with the ``heads`` and ``units``, (n,) bool per layer, that are kept.
 
     Equal widths become ``intermediate_size`` rather than ``ffn_per_layer``, so that other programs
-    can read the folder.
+    can read the folder; ``dense_intermediate_size`` keeps the old one, of which densities count.
     """
     pruned = []
     for i, keep in enumerate(heads):
@@ -117,11 +118,16 @@ def resized(
         pruned.append(tuple(sorted((*removed, *present[~keep].tolist()))))
     widths = {int(keep.sum()) for keep in units}
     plain = len(widths) == 1 and min(widths) > 0
+    before = config.dense().intermediate_size
+    extra = dict(config.extra)
+    if plain and min(widths) < before:
+        extra[DENSE_WIDTH] = before
     return replace(
         config,
         pruned_heads=tuple(pruned) if any(pruned) else (),
         intermediate_size=min(widths) if plain else config.intermediate_size,
         ffn_per_layer=None if plain else tuple(int(keep.sum()) for keep in units),
+        extra=extra,
     )
 
 

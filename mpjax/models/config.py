@@ -10,9 +10,11 @@ from mpjax.models.activations import ACTIVATIONS
 from mpjax.models.sizes import (
     FFN_PER_LAYER,
     HEADS_PER_LAYER,
+    LARGEST_SIZE,
     PRUNED_HEADS,
     PrunedHeads,
     read_counts,
+    read_dense_width,
     read_pruned_heads,
     size_keys,
 )
@@ -100,6 +102,7 @@ class EncoderConfig:
         layers, sizes = self.num_hidden_layers, self.size_keys()
         read_pruned_heads(sizes, layers, self.num_attention_heads)
         read_counts(sizes, FFN_PER_LAYER, layers, self.intermediate_size)
+        read_dense_width(self.extra, self.intermediate_size)
         if self.id2label is not None and len(self.id2label) > _MOST_LABELS:
             raise InputError(f"id2label has more than {_MOST_LABELS} labels")
         if self.id2label is not None and len(self.id2label) == 0:
@@ -120,13 +123,13 @@ class EncoderConfig:
             whole = isinstance(value, int) and not isinstance(value, bool)
             if f.name in self.sizes and (not whole or value < 1):
                 raise InputError(f"{key} must be a positive whole number, {found}")
-            if f.name in self.sizes and value > (most := _LARGEST.get(f.name, _LARGEST_SIZE)):
+            if f.name in self.sizes and value > (most := _LARGEST.get(f.name, LARGEST_SIZE)):
                 raise InputError(f"{key} must be {most} at most, {found}")
             if f.name in self.rates and value is None and f.default is None:
                 continue
             if f.name in self.rates and (not is_number(value) or not 0.0 <= value < 1.0):
                 raise InputError(f"{key} must be a number from 0 to below 1, {found}")
-            real = is_number(value) and 0 <= value < _LARGEST_SIZE
+            real = is_number(value) and 0 <= value < LARGEST_SIZE
             if f.name in self.not_negative and not real:
                 raise InputError(f"{key} must be a number, 0 or more, {found}")
         if self.pad_token_id is not None and not _is_id(self.pad_token_id):
@@ -168,10 +171,15 @@ class EncoderConfig:
         matrices = sum(4 * self.heads(i) * self.head_size + 2 * self.units(i) for i in layers)
         return self.hidden_size * (rows + matrices)
 
+    def dense(self) -> Self:
+        """Config before heads and FFN units were removed."""
+        width = read_dense_width(self.extra, self.intermediate_size)
+        return replace(self, pruned_heads=(), ffn_per_layer=None, intermediate_size=width)
+
     @property
     def dense_weights(self) -> int:
         """`weights` before heads and FFN units were removed."""
-        return replace(self, pruned_heads=(), ffn_per_layer=None).weights
+        return self.dense().weights
 
     @property
     def num_labels(self) -> int:
@@ -274,8 +282,7 @@ _DERIVED = {"model_type", "id2label", "label2id", "num_labels"} | {
 }
 
 
-# Beyond every known encoder, and far below what would take minutes to trace or list.
-_LARGEST_SIZE = 1 << 24
+# Beyond every known encoder, and far below what would take minutes to list.
 _LARGEST = {"num_hidden_layers": 256, "num_attention_heads": 1024}
 _MOST_LABELS = 100_000
 

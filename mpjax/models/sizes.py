@@ -2,7 +2,8 @@
 
 * ``pruned_heads``: layer -> removed heads, a key of ``transformers`` before version 5;
 * ``heads_per_layer``: heads of every layer, ours, redundant beside ``pruned_heads``;
-* ``ffn_per_layer``: FFN units of every layer, ours.
+* ``ffn_per_layer``: FFN units of every layer, ours;
+* ``dense_intermediate_size``: FFN units of a layer before all lost the same number, ours.
 
 Heads keep their size.
 """
@@ -16,6 +17,9 @@ from mpjax.files import shown
 PRUNED_HEADS = "pruned_heads"
 HEADS_PER_LAYER = "heads_per_layer"
 FFN_PER_LAYER = "ffn_per_layer"
+DENSE_WIDTH = "dense_intermediate_size"
+
+LARGEST_SIZE = 1 << 24  # beyond every known encoder, and far below what would take minutes to trace
 
 PrunedHeads = tuple[tuple[int, ...], ...]  # removed heads of every layer
 
@@ -68,6 +72,22 @@ def read_counts(
             f"found {shown(repr(value))}"
         )
     return tuple(value)
+
+
+def read_dense_width(data: Mapping[str, Any], present: int) -> int:
+    """FFN units of a layer before any were removed; ``present`` when the key is absent.
+
+    Raises `InputError` for anything but a whole number from ``present`` to 2^24.
+    """
+    value = data.get(DENSE_WIDTH)
+    if value is None:
+        return present
+    if not _all_whole([value]) or not present <= value <= LARGEST_SIZE:
+        raise InputError(
+            f"{DENSE_WIDTH} must be a whole number from the present width {present} to "
+            f"{LARGEST_SIZE}, found {shown(repr(value))}"
+        )
+    return value
 
 
 def size_keys(

@@ -11,13 +11,16 @@ import jax
 from mpjax import models
 from mpjax.config.recorded import is_run
 from mpjax.errors import InputError
-from mpjax.models import LABEL_WORDS, Model
+from mpjax.models import LABEL_WORDS, EncoderConfig, Model
 from mpjax.runs.folder import RunDir
 from mpjax.tasks.base import Task
 
 # Model head by kind of task: a regression is a classifier with one output.
 MODEL_HEADS = {"classification": "classification", "regression": "classification",
                "tokens": "tokens", "qa": "qa", "mlm": "mlm"}  # fmt: skip
+
+# By it `transformers.pipeline` shows a classifier's outputs as probabilities, or as they are.
+PROBLEM_TYPES = {"classification": "single_label_classification", "regression": "regression"}
 
 
 def model_folder(name: str | Path) -> Path:
@@ -67,5 +70,15 @@ def load_for_task(
         model = models.load_plain(folder, head, threshold=threshold, **options)
     else:
         model = models.load_with_scores(folder, head, **options)
-    others = model.other_labels or others
-    return dataclasses.replace(model, params=jax.device_get(model.params), other_labels=others)
+    return dataclasses.replace(
+        model,
+        config=_for_problem(model.config, task) if model.head == "classification" else model.config,
+        params=jax.device_get(model.params),
+        other_labels=model.other_labels or others,
+    )
+
+
+def _for_problem(config: EncoderConfig, task: Task) -> EncoderConfig:
+    """Config of a classifier whose ``problem_type`` is the task's."""
+    extra = {**config.extra, "problem_type": PROBLEM_TYPES[task.head]}
+    return dataclasses.replace(config, extra=extra)

@@ -180,6 +180,13 @@ def test_a_record_for_another_command_leaves_out_what_it_does_not_have(tmp_path,
 
 
 @pytest.mark.slow
+def test_a_record_leaves_nothing_to_a_recipe(tmp_path, capsys):
+    record = as_dict(TrainConfig(model="m", task="sst2", output="o")) | {"derived": {}}
+    path = file(tmp_path, record, "config.json")
+    line = refused(["train", "--config", path, "--recipe", "gmp"], capsys)
+    assert f"--recipe gmp beside --config {path}: the file of a run" in line
+
+
 def test_a_run_from_a_file_is_the_run_from_words(tmp_path, capsys):
     words = tiny.command(tmp_path, output=str(tmp_path / "one"))
     assert cli.main(words) == 0

@@ -11,7 +11,9 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from experiments.bench import shrink as bench_shrink
 from mpjax import models, sparse
 from mpjax.cli import main
+from mpjax.errors import InputError
 from mpjax.export.dense import densify
+from mpjax.export.inspect import inspect_model
 from mpjax.export.latency import encoder_flops
 from mpjax.export.shrink import shrink
 
@@ -149,6 +151,34 @@ def test_per_layer_sizes_survive_a_folder(tmp_path):
     model = models.load_model(folder, "qa")
     assert model.config == config
     np.testing.assert_array_equal(logits(model.params, model.config), logits(params, config))
+
+
+def test_density_counts_of_the_dense_width_after_equal_widths(tmp_path):
+    flat = noisy(TINY)
+    for i in range(2):
+        flat[layer(TINY, i, "ffn/in")][:, 4 + i : 9 + i] = 0
+    params = unflatten_dict(flat, sep="/")
+    before = inspect_model(models.save_model(tmp_path / "masked", TINY, params, "qa"))
+    small = shrink(params, TINY)
+    assert (small.config.intermediate_size, small.config.ffn_per_layer) == (15, None)
+    after = inspect_model(models.save_model(tmp_path / "small", small.config, small.params, "qa"))
+    # Of a removed unit the row of the second matrix goes too.
+    removed = 2 * 2 * 5 * TINY.hidden_size
+    matrices = 2 * (4 * TINY.hidden_size + 2 * 20) * TINY.hidden_size
+    assert after.linear == 1 - removed / matrices and before.linear > after.linear
+    # Shrunk again, to other widths, densities still count of the first one.
+    kernel = small.params["bert"]["encoder"]["layer_0"]["ffn"]["in"]["kernel"]
+    small.params["bert"]["encoder"]["layer_0"]["ffn"]["in"]["kernel"] = kernel.at[:, 0].set(0)
+    again = shrink(small.params, small.config)
+    assert again.config.ffn_per_layer == (14, 15)
+    last = inspect_model(models.save_model(tmp_path / "again", again.config, again.params, "qa"))
+    assert last.linear == 1 - (removed + 2 * TINY.hidden_size) / matrices
+
+
+@pytest.mark.parametrize("width", [0, 19, "20", 20.0, True, [20], 1 << 25])
+def test_a_dense_width_that_cannot_be_is_refused(width):
+    with pytest.raises(InputError, match="dense_intermediate_size must be a whole number from"):
+        models.BertConfig.from_dict({**SIZES, "dense_intermediate_size": width})
 
 
 @pytest.mark.slow

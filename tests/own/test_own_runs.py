@@ -56,6 +56,8 @@ CASES = {
 }  # fmt: skip
 SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("pair", "regression", "tokens")]
 FAST = ("single", "qa", *SLOW)
+# Without it `pipeline` would give the sigmoid of a regression's value.
+PROBLEM_TYPES = {"classification": "single_label_classification", "regression": "regression"}
 LABELS = {"single": sorted(STARS), "pair": ["no", "perhaps", "yes"]}
 
 
@@ -109,7 +111,9 @@ def test_a_run_is_scored_alike_by_every_command(name, root, finished, tmp_path, 
     from_model = printed(capsys, "evaluate", "--model", exported, *own, "--max-length",
                          options.get("max_length", 16), "--cache", "none")  # fmt: skip
     assert from_model["score"] == pytest.approx(score, abs=1e-2)
-    names = read_object(exported / "config.json").get("id2label")
+    config = read_object(exported / "config.json")
+    assert config.get("problem_type") == PROBLEM_TYPES.get(task)
+    names = config.get("id2label")
     if name in LABELS:
         assert list(names.values()) == LABELS[name]
         assert read_object(run / "config.json")["derived"]["labels"] == LABELS[name]

@@ -29,7 +29,14 @@ def take_config(parser: argparse.ArgumentParser, args: argparse.Namespace) -> No
     """
     if args.config is not None:
         args.given |= {a.dest for a in _positional(parser) if getattr(args, a.dest)}
-        for name, value in _values(parser, Path(args.config).expanduser()).items():
+        path = Path(args.config).expanduser()
+        found = read_options(path)
+        if DERIVED in found and "recipe" in args.given:
+            raise InputError(
+                f"--recipe {args.recipe} beside --config {shown(path)}: the file of a run records "
+                "every option and leaves none to a recipe; give the options of yours instead of it"
+            )
+        for name, value in _values(parser, path, found).items():
             if name not in args.given:
                 setattr(args, name, value)
                 args.given.add(name)
@@ -50,9 +57,8 @@ def _positional(parser: argparse.ArgumentParser) -> Iterable[argparse.Action]:
     return [action for action in parser._actions if not action.option_strings]
 
 
-def _values(parser: argparse.ArgumentParser, path: Path) -> dict[str, Any]:
+def _values(parser: argparse.ArgumentParser, path: Path, found: dict[str, Any]) -> dict[str, Any]:
     """Values of a file by the name of the option in the namespace."""
-    found = read_options(path)
     run = DERIVED in found
     if run:
         found = as_given(found)

@@ -7,7 +7,7 @@ stores ``(out, in)`` and Flax ``(in, out)``.
 
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
 from typing import Any
@@ -84,7 +84,7 @@ def torch_names(config: EncoderConfig, head: str) -> dict[str, str]:
 
 def dense_shapes(config: EncoderConfig) -> dict[str, tuple[int, ...]]:
     """Hugging Face name -> shape of every body tensor before heads and FFN units were removed."""
-    dense = replace(config, pruned_heads=(), ffn_per_layer=None)
+    dense = config.dense()
     sizes, names = shapes(dense, "features"), torch_names(dense, "features")
     return {name: _flip_shape(path, sizes[path]) for path, name in names.items()}
 
