@@ -12,9 +12,11 @@ import pytest
 
 from mpjax.cli import main
 from mpjax.errors import InputError
+from mpjax.pages.material import gather
 from mpjax.pages.reading.facts import facts
 from mpjax.pages.reading.places import read_runs
 from mpjax.pages.reading.published import runs
+from mpjax.pages.sections.tradeoff import tradeoff
 from mpjax.pages.write import write_after, write_report
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
@@ -67,6 +69,25 @@ def test_the_page_holds_every_section(page):
         assert f'<section id="{section}"' in page, section
     for text in ("a planted warning", "1 min 15 s", "mean of", "80.00 accuracy"):
         assert text in page, text
+
+
+def test_runs_of_other_rows_and_other_starts_share_no_curve(root, tmp_path):
+    own = {"task": "classification", "data": "/a.csv"}
+    planted.run(tmp_path / "a", **own)
+    planted.run(tmp_path / "b", 0.5, **own)
+    planted.run(tmp_path / "c", 0.5, **own | {"data": "/b.csv"})
+    planted.run(tmp_path / "d", 0.4, **own | {"data": "/b.csv"}, model="/models/other")
+    page = write_report([tmp_path], tmp_path / "page.html").read_text(encoding="utf-8")
+    for name in ("a.csv", "b.csv"):
+        assert f"classification: accuracy over density, data /{name}" in page
+    assert '"movement"' in page  # the legend of the curve from a to b
+    material = gather(read_runs([tmp_path / "c", tmp_path / "d"]), 2)
+    (plot,) = tradeoff(material).plots
+    assert not plot.model.legend  # c and d are not joined
+    planted.run(tmp_path / "e", 0.3, **own | {"data": "/b.csv"}, model="/models/other")
+    material = gather(read_runs([tmp_path / name for name in "cde"]), 3)
+    (legend,) = tradeoff(material).plots[0].model.legend
+    assert [item.label.value for item in legend.items] == ["movement (other)"]
 
 
 def test_a_hundred_curves_stay_small(root, tmp_path):

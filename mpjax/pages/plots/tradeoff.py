@@ -17,10 +17,14 @@ _MARKERS = {"dense": "diamond", "l0": "triangle", "magnitude": "square",
 
 @dataclass(frozen=True)
 class Mark:
-    """A run in the plot, by its method: density and score in percent."""
+    """A run in the plot: density and score in percent.
+
+    Attributes:
+      curve: runs of one curve have it in common, and the legend names it.
+    """
 
     run: str
-    method: str
+    curve: str
     density: float
     score: float
 
@@ -73,13 +77,13 @@ def draw_tradeoff(
 
 
 def _draw_curves(drawn: Any, marks: Sequence[Mark], styles: Mapping[str, Style]) -> None:
-    """Joins the runs of a method, in the colour of the first."""
-    for method in dict.fromkeys(mark.method for mark in marks):
-        some = sorted((m for m in marks if m.method == method), key=lambda mark: mark.density)
+    """Joins the runs of a curve, in the colour of the first."""
+    for curve in dict.fromkeys(mark.curve for mark in marks):
+        some = sorted((m for m in marks if m.curve == curve), key=lambda mark: mark.density)
         if some[0].density < some[-1].density:
             x, y = [mark.density for mark in some], [mark.score for mark in some]
             colour = styles[some[0].run].colour
-            drawn.line(x, y, line_color=colour, line_alpha=0.5, legend_label=method)
+            drawn.line(x, y, line_color=colour, line_alpha=0.5, legend_label=curve)
     if drawn.legend:
         plain_legend(drawn)
 
