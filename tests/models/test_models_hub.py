@@ -272,10 +272,27 @@ def no_network(monkeypatch):
 def test_an_existing_folder_wins(no_network, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "lab" / "both").mkdir(parents=True)
+    (tmp_path / "lab" / "both" / "config.json").write_text('{"model_type": "bert"}')
     assert local_folder("lab/both") == Path("lab/both")
-    assert local_folder(tmp_path / "lab") == tmp_path / "lab"
+    assert local_folder(tmp_path / "lab") == tmp_path / "lab" / "both"
     with pytest.raises(InputError, match="revision 'main' was given for the local folder"):
         local_folder("lab/both", "main")
+
+
+@pytest.mark.parametrize(
+    ("configs", "told"),
+    [
+        ({}, "give the folder of a model or run"),
+        ({"run": '{"derived": {}}'}, "give one of the folders in it: run"),
+        ({"run": '{"derived": {}}', "start": '{"model_type": "bert"}'}, "in it: run, start"),
+    ],
+)
+def test_a_folder_of_runs_is_no_model(configs, told, tmp_path):
+    for name, text in configs.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(text)
+    with pytest.raises(InputError, match=f"has no config.json; .*{told}$"):
+        local_folder(tmp_path)
 
 
 @pytest.mark.parametrize(

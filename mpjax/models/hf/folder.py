@@ -23,7 +23,7 @@ from mpjax.models.hf.classes import (
     relabel,
     reorder,
 )
-from mpjax.models.hf.hub import local_folder, models_below
+from mpjax.models.hf.hub import local_folder, no_config
 from mpjax.models.hf.labels import folder_order
 from mpjax.models.hf.scores import METHOD, StoredScores, is_scored, read_scores, split_scores
 from mpjax.models.hf.tensors import read_tensors
@@ -312,9 +312,7 @@ def _make(request: _Request, contents: _Contents) -> Model:
 def _read_config(folder: Path) -> dict[str, Any]:
     found = small_files(folder, [CONFIG_JSON])
     if not found:
-        below = shown(", ".join(models_below(folder)))
-        which = f"one of the model folders in it: {below}" if below else "the folder of a model"
-        raise InputError(f"{folder} has no {CONFIG_JSON}; give {which}")
+        raise no_config(folder)
     return parse_object(folder / CONFIG_JSON, found[CONFIG_JSON])
 
 

@@ -25,8 +25,8 @@ def local_folder(name_or_dir: str | Path, revision: str | None = None) -> Path:
     fetch the config, the tokenizer, the card and one form of the weights, safetensors where
     available.
 
-    Raises `InputError` for a path that does not exist, a name the hub does not have, or a hub
-    that cannot be reached.
+    Raises `InputError` for a path that does not exist, a folder of several models, a name the hub
+    does not have, or a hub that cannot be reached.
     """
     if not str(name_or_dir):
         raise InputError("the model name is empty; give a folder or a hub name")
@@ -47,19 +47,26 @@ def local_folder(name_or_dir: str | Path, revision: str | None = None) -> Path:
     return _download(name, revision)
 
 
-def models_below(folder: Path) -> list[str]:
-    """Names of the sub-folders of a folder that hold a ``config.json`` of a model, sorted."""
+def no_config(folder: Path) -> InputError:
+    """Error about a folder without a config, with the models and runs in it."""
+    below = ", ".join(_below(folder))
+    which = f"one of the folders in it: {shown(below)}" if below else "the folder of a model or run"
+    return InputError(f"{shown(folder)} has no {CONFIG_JSON}; give {which}")
+
+
+def _below(folder: Path) -> list[str]:
+    """Names of the sub-folders of a folder that hold a ``config.json``, sorted: models and runs."""
     names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
-    return [name for name in names if _is_model(folder / name / CONFIG_JSON)]
+    return [name for name in names if os.path.isfile(folder / name / CONFIG_JSON)]
 
 
 def _only_model(folder: Path) -> Path:
     """The folder, or its only sub-folder with a model where it has no config itself; said once."""
     if not os.path.isdir(folder) or os.path.exists(folder / CONFIG_JSON):
         return folder
-    below = models_below(folder)
-    if len(below) != 1:
-        return folder
+    below = _below(folder)
+    if len(below) != 1 or not _is_model(folder / below[0] / CONFIG_JSON):
+        raise no_config(folder)
     warn_once(f"below {folder}", f"{shown(folder)}: the model is read from {shown(below[0])} in it")
     return folder / below[0]
 
