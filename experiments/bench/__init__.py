@@ -18,7 +18,9 @@
 
 ``selection`` times the exact mask by counting beside ``jnp.sort`` and ``lax.top_k``. ``step`` times
 the train step of every rule beside the dense one, alternating the two, and counts page faults, of
-which there are many where freed memory is not kept (``--give-back-memory``). ``torch`` times the
+which there are many where freed memory is not kept (``--give-back-memory``). It takes the machine's
+rates of products and of memory too: the dense step's share of the one, and the least ratio that
+follows from the other. ``torch`` times the
 steps beside those of the PyTorch trainer (extra ``[torch]``), on a GPU where both have one.
 ``compile`` times the compilation of a step in a fresh process, with an empty and then a filled
 persistent cache. ``shrink`` times a model with random hybrid masks beside its dense and its shrunk

@@ -19,7 +19,7 @@ import jax
 import numpy as np
 import torch
 
-from experiments.bench.programs import build
+from experiments.bench.programs import build, model_flops
 from experiments.bench.timing import seconds
 from experiments.torch_compare.numerics import Numerics
 from experiments.torch_compare.trainer import Pretrained, TorchTrainer
@@ -77,18 +77,6 @@ def run(setting: Setting, rules: list[str], rounds: int) -> dict[str, Any]:
         result[name] = {**times, "ratio": statistics.median(ratios)}
         print(_line(name, setting, times, ratios), flush=True)
     return result
-
-
-def model_flops(config: models.EncoderConfig, batch_size: int, length: int) -> float:
-    """FLOPs of a dense step's products: 2 a weight and token, 4·L·H a token for attention, thrice.
-
-    Thrice for the forward and twice as much backward. Norms, dropout, masks and the optimiser do
-    not count; with them a utilisation would flatter.
-    """
-    width = config.hidden_size
-    weights = config.num_hidden_layers * width * (4 * width + 2 * config.intermediate_size)
-    attention = 4 * config.num_hidden_layers * length * width
-    return 3.0 * batch_size * length * (2 * weights + attention)
 
 
 def _times(name: str, setting: Setting, rounds: int) -> dict[str, list[float]]:

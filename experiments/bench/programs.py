@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from mpjax.models import GROUPS, PRUNABLE, BertConfig, encoder
+from mpjax.models import GROUPS, PRUNABLE, BertConfig, EncoderConfig, encoder
 from mpjax.optim import OptimizerConfig, make_optimizer
 from mpjax.parallel.sharding import place_batch, shardings
 from mpjax.pruning import RULES, Pruning, make_rule
@@ -64,6 +64,22 @@ def build(
         state, batch = jax.device_put(state, places), place_batch(batch, mesh)
     step = make_train_step(module, pruning, tx, task_loss("classification"), shardings=places)
     return step, state, batch
+
+
+def model_flops(config: EncoderConfig, batch_size: int, length: int) -> float:
+    """FLOPs of a dense step's products: 2 a weight and token, 4·L·H a token for attention, thrice.
+
+    Thrice for the forward and twice as much backward. Norms, dropout, masks and the optimiser do
+    not count; with them a utilisation would flatter.
+    """
+    attention = 4 * config.num_hidden_layers * length * config.hidden_size
+    return 3.0 * batch_size * length * (2 * prunable(config) + attention)
+
+
+def prunable(config: EncoderConfig) -> int:
+    """Entries of the layers' matrices."""
+    width = config.hidden_size
+    return config.num_hidden_layers * width * (4 * width + 2 * config.intermediate_size)
 
 
 def _pruning(name: str) -> Pruning:

@@ -1,22 +1,64 @@
-"""Train step of every rule beside the dense step."""
+"""Train step of every rule beside the dense step, and beside what the machine allows.
+
+The rates of the machine are taken in the same run: of float32 products, and of memory. With them
+the dense step has a share of the peak, and what pruning adds a floor: the arrays of the prunable
+weights' size that it cannot but read or write, at the rate of memory (`LEAST_ARRAYS`).
+"""
 
 from __future__ import annotations
 
 import statistics
 import time
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import jax
 
-from experiments.bench.programs import SIZES, build
-from experiments.bench.timing import page_faults, row
+from experiments.bench.programs import SIZES, build, model_flops, prunable
+from experiments.bench.timing import memory_rate, page_faults, product_rate, row
+from mpjax.models import BertConfig
+from mpjax.pruning import RULES
+
+# With scores: Adam reads gradients, scores and two moments, and writes the last three; the
+# gradients of the scores, taken in the same pass, read the weights; the masked weights take a pass
+# of their own, which reads weights and scores. Without scores: the cut reads the weights, and the
+# masked weights take a pass.
+LEAST_ARRAYS = {True: 4 + 3 + 1 + 3, False: 1 + 2}
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A model and its batches."""
+
+    size: str
+    batch_size: int
+    length: int
+
+    @property
+    def config(self) -> BertConfig:
+        """Config of the model."""
+        return SIZES[self.size]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Rates of a machine: FLOP/s of the model's largest product, bytes/s of memory."""
+
+    products: float
+    memory: float
 
 
 class Runner:
-    """A compiled step with the state that it moves on, and the page faults of its last call."""
+    """A compiled step with the state that it moves on, and the page faults of its last call.
 
-    def __init__(self, name: str, size: str, batch_size: int, length: int) -> None:
-        self._step, self._state, self._batch = build(name, SIZES[size], batch_size, length)
+    Attributes:
+      bytes: read and written by a step, as XLA counts them; loops count once.
+    """
+
+    def __init__(self, name: str, work: Workload) -> None:
+        step, self._state, self._batch = build(name, work.config, work.batch_size, work.length)
+        self._step = step.lower(self._state, self._batch).compile()
+        self.bytes = float(self._step.cost_analysis()["bytes accessed"])
         self.faults = 0
 
     def seconds(self) -> float:
@@ -30,23 +72,59 @@ class Runner:
 
 def run(size: str, batch_size: int, length: int, rules: list[str], rounds: int) -> dict[str, Any]:
     """Times one step of each in turn; prints the table and returns its numbers."""
-    result = {}
+    work = Workload(size, batch_size, length)
     print(
         f"BERT-{size}, {batch_size} x {length}, float32, {jax.devices()[0].device_kind},"
         f" {rounds} rounds; ratio = median over rounds of time / dense time"
     )
+    result = {}
     for name in rules:
-        runners = {kind: Runner(kind, size, batch_size, length) for kind in ("dense", name)}
+        runners = {kind: Runner(kind, work) for kind in ("dense", name)}
         for runner in runners.values():
-            for _ in range(3):  # compile, and enter the ramp
+            for _ in range(2):  # enter the ramp
                 runner.seconds()
+        machine = rates(work)
         times: dict[str, list[float]] = {kind: [] for kind in runners}
         for _ in range(rounds):
             for kind, runner in runners.items():
                 times[kind].append(runner.seconds())
-        result[name] = _report(name, times, {kind: r.faults for kind, r in runners.items()})
+        report = _report(name, times, {kind: r.faults for kind, r in runners.items()})
+        moved = runners[name].bytes - runners["dense"].bytes
+        result[name] = report | bounds(name, work, machine, times, moved)
         del runners, runner  # two models at a time, not three
     return result
+
+
+def rates(work: Workload) -> Machine:
+    """Rates of this machine now."""
+    config = work.config
+    width, inner = config.hidden_size, config.intermediate_size
+    return Machine(product_rate(work.batch_size * work.length, width, inner), memory_rate())
+
+
+def bounds(
+    name: str, work: Workload, machine: Machine, times: dict[str, list[float]], moved: float
+) -> dict[str, Any]:
+    """Share of the peak and floor of the ratio, printed; `moved`: bytes over the dense step."""
+    dense = statistics.median(times["dense"])
+    flops = model_flops(work.config, work.batch_size, work.length)
+    has_scores = RULES[name.partition(":")[0]].has_scores
+    least = 4.0 * LEAST_ARRAYS[has_scores] * prunable(work.config)
+    found = {
+        "machine": asdict(machine),
+        "share_of_peak": flops / dense / machine.products,
+        "bytes_added": moved,
+        "least_bytes_added": least,
+        "floor": 1 + least / machine.memory / dense,
+    }
+    print(
+        f"  products {machine.products / 1e9:,.0f} GFLOP/s, memory {machine.memory / 1e9:.1f} GB/s;"
+        f" dense at {found['share_of_peak']:.0%} of the products' rate;"
+        f"\n  pruning moves {moved / 1e9:.2f} GB more by XLA's count, and {least / 1e9:.2f} GB"
+        f" at least, so the ratio is {found['floor']:.3f} at least",
+        flush=True,
+    )
+    return found
 
 
 def _report(name: str, times: dict[str, list[float]], faults: dict[str, int]) -> dict[str, Any]:
