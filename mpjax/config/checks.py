@@ -92,6 +92,11 @@ _LEAST = {
 }  # fmt: skip
 
 
+# A step by a higher learning rate could make a weight infinite from one step to the next, without
+# an infinite gradient to tell it by.
+MOST_RATE = 1e30
+
+
 MOST_SEED = 2**32 - 1  # jax.random.key drops what is above 32 bits
 
 
@@ -113,6 +118,10 @@ def check_ranges(config: TrainConfig) -> None:
         value = getattr(config, name)
         if value is not None and not (math.isfinite(value) and value >= least):
             raise InputError(f"{option(name)} is {value}; it must be at least {least}")
+    for name in ("learning_rate", "score_learning_rate"):
+        value = getattr(config, name)
+        if value is not None and value > MOST_RATE:
+            raise InputError(f"{option(name)} is {value:g}; it must be at most {MOST_RATE:g}")
     if config.seed > MOST_SEED:
         raise InputError(f"--seed is {config.seed}; it must be at most {MOST_SEED}")
     if not (math.isfinite(config.epochs) and config.epochs > 0):

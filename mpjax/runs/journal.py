@@ -16,7 +16,6 @@ from mpjax.runs.folder import RunDir, keep_until, read_lines
 from mpjax.trackers import Reports
 
 CHANGES = "changes"  # of masks, among the metrics of a logged step
-OVERFLOW = "overflow"  # among the metrics: whether an update of finite gradients was left out
 _YEAR = 365 * 86_400.0  # seconds; no line of a run took that long
 
 
@@ -134,9 +133,8 @@ class Journal:
         values = {**metrics, "loss": total_loss(metrics)}
         self._write_changes(step, values.pop(CHANGES, None))
         values = {name: float(values[name]) for name in sorted(values)}
-        for name in ("skipped", OVERFLOW):
-            if not values.get(name):
-                values.pop(name, None)
+        if not values.get("skipped"):
+            values.pop("skipped", None)
         finite = {name: value for name, value in values.items() if math.isfinite(value)}
         self._write(step, {name: finite.get(name) for name in values})
         if "loss" in finite:

@@ -12,11 +12,10 @@ from typing import Any
 
 from mpjax.errors import InputError
 from mpjax.log import log
-from mpjax.runs.journal import OVERFLOW
 
 
 class Diverged(InputError):
-    """Loss, gradients or updates of a step are not finite, and no more may be skipped."""
+    """Loss or gradients of a step are not finite, and no more may be skipped."""
 
 
 def find_term(metrics: Mapping[str, Any]) -> str | None:
@@ -28,7 +27,7 @@ def find_term(metrics: Mapping[str, Any]) -> str | None:
     for key, name in (("task_loss", "loss"), ("grad_norm", "gradient norm")):
         if not math.isfinite(value := float(metrics.get(key, 0))):
             return f"the {name} is {value}"
-    return "a weight or score becomes infinite" if metrics.get(OVERFLOW) else None
+    return None
 
 
 def watch_finite(most_skipped: int) -> Callable[[int, Mapping[str, Any]], None]:

@@ -23,7 +23,6 @@ from mpjax.optim import (
 from mpjax.parallel.sharding import batch_sharding, constrain, gather, replicated
 from mpjax.pruning import Pruning, Rule, Tree
 from mpjax.pruning.topk.num_kept import Threshold
-from mpjax.runs.journal import OVERFLOW
 from mpjax.training.accumulation import value_and_grad
 from mpjax.training.losses import Loss
 from mpjax.training.predict import Batch, apply_model
@@ -60,9 +59,8 @@ def make_train_step(
     Returns:
       ``step(state, batch)`` to the next state and scalar metrics, ``task_loss`` (without penalty),
       ``grad_norm`` (of all that is trained, penalty included, before clipping) and ``skipped``
-      (updates that were not finite and left out, so far; see `skip_not_finite`), and ``overflow``,
-      whether this step's was, although its gradients are finite. Metrics that depend on the state
-      alone come from :func:`make_measure`.
+      (updates left out so far, as their gradients were not finite; see `skip_not_finite`). Metrics
+      that depend on the state alone come from :func:`make_measure`.
 
     Raises:
       ValueError: when called, for an optimiser made without the pruning.
@@ -117,9 +115,6 @@ def train_step(
             metrics["grad_norm"] = jnp.where(clip.finite, clip.norm, jnp.nan)
         if (skip := find_state(opt_state, SkipState)) is not None:
             metrics["skipped"] = skip.skipped
-            before = find_state(state.opt_state, SkipState)
-            assert clip is not None and before is not None, "checked by the optimiser"
-            metrics[OVERFLOW] = clip.finite & (skip.skipped > before.skipped)
         return new, metrics
 
     return train_step

@@ -172,26 +172,29 @@ def test_a_skipped_update_changes_no_variable_and_leaves_the_state_finite(rule):
     assert all(np.any(u) for u in jax.tree.leaves(updates)) and not_finite(state) is None
 
 
-def test_an_update_that_overflows_is_known_at_its_step_and_changes_nothing():
-    params = {"kernel": jnp.full((2, 2), 3e38), "bias": jnp.ones(2)}
+def test_an_entry_that_an_update_would_make_infinite_stays():
+    params = {"kernel": jnp.array([[3e38, 1.0], [-3e38, 2.0]]), "bias": jnp.ones(2)}
     tx = make_optimizer(OptimizerConfig(learning_rate=1e38, warmup_steps=0), None, 10)
     variables = {"params": params, "scores": {}}
     state = tx.init(variables)
-    grads = jax.tree.map(lambda x: jnp.full_like(x, 0.5), variables)
-    for sign, skipped in ((1, 0), (-1, 1)):  # towards zero, and away from it
-        updates, after = tx.update(jax.tree.map(lambda g, s=sign: s * g, grads), state, variables)
-        assert int(find_state(after, SkipState).skipped) == skipped
-        assert np.any(updates["params"]["bias"]) == (not skipped)
-        assert not_finite(optax.apply_updates(variables, updates)) is None
+    grads = jax.tree.map(lambda x: jnp.full_like(x, -0.5), variables)  # upwards
+    updates, state = tx.update(grads, state, variables)
+    moved = np.asarray(updates["params"]["kernel"]) != 0
+    assert moved.tolist() == [[False, True], [True, True]]
+    assert np.all(updates["params"]["bias"]) and int(find_state(state, SkipState).skipped) == 0
+    assert not_finite(optax.apply_updates(variables, updates)) is None
 
 
-def test_a_step_whose_scores_overflow_ends_the_run_with_its_number(root, tmp_path):
-    run = RunDir(tmp_path / "run")
-    with pytest.raises(
-        InputError, match=r"a weight or score becomes infinite at step \d: training"
-    ):
-        start(root, run.path, score_learning_rate=3e38)
-    assert not_finite(read_latest(run.checkpoints)) is None
+@pytest.mark.parametrize("name", ["learning_rate", "score_learning_rate"])
+def test_a_rate_that_could_make_a_weight_infinite_is_refused(name, root, tmp_path):
+    with pytest.raises(InputError, match=rf"--{name.replace('_', '-')} is 3e\+38; it must be at"):
+        start(root, tmp_path / "run", **{name: 3e38})
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_of_the_highest_rate_ends_by_its_gradients(root, tmp_path):
+    with pytest.raises(InputError, match=r"the .* is (nan|inf) at step \d: training diverged"):
+        start(root, tmp_path / "run", learning_rate=1e30, warmup=0)
 
 
 def test_a_chain_without_the_norm_is_refused():
