@@ -96,7 +96,7 @@ def check_labels(labels: Sequence[str], counts: Mapping[str, int], source: str) 
     if len(labels) < 2:
         raise InputError(
             f"{source}: all {rows} rows have the label {shown(repr(labels[0]))}; a classifier "
-            "needs two labels or more"
+            "needs two labels or more (scoring takes all of them as --labels A,B)"
         )
     if len(labels) > MOST_LABELS or (len(labels) > 20 and 2 * len(labels) > rows):
         few = ", ".join(labels[:3])

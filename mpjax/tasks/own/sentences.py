@@ -178,7 +178,7 @@ class ValueTask(SentenceTask):
         if spread == 0:
             raise InputError(
                 f"{table.source}: every row has the value {values[0]:g} in {shown(self.label)}; "
-                "there is nothing to learn"
+                "there is nothing to learn from them, and no correlation to score"
             )
         if spread > _WIDE or abs(float(np.mean(values))) > _WIDE:
             log.warning(
