@@ -20,8 +20,9 @@ from jax.typing import ArrayLike, DTypeLike
 from mpjax.errors import InputError
 from mpjax.models.activations import ACTIVATIONS
 from mpjax.models.config import EncoderConfig
+from mpjax.models.dropout import dropout
 from mpjax.models.label_words import LABEL_WORDS, word_ids
-from mpjax.models.layers import Affine, Dense, Norm, Table, dropout, wide
+from mpjax.models.layers import Affine, Dense, Norm, Table, wide
 
 HEADS = ("classification", "tokens", "qa", "mlm", "features")  # of every config
 LABELLED = ("classification", "tokens", LABEL_WORDS)  # heads with an output per label

@@ -1,7 +1,7 @@
-"""Leaf layers of an encoder: dense, norm, affine, embedding table, dropout.
+"""Leaf layers of an encoder: dense, norm, affine, embedding table.
 
-Written out rather than taken from Linen for three details of speed or exactness: matrix products
-on flattened tokens, the two-pass variance, and half the random bits in dropout.
+Written out rather than taken from Linen for two details of speed and exactness: matrix products
+on flattened tokens, and the two-pass variance.
 """
 
 import math
@@ -96,14 +96,3 @@ class Table(nn.Module):
         embedding = self.param("embedding", init, shape, self.param_dtype)
         # "fill" gives NaN for an id outside the table, where "clip" would give the last row.
         return jnp.take(embedding, ids, axis=0, mode="fill")
-
-
-def dropout(key: Array, x: Array, rate: float) -> Array:
-    """Zeroes a share ``rate`` of the entries of ``x`` and scales up the rest to keep the mean."""
-    # One 32-bit random word serves two entries, which halves the random bits, most of the cost on
-    # CPU. 16 bits resolve the rate to 2⁻¹⁶; the scale is that of the rounded rate.
-    kept = max(round((1.0 - rate) * 2**16), 1)
-    last = x.shape[-1]
-    words = jax.random.bits(key, (*x.shape[:-1], (last + 1) // 2), jnp.uint32)
-    halves = jnp.concatenate([words >> 16, words & 0xFFFF], axis=-1)[..., :last]
-    return jnp.where(halves < kept, x * (2**16 / kept), jnp.zeros((), x.dtype))

@@ -13,7 +13,7 @@ from scipy.special import erf
 
 from mpjax import models
 from mpjax.errors import InputError
-from mpjax.models.layers import dropout
+from mpjax.models.dropout import dropout, hashed_bits
 
 TINY = models.BertConfig(
     vocab_size=61,
@@ -303,12 +303,41 @@ def test_dropout_keeps_its_share_and_the_mean(rate, last):
     spread = np.sqrt(rate * (1 - rate) / y.size)
     assert abs((y == 0).mean() - rate) < 5 * spread
     np.testing.assert_allclose(np.unique(y[y != 0]), 1 / (1 - rate), rtol=1e-4)
-    # Two entries share a random word: neighbours and halves must still be independent.
     dropped = (y == 0).astype(float)
     for lag in (1, max(last // 2, 1)):
         flat = dropped.reshape(-1)
         together = (flat[:-lag] * flat[lag:]).mean()
         assert abs(together - rate**2) < 6 * spread
+
+
+def test_hashed_bits_look_random_along_every_axis_and_between_keys():
+    shape = (16, 8, 64, 64)
+    keys = [jax.random.key(0), jax.random.key(1), jax.random.fold_in(jax.random.key(0), 1)]
+    words = [np.asarray(hashed_bits(key, shape)) for key in keys]
+    n = words[0].size
+    for word in words:
+        for place in range(4):  # every byte is as often every number: χ² of 255 degrees
+            counts = np.bincount((word >> np.uint32(8 * place)).reshape(-1) & 255, minlength=256)
+            chi = float(((counts - n / 256) ** 2 / (n / 256)).sum())
+            assert abs(chi - 255) < 5 * np.sqrt(510)
+        marks = (word < 2**31).astype(float)
+        for axis in range(4):  # sums over an axis vary as those of independent marks
+            sums = marks.sum(axis)
+            assert sums.var() == pytest.approx(shape[axis] / 4, rel=5 * np.sqrt(2 / sums.size))
+        for lag in (1, 2, 63, 64, 65, 64 * 64, 8 * 64 * 64):
+            flat = marks.reshape(-1) - 0.5
+            assert abs((flat[lag:] * flat[:-lag]).mean()) < 5 * 0.25 / np.sqrt(n)
+    for i, j in ((0, 1), (0, 2), (1, 2)):
+        agreed = np.unpackbits((words[i] ^ words[j]).view(np.uint8)).mean()
+        assert abs(agreed - 0.5) < 5 * 0.5 / np.sqrt(32 * n)
+
+
+def test_hashed_bits_of_old_keys_and_of_no_axis():
+    key = jax.random.key(3)
+    np.testing.assert_array_equal(
+        hashed_bits(key, (5, 7)), hashed_bits(jax.random.key_data(key), (5, 7))
+    )
+    assert hashed_bits(key, ()).shape == () and hashed_bits(key, (0, 3)).shape == (0, 3)
 
 
 @pytest.mark.slow
