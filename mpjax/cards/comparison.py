@@ -52,7 +52,7 @@ def compared(run: Path, options: Mapping[str, Any], metric: str) -> tuple[Compar
 def _candidates(run: Path, options: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
     """Finished runs whose score is of the same rows, the teacher first, one dense run at most."""
     teacher = options.get("teacher")
-    if teacher and (recorded := _options(Path(teacher))) and _alike(recorded, options):
+    if teacher and alike(options_of(Path(teacher)), options):
         yield "teacher", Path(teacher)
     if options.get("method") == DENSE:
         return
@@ -60,18 +60,19 @@ def _candidates(run: Path, options: Mapping[str, Any]) -> Iterator[tuple[str, Pa
     for folder in sorted(run.parent.iterdir())[:_MOST_FOLDERS]:
         if folder == run or not (folder / "result.json").is_file():
             continue
-        recorded = _options(folder)
+        recorded = options_of(folder)
         dense = recorded.get("method") == DENSE and not recorded.get("fill_from")
-        if dense and _alike(recorded, options) and recorded.get("model") == options["model"]:
+        if dense and alike(recorded, options) and recorded.get("model") == options["model"]:
             yield "dense", folder
             return
 
 
-def _alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+def alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether the scores of two recorded configs are of the same rows."""
     return all(one.get(name) == other.get(name) for name in SAME_ROWS)
 
 
-def _options(folder: Path) -> dict[str, Any]:
+def options_of(folder: Path) -> dict[str, Any]:
     """Recorded options of a run; {} for anything else, and for a damaged one."""
     try:
         return read_object(RunDir(folder).config) if is_run(folder) else {}

@@ -6,7 +6,8 @@ import argparse
 import json
 
 from mpjax.cli.arguments import FIELDS, add_field, add_own_data, require
-from mpjax.config.checks import check_dev_share
+from mpjax.config.checks import check_dev_share, check_no_split
+from mpjax.errors import InputError
 
 HELP = "score a file of predictions by the official metrics; JSON on stdout"
 EXAMPLE = "mpjax score --task squad --data squad/dev-v1.1.json --predictions predictions.json"
@@ -36,13 +37,23 @@ def run(args: argparse.Namespace) -> None:
     """Prints the scores as JSON."""
     for name in ("task", "predictions"):
         require(getattr(args, name), f"--{name}", "score")
-    check_dev_share(args.dev_share)
+    check_dev_share(args.dev_share, args.split_seed)
     from mpjax import plugins
-    from mpjax.tasks.base import DataOptions
+    from mpjax.tasks.base import OWN, DataOptions
+    from mpjax.tasks.own.labels import find_labels
     from mpjax.tasks.scoring import score_file
 
     plugins.load(args.plugin)
-    labels = args.labels and tuple(name.strip() for name in args.labels.split(","))
+    if args.task not in OWN:
+        check_no_split(args.task, args.dev_share, args.split_seed)
+        if args.labels:
+            raise InputError(
+                f"--labels is for own data; {args.task} has labels of its own, leave it out"
+            )
+    elif args.dev_share is None and args.split_seed is not None:
+        raise InputError("--split-seed is of the split that --dev-share makes; give that too")
+    # In the order of names, so that binary scores are of one class however they are listed.
+    labels = args.labels and find_labels(name.strip() for name in args.labels.split(","))
     options = DataOptions(
         args.text, args.label, args.dev_share, args.split_seed or 0, args.metric, labels or None
     )

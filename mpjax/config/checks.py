@@ -103,8 +103,19 @@ MOST_SEED = 2**32 - 1  # jax.random.key drops what is above 32 bits
 _REGISTERED: dict[str, plugins.Kind] = {"method": "rule", "task": "task"}
 
 
-def check_dev_share(share: float | None) -> None:
-    """Raises `InputError` for a share of the rows that is none; None is not given."""
+def check_no_split(task: str, share: float | None, seed: int | None) -> None:
+    """Raises `InputError` for a split of own data beside a task with a dev set of its own."""
+    for name, given in (("--dev-share", share), ("--split-seed", seed)):
+        if given is not None:
+            raise InputError(
+                f"{name} is for own data; {task} has a dev set of its own, leave it out"
+            )
+
+
+def check_dev_share(share: float | None, seed: int | None = None) -> None:
+    """Raises `InputError` for a share of the rows that is none, or its seed; None is not given."""
+    if seed is not None and not 0 <= seed <= MOST_SEED:
+        raise InputError(f"--split-seed is {seed}; it must be from 0 to {MOST_SEED}")
     if share is not None and not 0 < share < 1:
         raise InputError(
             f"--dev-share is {share}; it is the share of the rows to evaluate on, above 0 and "

@@ -75,4 +75,4 @@ class EvaluateConfig:
                 f"--runtime sparse computes in float32, and --dtype is {shown(self.dtype)}; leave "
                 "one of the two out"
             )
-        check_dev_share(self.dev_share)
+        check_dev_share(self.dev_share, self.split_seed)

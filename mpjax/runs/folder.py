@@ -27,7 +27,15 @@ from pathlib import Path
 from typing import Any
 
 from mpjax.config.changes import changes
-from mpjax.config.recorded import CONFIG, DERIVED, as_dict, changed_meaning, differences, is_run
+from mpjax.config.recorded import (
+    CONFIG,
+    DERIVED,
+    DEV_DIGEST,
+    as_dict,
+    changed_meaning,
+    differences,
+    is_run,
+)
 from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError
 from mpjax.files import parse_object, read_object, shown, write_json, write_text
@@ -146,9 +154,11 @@ def create(run: RunDir, config: TrainConfig, derived: Mapping[str, Any]) -> dict
       derived: sizes derived from the data (rows, steps), which differ when the data do.
     """
     if run.config.is_file():
-        # Runs recorded before cuts were fitted to the run had the interval of the option.
+        # Runs recorded before cuts were fitted to the run had the interval of the option, and those
+        # before that no digest of their dev rows.
         recorded = read_object(run.config)
-        then = {"prune_every": config.prune_every, **recorded[DERIVED]}
+        unknown = {name: derived[name] for name in (DEV_DIGEST,) if name in derived}
+        then = {"prune_every": config.prune_every, **unknown, **recorded[DERIVED]}
         changed = [
             f"{k} was {shown(then.get(k))}, now {v}" for k, v in derived.items() if then.get(k) != v
         ]

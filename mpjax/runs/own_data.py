@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import xxhash
+
 from mpjax import models, tasks
+from mpjax.config.checks import check_no_split
 from mpjax.config.evaluate import EvaluateConfig
-from mpjax.config.recorded import DERIVED
+from mpjax.config.recorded import DERIVED, DEV_DIGEST
 from mpjax.config.train import TrainConfig
+from mpjax.errors import InputError
+from mpjax.files import shown
 from mpjax.log import log
 from mpjax.runs.opening import model_folder
-from mpjax.tasks.base import OWN, DataOptions, Task
+from mpjax.tasks.base import OWN, DataOptions, Row, Task
+from mpjax.tasks.own.task import OwnTask
 from mpjax.tasks.repairing import with_repair
 
 _NAMELESS = re.compile(r"LABEL_\d+")
@@ -32,6 +38,7 @@ def fitted_task(config: EvaluateConfig, recorded: Mapping[str, Any]) -> Task:
         config.text, config.label, config.dev_share, config.split_seed or 0, config.metric
     )
     if config.task not in OWN:
+        check_no_split(task.name, config.dev_share, config.split_seed)
         return task.fit(config.data, options)
     if recorded.get("task") == config.task:
         options = _as_trained(config, recorded)
@@ -42,6 +49,11 @@ def fitted_task(config: EvaluateConfig, recorded: Mapping[str, Any]) -> Task:
             labels,
         )  # fmt: skip
     fitted = task.fit(config.data, options)
+    if options.dev_share is None and config.split_seed is not None:
+        raise InputError(
+            "--split-seed is of the split that --dev-share makes, and all rows are scored; give "
+            "--dev-share, or leave it out"
+        )
     if options.dev_share is None:
         log.info("--data %s: without a dev file, all rows are scored", config.data)
     return fitted
@@ -51,9 +63,19 @@ def _as_trained(config: EvaluateConfig, recorded: Mapping[str, Any]) -> DataOpti
     """Options of the run, where the config gives no others; its split on its own data only."""
     found = recorded[DERIVED]
     share, seed = config.dev_share, config.split_seed
-    if share is None and _same(config.data, recorded.get("data")):
+    if on_own_data(config, recorded):
         share = recorded.get("dev_share", TrainConfig.dev_share)
-        seed = recorded.get("split_seed", 0) if seed is None else seed
+        seed = recorded.get("split_seed", TrainConfig.split_seed)
+        for name, given, own in (
+            ("--dev-share", config.dev_share, share),
+            ("--split-seed", config.split_seed, seed),
+        ):
+            if given not in (None, own):
+                raise InputError(
+                    f"{name} {given} is another split of --data {shown(config.data)} than the "
+                    f"run's, {own}: rows that it was trained on would be scored. Leave it out; a "
+                    "copy of the file is scored as you say"
+                )
     return DataOptions(
         text=config.text or ",".join(found.get("text", ())) or None,
         label=config.label or found.get("label"),
@@ -63,6 +85,40 @@ def _as_trained(config: EvaluateConfig, recorded: Mapping[str, Any]) -> DataOpti
         labels=tuple(found.get("labels", ())) or None,
         unanswerable=found.get("unanswerable"),
     )
+
+
+def on_own_data(config: EvaluateConfig, recorded: Mapping[str, Any]) -> bool:
+    """Whether a run is evaluated on the data that it was trained on, for the task of its own."""
+    same_task = config.task == recorded.get("task") and config.task in OWN
+    return same_task and _same(config.data, recorded.get("data"))
+
+
+def dev_digest(task: Task, rows: Sequence[Row]) -> dict[str, Any]:
+    """Record of the dev rows of own data: their number and a hash of their texts; else {}."""
+    if not isinstance(task, OwnTask):
+        return {}
+    state = xxhash.xxh3_128()
+    for row in rows:
+        state.update(repr(task.key(row)).encode("utf-8", "surrogatepass"))
+    return {DEV_DIGEST: [len(rows), state.hexdigest()]}
+
+
+def check_dev_rows(task: Task, rows: Sequence[Row], recorded: Mapping[str, Any], data: Any) -> None:
+    """Warns where the first dev rows are not those of the run.
+
+    A split goes by the places of the rows in the file, so one row more or less moves it.
+
+    Args:
+      recorded: `config.json` of a run on the same data.
+    """
+    then = recorded[DERIVED].get(DEV_DIGEST)
+    if then is not None and dev_digest(task, rows[: then[0]])[DEV_DIGEST] != then:
+        log.warning(
+            "--data %s has changed since the run was trained on it: the rows scored here are not "
+            "those that it left out, and some of them may be rows that it was trained on. Give the "
+            "file as it was, or one of new rows",
+            shown(data),
+        )
 
 
 def _labels_of(folder: Path, task: str) -> tuple[str, ...] | None:

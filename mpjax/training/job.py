@@ -14,6 +14,7 @@ from mpjax.config.length import RunLength
 from mpjax.models import LABEL_WORDS, Model
 from mpjax.optim import Hyperparameters
 from mpjax.pruning import Pruning, Tree
+from mpjax.runs.own_data import dev_digest
 from mpjax.tasks.base import Encoded, Row, Task
 from mpjax.tasks.batches import Batches
 from mpjax.training.losses import Loss
@@ -147,6 +148,7 @@ class Job:
             "train_rows": len(batches.encoded),
             "dev_rows": len(dev.encoded),
             **self.inputs.task.fitted,
+            **dev_digest(self.inputs.task, dev.rows),
             **({"class_weights": list(weights)} if weights else {}),
             **({LABEL_WORDS: words} if words else {}),
         }

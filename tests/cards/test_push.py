@@ -129,7 +129,7 @@ def test_a_public_repository_does_not_become_private_in_silence(hub, root, capsy
         (["run", "me/mi ne"], "OWNER/NAME"),
         (["run", "me/mine/more"], "OWNER/NAME"),
         (["nowhere", "me/mine"], "neither a folder nor a packed model"),
-        (["data", "me/mine"], "has no weights"),
+        (["data", "me/mine"], "has no config.json; give"),
     ],
 )
 def test_a_wrong_name_or_model_asks_for_nothing_to_be_made(words, part, hub, root, capsys):

@@ -162,6 +162,14 @@ def test_uncertain_and_empty_questions_are_dropped_and_said(tmp_path, caplog):
     assert caplog.text.count("dropped: ") == 3
 
 
+def test_answers_that_are_left_out_beside_others_are_said(tmp_path, caplog):
+    answers = json.dumps([PASSAGE.split()[0], "mira", "a kettle"])
+    path = table(tmp_path / "x.csv", (PASSAGE, "who ?", answers, ""))
+    (row,) = read(path)[1]
+    assert len(row["answers"]["text"]) < 3
+    assert "of the answers of 1 row (line 2) some are left out" in caplog.text
+
+
 def test_wrong_starts_are_refused_or_mended(tmp_path, caplog):
     path = table(
         tmp_path / "x.csv",

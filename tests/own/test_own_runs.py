@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -132,6 +133,31 @@ def test_new_rows_are_scored_by_the_labels_of_the_run(root, finished, tmp_path, 
     assert "the label 'worse' of 5 rows (lines 3, 5, 7, ...) is unknown" in capsys.readouterr().err
 
 
+def test_rows_of_the_training_are_not_scored(root, finished, tmp_path, capsys):
+    options = finished("single")
+    words = ["evaluate", "--model", str(root / "single"), "--cache", "none"]
+    score = printed(capsys, *words)["score"]
+    assert printed(capsys, *words, "--dev-share", "0.1", "--split-seed", "0")["score"] == score
+    for other in (["--dev-share", "0.5"], ["--split-seed", "3"], ["--split-seed", "-3"]):
+        assert cli.main([*words, *other]) == 2
+        assert other[0] in capsys.readouterr().err
+    assert cli.main(words) == 0 and "has changed since" not in capsys.readouterr().err
+    data = Path(options["data"])
+    lines = data.read_text().splitlines(keepends=True)
+    try:
+        data.write_text("".join([*lines[:4], *lines[5:]]))
+        assert cli.main(words) == 0
+    finally:
+        data.write_text("".join(lines))
+    said = capsys.readouterr().err
+    assert f"--data {data} has changed since the run was trained on it" in said
+    copied = str(shutil.copy(data, tmp_path / "copied.csv"))
+    assert cli.main([*words, "--data", copied, "--split-seed", "3"]) == 2
+    assert "--split-seed is of the split that --dev-share makes" in capsys.readouterr().err
+    rows = printed(capsys, *words, "--data", copied, "--dev-share", "0.5", "--split-seed", "3")
+    assert rows["rows"] > 20
+
+
 def test_labels_are_given_where_a_folder_does_not_name_them(root, finished, tmp_path, capsys):
     options = finished("single")
     folder = tmp_path / "nameless"
@@ -143,7 +169,8 @@ def test_labels_are_given_where_a_folder_does_not_name_them(root, finished, tmp_
     words = ["evaluate", "--model", folder, "--task", "classification", "--cache", "none",
              "--max-length", "16", "--batch-size", "8"]  # fmt: skip
     whole = ["--data", options["data"], "--text", "review", "--label", "stars"]
-    expected = printed(capsys, "evaluate", "--model", root / "single", *whole[:2], "--cache",
+    copied = shutil.copy(options["data"], tmp_path / "copied.csv")
+    expected = printed(capsys, "evaluate", "--model", root / "single", "--data", copied, "--cache",
                        "none", "--dev-share", "0.5", "--metric", "accuracy")  # fmt: skip
     named = printed(
         capsys, *words, *whole, "--dev-share", "0.5", "--labels", ",".join(sorted(STARS))

@@ -67,18 +67,24 @@ def test_entity_scores_count_exact_spans():
 # ------------------------------------------------------------------------------------ reading
 
 
-@pytest.mark.parametrize("form", ["lists", "text", "csv", "conll"])
+@pytest.mark.parametrize("form", ["lists", "text", "csv", "json in csv", "conll"])
 def test_forms(tmp_path, form):
     if form == "conll":
         path = tmp_path / "x.conll"
         blocks = [zip(r["tokens"], r["ner_tags"], strict=True) for r in RECORDS]
         text = "\n".join("".join(f"{w} _ {t}\n" for w, t in block) for block in blocks)
-        path.write_text("-DOCSTART- -X- O\n\n" + text)
+        path.write_text("-DOCSTART- -X- O\n\n# sent_id = 1\n# text = any words\n" + text)
     else:
         joined = [{k: " ".join(v) for k, v in record.items()} for record in RECORDS]
         path = (
-            write_csv(tmp_path / "x.csv", ["tokens", "ner_tags"], [r.values() for r in joined])
-            if form == "csv"
+            write_csv(
+                tmp_path / "x.csv",
+                ["tokens", "ner_tags"],
+                [r.values() for r in joined]
+                if form == "csv"
+                else [[json.dumps(v) for v in r.values()] for r in RECORDS],
+            )
+            if "csv" in form
             else write_lines(tmp_path / "x.jsonl", RECORDS if form == "lists" else joined)
         )
     task = TOKENS.fit(path, DataOptions())
@@ -106,12 +112,23 @@ def test_tags_by_number_have_the_declared_names(tmp_path):
         ({"tokens": ["a", "b"], "ner_tags": ["O"]}, r"line 3: 2 words, 1 tags"),
         ({"tokens": {"a": 1}, "ner_tags": ["O"]}, "line 3: tokens must be a list"),
         ({"tokens": [["a"]], "ner_tags": ["O"]}, "line 3: tokens must be a list"),
+        ({"tokens": ["a", None], "ner_tags": ["O", "O"]}, "line 3: tokens must be a list"),
+        ({"tokens": "['a', 'b']", "ner_tags": "['O', 'O']"}, "line 3: .* text of a Python list"),
+        ({"tokens": "['a' 'b']", "ner_tags": "['O' 'O']"}, "line 3: .* text of a Python list"),
+        ({"tokens": ["a", "b"], "ner_tags": [0, -100]}, "line 3: a tag in ner_tags is negative"),
     ],
 )
 def test_bad_sentences(tmp_path, record, message):
     path = write_lines(tmp_path / "x.jsonl", [*RECORDS, record])
     with pytest.raises(InputError, match=message):
         TOKENS.fit(path, DataOptions())
+
+
+def test_brackets_among_words_are_words(tmp_path):
+    rows = [{"tokens": "[ a ]", "ner_tags": "O B-PER O"}, {"tokens": "# = #", "ner_tags": "O O O"}]
+    task = TOKENS.fit(write_lines(tmp_path / "x.jsonl", rows), DataOptions())
+    words = [row["words"] for row in task.read(tmp_path / "x.jsonl", "dev")]
+    assert words == [["[", "a", "]"], ["#", "=", "#"]]
 
 
 def test_equal_tags_of_different_types_stay_apart(tmp_path):

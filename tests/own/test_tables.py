@@ -117,6 +117,9 @@ def test_files_of_a_folder(tmp_path):
     assert named("reviews.csv", "README.md") == {"all": ["reviews.csv"]}
     shards = [f"train-0000{i}-of-00002.parquet" for i in range(2)]
     assert named(*shards) == {"train": shards}
+    for present in (["train-00000-of-00003.csv"], shards[:1], ["dev.csv", shards[1]]):
+        with pytest.raises(InputError, match=r"has 1 of \d shards for train, .* are missing"):
+            named(*present)
     with pytest.raises(InputError, match=r"several files for train: train.csv, train.jsonl"):
         named("train.csv", "train.jsonl")
     with pytest.raises(InputError, match=r"holds a.csv, b.csv"):

@@ -71,6 +71,16 @@ def test_the_page_holds_every_section(page):
         assert text in page, text
 
 
+def test_a_teacher_is_shown_where_its_rows_were_the_same(tmp_path):
+    planted.run(tmp_path / "teacher", 1.0, method="dense")
+    for limit, shown in ((None, 80.0), (5, None)):
+        student = planted.run(
+            tmp_path / f"student{limit}", teacher=str(tmp_path / "teacher"), limit_eval=limit
+        )
+        runs = read_runs([student])
+        assert facts(runs[0], runs).teacher == shown
+
+
 def test_runs_of_other_rows_and_other_starts_share_no_curve(root, tmp_path):
     own = {"task": "classification", "data": "/a.csv"}
     planted.run(tmp_path / "a", **own)

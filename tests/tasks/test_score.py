@@ -282,6 +282,26 @@ def test_predictions_that_evaluate_writes_have_its_score(task, suffix, tmp_path,
         assert set(values) <= set(chosen.labels) and len(values) == 8
 
 
+@pytest.mark.parametrize(
+    "option", [("--dev-share", "0.5"), ("--split-seed", "4"), ("--labels", "negative,positive")]
+)
+def test_options_of_own_data_are_refused_for_other_tasks(option, tmp_path, capsys):
+    words = ["--task", "sst2", "--data", str(tmp_path), "--predictions", "p.tsv"]
+    assert cli.main(["score", *words, *option]) == 2
+    assert f"{option[0]} is for own data" in capsys.readouterr().err
+
+
+def test_the_order_of_labels_changes_no_score(tmp_path, capsys):
+    rows = zip("abcde", ("yes", "no", "no", "yes", "no"), strict=True)
+    put(tmp_path / "dev.csv", "text,label\n" + "".join(f"{a},{b}\n" for a, b in rows))
+    guesses = put(tmp_path / "p.tsv", submission(["yes", "no", "yes", "no", "no"]))
+    words = ("--task", "classification", "--data", tmp_path / "dev.csv", "--predictions", guesses)
+    plain = scored(capsys, *words)["score"]
+    assert plain["f1"] == pytest.approx(50.0)
+    for labels in ("yes,no", "no,yes"):
+        assert scored(capsys, *words, "--labels", labels)["score"] == plain
+
+
 @pytest.mark.parametrize("share", ["nan", "1.5", "-1", "0"])
 def test_a_share_of_the_rows_is_one(share, tmp_path, capsys):
     words = ["--task", "classification", "--data", "x.csv", "--predictions", "p.tsv"]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mpjax.cards.comparison import SAME_ROWS
+from mpjax.cards.comparison import SAME_ROWS, alike, options_of
 from mpjax.config.checks import DENSE
 from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError
@@ -127,9 +127,11 @@ def _dense_score(run: Run, runs: Sequence[Run]) -> float | None:
 
 
 def _teacher_score(run: Run) -> float | None:
-    """Score of the teacher, if it is a run, or the model of a run, on this machine."""
+    """Score of the teacher on the rows of the run, if it is a run, or the model of one, here."""
     name = run.option("teacher")
     for folder in (Path(name), Path(name).parent) if name else ():
+        if not alike(options_of(folder), run.config):
+            continue
         try:
             result = read_object(folder / "result.json")
         except InputError:

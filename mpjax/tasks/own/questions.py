@@ -121,6 +121,7 @@ def _read(
     empty: list[int] = []
     absent: list[int] = []
     several: list[int] = []
+    partly: list[int] = []
     for (number, record), name in zip(table.records, names, strict=True):
         where = table.where(number)
         context, text = (text_cell(record, column, where)[0] for column in texts)
@@ -132,6 +133,7 @@ def _read(
             inside = any(answer.text.strip() in context for answer in answers)
             (several if inside else absent).append(number)
         else:
+            partly += [number] if len(certain) < len(answers) else []
             asked = {ID: name, "question": text, "answers": list(map(_squad, certain))}
             place = Place(context, where, str(record.get("title") or ""), name)
             found.append(question(asked, place, faults, may_be_empty=True))
@@ -143,6 +145,12 @@ def _read(
         if numbers:
             said = places(numbers, table.unit)
             log.warning("%s: %s dropped: %s", table.source, said, what)
+    if partly:
+        log.warning(
+            "%s: of the answers of %s some are left out, as they stand in the passage several "
+            "times or not at all, without a start: a prediction like them counts as wrong",
+            table.source, places(partly, table.unit),
+        )  # fmt: skip
     if not found:
         raise InputError(
             f"{table.source}: none of {len(table.records)} questions can be used, with the passage "

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +32,7 @@ from mpjax.tasks.own.task import OwnTask, ordered
 if TYPE_CHECKING:
     from mpjax.tasks.base import Tokenizer
 
+_PYTHON_LIST = re.compile(r"\s*\[\s*['\"].*['\"]\s*\]\s*$", re.DOTALL)  # as pandas writes one
 _NONE = -1  # prediction for a word beyond the maximal length
 Sentence = tuple[int, list[str], list[str]]  # number, words, tags
 
@@ -222,7 +225,13 @@ def _read(table: Table, text: str, label: str, declared: tuple[str, ...]) -> tup
     tag_text = lru_cache(maxsize=1024, typed=True)(lambda tag: label_text(tag, declared))
     for number, record in table.records:
         words = _items(record.get(text), table.where(number), text)
-        tags = [tag_text(tag) for tag in _items(record.get(label), table.where(number), label)]
+        given = _items(record.get(label), table.where(number), label)
+        if any(type(tag) is int and tag < 0 for tag in given) and not declared:
+            raise InputError(
+                f"{table.where(number)}: a tag in {shown(label)} is negative, as the mark of words "
+                "to ignore; give every word its tag"
+            )
+        tags = [tag_text(tag) for tag in given]
         named = [tag for tag in tags if tag is not None]
         if not words or not named:
             empty.append(number)
@@ -255,9 +264,26 @@ def _items(value: Any, where: str, name: str) -> list[Any]:
     if value is None:
         return []
     if isinstance(value, str):
-        return value.split()
-    if isinstance(value, list) and {list, dict}.isdisjoint(map(type, value)):
+        value = _parsed(value, where, name)
+    if isinstance(value, list) and {list, dict, type(None)}.isdisjoint(map(type, value)):
         return value
     raise InputError(
         f"{where}: {shown(name)} must be a list or text with blanks, found {shown(repr(value), 60)}"
     )
+
+
+def _parsed(text: str, where: str, name: str) -> list[Any]:
+    """Items of a text: those of a JSON list, or what stands between blanks."""
+    if text.lstrip().startswith("["):
+        try:
+            found = json.loads(text)
+        except (ValueError, RecursionError):
+            found = None
+        if isinstance(found, list):
+            return found
+    if _PYTHON_LIST.match(text):
+        raise InputError(
+            f"{where}: {shown(name)} is {shown(text, 60)}, the text of a Python list; save the "
+            "data as jsonl or parquet, or with blanks between the items"
+        )
+    return text.split()

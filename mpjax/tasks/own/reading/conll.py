@@ -11,6 +11,7 @@ from mpjax.files import shown
 from mpjax.tasks.own.reading.delimited import text_lines
 
 _DOCUMENT = "-DOCSTART-"
+_COMMENT = re.compile(r"#\s*[\w.]+\s+=\s")
 _BLANKS = re.compile(r"[ \t]+")  # a no-break space belongs to its word
 
 
@@ -18,13 +19,15 @@ def read_columns(path: Path) -> Iterator[tuple[int, dict[str, list[str]]]]:
     """Sentences as ``tokens`` and ``tags``, each after the number of its first line.
 
     Columns are separated by blanks or tabs; those between the first and the last are left out, and
-    so are lines that mark documents.
+    so are lines that mark documents, and comments such as ``# text = Bob``.
     """
     words: list[str] = []
     tags: list[str] = []
     first = 0
     for number, line in enumerate([*text_lines(path), ""], 1):
         cells = [cell for cell in _BLANKS.split(line.rstrip("\r\n")) if cell]
+        if _COMMENT.match(line):
+            continue
         if cells and cells[0] != _DOCUMENT:
             if len(cells) < 2:
                 raise InputError(

@@ -74,9 +74,13 @@ def find_files(data: Path, kinds: Sequence[str] = KINDS) -> dict[str, list[Path]
             raise InputError(
                 f"--data {shown(data)} has several files for {role}: {shown(names)}; keep one"
             )
+        _check_whole(role, paths, data)
     if tests:
         log.info("%s is left for a test: give it to mpjax evaluate as --data", shown(tests[0]))
     return found
+
+
+_NUMBERED = re.compile(r"-(\d+)-of-(\d+)$")
 
 
 def _of_split(files: Sequence[Path], stems: Sequence[str]) -> list[Path]:
@@ -86,6 +90,20 @@ def _of_split(files: Sequence[Path], stems: Sequence[str]) -> list[Path]:
         if found := [path for path in files if pattern.fullmatch(path.stem)]:
             return found
     return []
+
+
+def _check_whole(role: str, paths: Sequence[Path], data: Path) -> None:
+    """Raises `InputError` where shards of a split are missing."""
+    numbers = [match for path in paths if (match := _NUMBERED.search(path.stem))]
+    if not numbers:
+        return
+    present, total = {int(match[1]) for match in numbers}, int(numbers[0][2])
+    if missing := total - len(present):
+        raise InputError(
+            f"--data {shown(data)} has {len(present)} of {total} shards for {role}, "
+            f"{shown(paths[0].name)} and on: {missing} are missing; complete the download, or "
+            "rename them to use them alone"
+        )
 
 
 def _shard(path: Path) -> str:
