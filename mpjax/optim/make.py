@@ -91,6 +91,12 @@ class OptimizerConfig:
                 f"score_optimizer is {self.score_optimizer!r}; it must be one of "
                 f"{', '.join(SCORE_OPTIMIZERS)}"
             )
+        if self.lambda_ramp not in ("threshold", "rising"):
+            raise ValueError(f"lambda_ramp is {self.lambda_ramp!r}; it must be threshold or rising")
+        if self.first_density is not None and not 0 < self.first_density <= 1:
+            raise ValueError(
+                f"first_density is {self.first_density}; it must be above 0 and at most 1"
+            )
         if self.prune_every < 1:
             raise ValueError(f"masks change every {self.prune_every} steps; use 1 or more")
 
@@ -197,7 +203,8 @@ def make_optimizer(
       hyperparameters: values that replace those of ``config``, possibly traced.
 
     Raises:
-      ValueError: the warm-ups leave no room for the sparsity ramp.
+      ValueError: the warm-ups leave no room for the sparsity ramp, or the last change of held masks
+        comes before its end.
     """
     values = hyperparameters or config.hyperparameters()
     pattern = re.compile(config.frozen)
@@ -209,7 +216,8 @@ def make_optimizer(
         return optax.adamw(rate, b1=0.9, b2=0.999, eps=config.adam_eps, weight_decay=decay)
 
     rate = weight_schedule(config, values.learning_rate, total_steps)
-    score_rate = linear_warmup_decay(values.score_learning_rate, total_steps, config.warmup_steps)
+    peak = 0.0 if values.score_learning_rate is None else values.score_learning_rate
+    score_rate = linear_warmup_decay(peak, total_steps, config.warmup_steps)
     scores = {
         "adam": lambda: adam(score_rate, 0.0),
         "sgd": lambda: optax.sgd(score_rate),
@@ -244,8 +252,24 @@ def make_optimizer(
         tx = optax.chain(freeze, *penalty, descent, schedule)
     if config.prune_every == 1:
         return tx
+    _check_last_cut(config, total_steps)
     due = cut_is_due(config.prune_every, total_steps, first, config.first_cut)
     return hold_masks(tx, pruning, due, values.density)
+
+
+def _check_last_cut(config: OptimizerConfig, total_steps: int) -> None:
+    """Raises `ValueError` where held masks would never be cut to the final density."""
+    first, every = config.first_step, config.prune_every
+    start = first if config.first_cut is None else config.first_cut
+    last = first + total_steps - 1
+    cut = max(first, start + (last - start) // every * every)
+    end = min(math.ceil(total_steps - config.final_warmup * config.warmup_steps), last)
+    if cut < end:
+        raise ValueError(
+            f"masks that change every {every} steps change at step {cut} for the last time, and "
+            f"the ramp of the density ends at step {end}: the final density would be missed. Lower "
+            "prune_every, or raise warmup_steps or final_warmup"
+        )
 
 
 def labels(variables: Any, frozen: Callable[[str], bool]) -> Any:
@@ -259,14 +283,15 @@ def labels(variables: Any, frozen: Callable[[str], bool]) -> Any:
     """  # noqa: E501
 
     def label(path: str, leaf: Any) -> str:
-        del leaf
         if frozen(path):
             return FROZEN
-        return NO_DECAY if path.rpartition("/")[2] in UNDECAYED else WEIGHTS
+        last = path.rpartition("/")[2]
+        norm = last == "weight" and jnp.ndim(leaf) < 2  # of Equinox
+        return NO_DECAY if last in UNDECAYED or norm else WEIGHTS
 
     own = {
         "params": map_named(label, variables["params"]),
-        "scores": jax.tree.map(lambda _: SCORES, variables["scores"]),
+        "scores": jax.tree.map(lambda _: SCORES, variables.get("scores", {})),
     }
     others = {name: tree for name, tree in variables.items() if name not in own}
     return {**own, **jax.tree.map(lambda _: FROZEN, others)}

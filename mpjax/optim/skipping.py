@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from mpjax.errors import InputError
 from mpjax.optim.transforms import ClipState, find_state
 
 
@@ -41,6 +42,7 @@ def skip_not_finite(inner: optax.GradientTransformation) -> optax.GradientTransf
     """
 
     def init_fn(params):
+        _check_dtypes(params)
         state = inner.init(params)
         if find_state(state, ClipState) is None:
             raise ValueError("skip_not_finite needs a chain with clip_grad_norm")
@@ -54,7 +56,9 @@ def skip_not_finite(inner: optax.GradientTransformation) -> optax.GradientTransf
 
         def kept(update, value):
             return jnp.where(
-                clip.finite & jnp.isfinite(value + update), update, jnp.zeros_like(update)
+                clip.finite & jnp.isfinite((value + update).astype(value.dtype)),
+                update,
+                jnp.zeros_like(update),
             )
 
         updates = jax.tree.map(kept, updates, before)
@@ -62,3 +66,12 @@ def skip_not_finite(inner: optax.GradientTransformation) -> optax.GradientTransf
         return updates, SkipState(skipped, inner_state)
 
     return optax.GradientTransformation(init_fn, update_fn)
+
+
+def _check_dtypes(params: Any) -> None:
+    """Raises `InputError` for float16: Adam's ε of 1e-8 is 0 there, and updates become infinite."""
+    if any(jnp.result_type(leaf) == jnp.float16 for leaf in jax.tree.leaves(params)):
+        raise InputError(
+            "parameters or scores are float16, in which the ε of Adam is 0; keep them in float32 "
+            "(or bfloat16), and compute in float16 by the dtype of the modules"
+        )

@@ -127,7 +127,11 @@ def per_weight(pruning: Pruning) -> optax.GradientTransformation:
         if params is None:
             raise ValueError("per_weight needs the variables: update(grads, state, params)")
         covers = pruning.covers(params["params"])
-        scores = jax.tree.map(lambda g, c: g / c, updates["scores"], covers)
+
+        def mean(g, count):  # a count may be beyond float16
+            return (g.astype(jnp.promote_types(g.dtype, jnp.float32)) / count).astype(g.dtype)
+
+        scores = jax.tree.map(mean, updates["scores"], covers)
         return {**updates, "scores": scores}, state
 
     return optax.GradientTransformation(optax.init_empty_state, update_fn)

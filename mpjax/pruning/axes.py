@@ -24,6 +24,7 @@ STACK, INPUT, OUTPUT = "stack", "input", "output"
 _ROLES = (STACK, INPUT, OUTPUT)
 _BIASES = ("bias", "b")
 _PROJECTIONS = ("query", "key", "value")
+_MOST_AXES = 4  # of a convolution's kernel that no bias tells from a stack
 
 
 class Kernel(NamedTuple):
@@ -124,15 +125,18 @@ def guess_axes(path: str, shapes: Mapping[str, Shape]) -> Axes | None:
     rank = len(shapes[path])
     if rank < 2:
         return None
-    turned = last == "weight" and "embed" not in path.lower()
-    if rank == 2:
-        return (OUTPUT, INPUT) if turned else (INPUT, OUTPUT)
     beside = f"{parent}/" if parent else ""
     bias = next((shapes[beside + b] for b in _BIASES if beside + b in shapes), None)
+    table = "embed" in parent.rpartition("/")[2].lower() and bias is None
+    turned = last == "weight" and not table
+    if rank == 2:
+        return (OUTPUT, INPUT) if turned else (INPUT, OUTPUT)
     if turned:
         return _guess_turned(shapes[path], bias)
     by_bias = _guess_by_bias(shapes[path], bias)
-    by_name = _guess_by_name(parent, last, rank, shapes)
+    by_name = _guess_by_name(parent, last, shapes)
+    if by_name is not None and bias is None and rank > _MOST_AXES:
+        return None  # as well a stack of convolutions of fewer axes
     if not by_bias or by_name in by_bias:
         return by_name
     return by_bias[0] if len(by_bias) == 1 else None
@@ -162,17 +166,22 @@ def _guess_by_bias(shape: Shape, bias: Shape | None) -> list[Axes]:
     return found
 
 
-def _guess_by_name(parent: str, last: str, rank: int, shapes: Mapping[str, Shape]) -> Axes | None:
+def _guess_by_name(parent: str, last: str, shapes: Mapping[str, Shape]) -> Axes | None:
     """Roles of attention's projections beside an ``out`` of three axes, and of convolutions."""
     above, _, layer = parent.rpartition("/")
     beside = f"{above}/" if above else ""
+    shape = shapes[f"{parent}/{last}" if parent else last]
+    rank = len(shape)
+    out = shapes.get(f"{beside}out/{last}", ())
 
-    def three(name: str) -> bool:
-        return len(shapes.get(f"{beside}{name}/{last}", ())) == 3
+    def heads(name: str) -> bool:
+        """Whether a projection of three axes ends in the heads that ``out`` begins with."""
+        own = shapes.get(f"{beside}{name}/{last}", ())
+        return len(own) == len(out) == 3 and own[1:] == out[:2] and len({*own, *out}) > 1
 
-    if rank == 3 and layer in _PROJECTIONS and three("out"):
+    if layer in _PROJECTIONS and heads(layer):
         return (INPUT, OUTPUT, OUTPUT)
-    if rank == 3 and layer == "out" and all(map(three, _PROJECTIONS)):
+    if layer == "out" and all(map(heads, _PROJECTIONS)):
         return (INPUT, INPUT, OUTPUT)
     if "conv" in layer.lower():
         return (*[INPUT] * (rank - 1), OUTPUT)

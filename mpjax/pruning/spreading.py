@@ -28,11 +28,15 @@ def expand(group: Group, scores: jax.Array, member: Member) -> jax.Array:
 
 
 def mean_size(group: Group, kernels: Sequence[jax.Array]) -> jax.Array:
-    """Mean |W| under each score; the kernel itself, with its signs, for one score per weight."""
+    """Mean |W| under each score; the kernel itself, with its signs, for one score per weight.
+
+    A mean is in float32 or wider: in half precision sums overflow and different means tie.
+    """
     if group.per_weight:
         return kernels[0]
+    wide = jnp.result_type(jnp.float32, *kernels)
     sums = [
-        gather(jnp.abs(to_matrices(w, m.kernel)), group.shape, m.axis)
+        gather(jnp.abs(to_matrices(w, m.kernel)).astype(wide), group.shape, m.axis)
         for w, m in zip(kernels, group.kernels, strict=True)
     ]
     return sum(sums[1:], start=sums[0]) / group.covers
