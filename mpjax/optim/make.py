@@ -262,7 +262,7 @@ def _check_last_cut(config: OptimizerConfig, total_steps: int) -> None:
     first, every = config.first_step, config.prune_every
     start = first if config.first_cut is None else config.first_cut
     last = first + total_steps - 1
-    cut = max(first, start + (last - start) // every * every)
+    cut = first if start > last else max(first, start + (last - start) // every * every)
     end = min(math.ceil(total_steps - config.final_warmup * config.warmup_steps), last)
     if cut < end:
         raise ValueError(
@@ -289,9 +289,8 @@ def labels(variables: Any, frozen: Callable[[str], bool]) -> Any:
         norm = last == "weight" and jnp.ndim(leaf) < 2  # of Equinox
         return NO_DECAY if last in UNDECAYED or norm else WEIGHTS
 
-    own = {
-        "params": map_named(label, variables["params"]),
-        "scores": jax.tree.map(lambda _: SCORES, variables.get("scores", {})),
-    }
+    own = {"params": map_named(label, variables["params"])}
+    if "scores" in variables:
+        own["scores"] = jax.tree.map(lambda _: SCORES, variables["scores"])
     others = {name: tree for name, tree in variables.items() if name not in own}
     return {**own, **jax.tree.map(lambda _: FROZEN, others)}

@@ -70,6 +70,15 @@ class Pruning:
     axes: Mapping[str, str | Sequence[str]] | tuple[tuple[str, Axes], ...] = ()
 
     def __post_init__(self) -> None:
+        if not isinstance(self.rule, Rule):  # pyright: ignore
+            raise InputError(
+                f"rule is {self.rule!r}; make one, as make_rule('movement', final=0.1)"
+            )
+        if not isinstance(self.structure, Structure):  # pyright: ignore
+            raise InputError(
+                f"structure is {self.structure!r}; give a Structure of parts, as "
+                "Structure((Part('.*', NofM(2, 4)),))"
+            )
         object.__setattr__(self, "axes", given_axes(self.axes))
 
     def init_scores(
@@ -101,13 +110,16 @@ class Pruning:
         def sizes(kernels: Flat, key: Any) -> Flat:
             del key
             value = 1.0 if scale is None else scale
-            found = changed(layout, kernels=kernels).importance()
+            found, like = changed(layout, kernels=kernels).importance(), layout.like_scores()
 
             def made(group: Group, ranked: jax.Array) -> jax.Array:
                 each = map(jnp.abs, layers_of(group, ranked))
                 return of_layers(group, [value * size / _positive(size.mean()) for size in each])
 
-            return OrderedDict((path, made(g, found[path])) for path, g in layout.groups.items())
+            return OrderedDict(
+                (path, made(g, found[path]).astype(like[path].dtype))
+                for path, g in layout.groups.items()
+            )
 
         def arrays(kernels: Flat, key: Any) -> Flat:
             del kernels

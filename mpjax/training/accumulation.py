@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from mpjax.errors import InputError
 from mpjax.training.losses import terms
 
 # loss_fn(params, batch, key) -> (loss, logits)
@@ -39,6 +40,12 @@ def value_and_grad(loss_fn: LossFn, parts: int = 1) -> Callable[..., Any]:
         return whole
 
     def accumulated(params, batch, key):
+        rows = next(iter(batch.values())).shape[0]
+        if rows % parts:
+            raise InputError(
+                f"a batch of {rows} rows has no {parts} microbatches of equal size: {rows % parts} "
+                "rows are left; choose a divisor of the rows"
+            )
         # Microbatch i has rows i, i + parts, i + 2·parts, …, so that rows stay on their devices.
         micro = {
             name: x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1) for name, x in batch.items()

@@ -6,6 +6,8 @@ import numpy as np
 import optax
 import pytest
 
+from mpjax.errors import InputError
+from mpjax.optim.hyperparameters import Hyperparameters
 from mpjax.optim.make import OptimizerConfig, labels, make_optimizer, schedules
 from mpjax.optim.transforms import (
     ClipState,
@@ -18,6 +20,8 @@ from mpjax.optim.transforms import (
 )
 from mpjax.pruning import Pruning, cubic_schedule, linear_cycles, linear_warmup_decay, make_rule
 from mpjax.pruning.schedules import held
+from mpjax.training.state import create_state
+from mpjax.training.step import finalize
 
 
 def cubic(t, initial, final, total, warmup, i, f):
@@ -285,6 +289,70 @@ def test_a_bias_and_a_norm_have_no_decay_at_any_depth():
     updates, _ = tx.update(zeros, tx.init(variables), variables)
     assert float(updates["params"]["bias"][0]) == 0.0
     assert float(updates["params"]["kernel"][0]) == pytest.approx(-0.05)
+
+
+def test_the_scale_of_an_equinox_norm_has_no_decay():
+    params = {"norm": {"weight": jnp.ones(4)}, "linear": {"weight": jnp.ones((4, 4))}}
+    found = labels({"params": params, "scores": {}}, lambda path: False)["params"]
+    assert found == {"norm": {"weight": "no_decay"}, "linear": {"weight": "weights"}}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"lambda_ramp": "risng"}, "lambda_ramp is 'risng'; it must be threshold or rising"),
+        ({"first_density": 10.0}, "first_density is 10.0; it must be above 0 and at most 1"),
+        ({"prune_every": 0}, "masks change every 0 steps"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(options, said):
+    with pytest.raises(ValueError, match=said):
+        OptimizerConfig(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "total", "fits"),
+    [
+        ({"prune_every": 25}, 100, False),
+        ({"prune_every": 25, "warmup_steps": 13}, 100, True),  # the ramp ends at 74, cut at 75
+        ({"prune_every": 25, "warmup_steps": 12}, 100, False),  # at 76
+        ({"prune_every": 500}, 100, False),
+        ({"prune_every": 2}, 6, False),
+        ({"prune_every": 3, "first_cut": 2}, 6, True),  # cuts at 2 and 5, the last step
+        ({"prune_every": 3, "first_cut": 50}, 6, False),
+        ({"prune_every": 3, "first_step": 1}, 7, True),  # at 1, 4, 7
+    ],
+)
+def test_held_masks_reach_the_final_density_or_are_refused(options, total, fits):
+    pruning = Pruning(make_rule("magnitude", final=0.25), ".*kernel")
+    config = OptimizerConfig(**options)
+    if not fits:
+        with pytest.raises(ValueError, match="the final density would be missed"):
+            make_optimizer(config, pruning, total)
+        return
+    tx = make_optimizer(config, pruning, total)
+    params = {"kernel": jnp.arange(1.0, 401.0).reshape(20, 20)}
+    state = create_state(params, pruning, tx)
+    update = jax.jit(lambda s, v: tx.update(jax.tree.map(jnp.zeros_like, v), s, v)[1])
+    opt_state = state.opt_state
+    for _ in range(total):
+        opt_state = update(opt_state, state.variables)
+    kept = finalize(state.replace(opt_state=opt_state), pruning)["kernel"]
+    assert abs(int(jnp.count_nonzero(kept)) - 100) <= 1
+
+
+def test_a_rule_without_scores_needs_no_rate_and_no_collection_of_them():
+    pruning = Pruning(make_rule("magnitude", final=0.5), ".*kernel")
+    tx = make_optimizer(OptimizerConfig(), pruning, 10, Hyperparameters(1e-3))
+    variables = {"params": {"kernel": jnp.ones((2, 2))}}
+    updates, _ = tx.update(variables, tx.init(variables), variables)
+    assert float(jnp.abs(updates["params"]["kernel"]).sum()) > 0
+
+
+def test_parameters_in_float16_are_refused():
+    tx = make_optimizer(OptimizerConfig(), None, 10)
+    with pytest.raises(InputError, match="float16, in which the ε of Adam is 0"):
+        tx.init({"params": {"kernel": jnp.ones((2, 2), jnp.float16)}, "scores": {}})
 
 
 @pytest.mark.slow

@@ -239,6 +239,9 @@ def test_axes_that_are_given_win_and_are_checked():
             assert word in str(error.value)
 
 
+STACKED = [f"{name}/kernel" for name in ("query", "key", "value", "out")]
+
+
 @pytest.mark.parametrize(
     ("path", "shapes", "axes"),
     [
@@ -254,6 +257,23 @@ def test_axes_that_are_given_win_and_are_checked():
         ("l/kernel", {"l/kernel": (2, 2, 2), "l/bias": (2, 2)}, None),
         ("l/kernel", {"l/kernel": (3, 4, 8)}, None),
         ("l/bias", {"l/bias": (3,)}, None),
+        # Linears called embed have a bias; tables have none.
+        (
+            "patch_embed/weight",
+            {"patch_embed/weight": (8, 4), "patch_embed/bias": (8,)},
+            "output input",
+        ),
+        ("embedder/linear/weight", {"embedder/linear/weight": (8, 4)}, "output input"),
+        # Without a bias, stacks of other layers than they are called.
+        ("query/kernel", dict.fromkeys(STACKED, (4, 16, 16)), None),
+        ("out/kernel", dict.fromkeys(STACKED, (4, 16, 16)), None),
+        ("query/kernel", dict.fromkeys(STACKED, (16, 16, 16)), None),
+        ("Conv_0/kernel", {"Conv_0/kernel": (4, 3, 3, 8, 8)}, None),
+        (
+            "Conv_0/kernel",
+            {"Conv_0/kernel": (4, 3, 3, 8, 8), "Conv_0/bias": (8,)},
+            "input input input input output",
+        ),
     ],
 )
 def test_guesses(path, shapes, axes):

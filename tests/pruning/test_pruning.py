@@ -236,3 +236,16 @@ def test_one_cut_ranks_kernels_of_32_and_64_bits(x64):
         _, masks = pruning.prune(params, {}, 0.3)
         for name in params:
             np.testing.assert_array_equal(masks[name], np.asarray(params[name]) > 140)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: Pruning("movement"), "rule is 'movement'; make one"),  # pyright: ignore
+        (lambda: Pruning(make_rule("movement"), structure="2:4"), "structure is '2:4'; give"),
+        (lambda: Structure(Part(".*", NofM(2, 4))), "parts are Part"),
+    ],
+)
+def test_values_of_other_types_are_refused(make, said):
+    with pytest.raises(InputError, match=said):
+        make()

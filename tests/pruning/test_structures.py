@@ -14,6 +14,7 @@ from test_rules import every_rule, expected_mask, id_of
 from mpjax.errors import InputError
 from mpjax.linen import Pruned
 from mpjax.optim.make import OptimizerConfig, make_optimizer
+from mpjax.optim.transforms import per_weight
 from mpjax.parallel.sharding import make_mesh
 from mpjax.pruning import (
     ELEMENT,
@@ -385,3 +386,20 @@ def test_bad_sizes_are_refused():
         blocks.groups({"scale": jnp.ones(4)})
     with pytest.raises(ValueError, match="scope"):
         make_rule("soft_movement", scope=NofM(2, 4))
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+def test_means_of_half_precision_rank_as_those_of_float32(dtype):
+    sizes = jnp.repeat(jnp.arange(1.0, 5.0), 128)[None]
+    kernel = (jax.random.normal(jax.random.key(0), (512, 512)) * 0.05 * sizes).astype(dtype)
+    structure = Structure((Part(".*", Block(512, 128)),))
+    pruning = Pruning(make_rule("magnitude", final=0.5), ".*", structure)
+    mask = pruning.prune({"kernel": kernel}, {}, 0.5)[1]["kernel"]
+    assert mask[0, ::128].tolist() == [False, False, True, True]
+    learned = Pruning(make_rule("movement", final=0.5), ".*", structure)
+    scores = learned.init_scores({"kernel": kernel}, init="magnitude")["kernel"]
+    assert scores.dtype == dtype and (jnp.diff(scores.reshape(-1)) > 0).all()
+    tx = per_weight(learned)
+    grads = {"params": {"kernel": kernel}, "scores": {"kernel": jnp.full((1, 4), 100.0, dtype)}}
+    means = tx.update(grads, tx.init(grads), grads)[0]["scores"]["kernel"]
+    np.testing.assert_allclose(np.asarray(means, np.float32), 100 / 65536, rtol=2**-7)

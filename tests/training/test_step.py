@@ -12,6 +12,7 @@ from mpjax.errors import InputError
 from mpjax.models import FROZEN, PRUNABLE, BertConfig, encoder
 from mpjax.optim.make import OptimizerConfig, make_optimizer
 from mpjax.pruning import RULES, Pruning, flatten, make_rule, select
+from mpjax.training.accumulation import value_and_grad
 from mpjax.training.losses import distillation_loss, mlm_loss, qa_loss, task_loss
 from mpjax.training.predict import make_predict
 from mpjax.training.state import create_state
@@ -293,3 +294,9 @@ def test_an_optimiser_made_without_the_pruning_is_refused():
         step(bare, make_batch(0))
     with pytest.raises(ValueError, match="the state has scores but no pruning is given"):
         finalize(state, None)
+
+
+def test_rows_that_microbatches_do_not_divide_are_refused():
+    step = value_and_grad(lambda params, batch, key: (jnp.sum(params), batch["x"]), parts=3)
+    with pytest.raises(InputError, match="4 rows has no 3 microbatches of equal size: 1 rows"):
+        step(jnp.ones(2), {"x": jnp.ones((4, 2))}, None)
