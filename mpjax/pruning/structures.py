@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
 
 from mpjax.errors import InputError
 from mpjax.pruning.axes import Kernel
@@ -45,8 +44,8 @@ class Structure:
     parts: tuple[Part, ...] = ()
 
     def __post_init__(self) -> None:
-        parts = cast(Any, self.parts)  # users may leave out the comma of (part,)
-        if not isinstance(parts, tuple) or not all(isinstance(part, Part) for part in parts):
+        # A comma is easily left out of (part,).
+        if not isinstance(self.parts, tuple):  # pyright: ignore
             raise InputError(f"parts are {self.parts!r}; give a tuple of Part, as (Part(…),)")
 
     def groups(self, kernels: Mapping[str, Kernel]) -> list[Group]:
