@@ -90,7 +90,8 @@ def _check_ids(wanted: Sequence[Any], given: Collection[Any], path: str, data: s
     if wrong:
         raise InputError(
             f"{path}: {'; '.join(wrong)}. Every row of {data} needs one prediction and no other: "
-            "give --data the file that they were made for, or complete them"
+            "give --data the file that they were made for (of own data that a run has split, with "
+            "its --dev-share and --split-seed), or complete them"
         )
 
 

@@ -1,8 +1,10 @@
 """Labels, columns and splits of own data, and each thing that is said about them."""
 
 import json
+from decimal import Decimal
 
 import numpy as np
+import pandas
 import pytest
 from labelled import STARS, asked, reviews, sentences, write_csv, write_lines
 
@@ -270,6 +272,15 @@ def test_regression(tmp_path, caplog):
     task.write_predictions(tmp_path / "p.tsv", rows, None, logits)
     assert task.read_predictions(tmp_path / "p.tsv")[2] == pytest.approx(logits[2, 0])
     assert next(iter(VALUES.fit(path, asked(metric="spearman")).fitted["metric"])) == "s"
+
+
+def test_decimal_columns_are_numbers(tmp_path):
+    frame = pandas.DataFrame(
+        {"text": sentences(4), "label": [Decimal("1.50"), Decimal(2), Decimal("-0.25"), Decimal(0)]}
+    )
+    frame.to_parquet(tmp_path / "x.parquet")
+    rows = VALUES.fit(tmp_path / "x.parquet", DataOptions()).read(tmp_path / "x.parquet", "dev")
+    assert [row["label"] for row in rows] == [1.5, 2.0, -0.25, 0.0]
 
 
 def test_values_that_are_no_numbers(tmp_path):
