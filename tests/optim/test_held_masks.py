@@ -33,7 +33,7 @@ def run(name, first_cut=None):
     optimizer, rule = RULES[name]
     config = OptimizerConfig(
         0.05, 0.5, warmup_steps=1, score_optimizer=optimizer,
-        prune_every=EVERY, first_cut=first_cut, frozen="",
+        prune_every=EVERY, first_cut=first_cut, frozen="", final_warmup=3.0,
     )  # fmt: skip
     pruning = Pruning(rule, dense_gradient=True)
     tx, rng = make_optimizer(config, pruning, TOTAL), np.random.default_rng(0)

@@ -200,7 +200,7 @@ def test_gradients_and_the_optimiser_chain_are_those_of_one_device(rule, structu
     mesh = explicit_mesh()
     pruning = made(rule, structure)
     config = OptimizerConfig(
-        learning_rate=1e-2, score_learning_rate=0.1, final_lambda=2.0, prune_every=2
+        learning_rate=1e-2, score_learning_rate=0.1, final_lambda=2.0, prune_every=2, warmup_steps=1
     )
     tx = make_optimizer(config, pruning, 4)
     params, target = parameters(), parameters(2)

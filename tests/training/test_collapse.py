@@ -151,6 +151,7 @@ def test_the_text_names_step_density_losses_and_options():
 OPTIONS = {
     "steps": 240, "warmup": 16, "initial_warmup": 8.0, "final_warmup": 4.0, "log_every": 2,
     "method": "magnitude", "checkpoint_every": 1000, "learning_rate": 2e-2, "limit_train": 16,
+    "seed": 3,
 }  # dense until step 128, at the final density from 176 on  # fmt: skip
 DEAD, ALIVE = 0.002, 0.9  # int(0.002 * 384) weights of a matrix are none
 
