@@ -40,7 +40,7 @@ def hashed_bits(key: Array, shape: tuple[int, ...]) -> Array:
 
 
 def _mix(word: Array) -> Array:
-    """A bijection of 32-bit words in which every bit depends on every other.
+    """A bijection of 32-bit words that mixes their bits.
 
     Shifts and factors were found by Wellons' hash-prospector (2018) to have the least bias among
     hashes of their length.
