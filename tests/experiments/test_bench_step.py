@@ -2,6 +2,7 @@
 
 import pytest
 
+from experiments.bench import timing
 from experiments.bench.programs import SIZES, model_flops, prunable
 from experiments.bench.step import Machine, Workload, bounds
 from experiments.bench.timing import memory_rate, product_rate
@@ -27,7 +28,18 @@ def test_the_floor_is_the_least_traffic_at_the_rate_of_memory(rule, arrays, caps
     assert "500 GFLOP/s, memory 20.0 GB/s" in capsys.readouterr().out
 
 
-def test_rates_are_of_work_that_is_done():
-    # A product or sum that XLA dropped would seem beyond any machine.
-    assert 1e8 < product_rate(256, 256, 256) < 1e15
-    assert 1e7 < memory_rate(1 << 20) < 1e14
+def test_rates_are_work_over_the_shortest_time(monkeypatch):
+    # Six calls, of which the fourth takes a second and the others more.
+    ticks = [
+        t
+        for start, taken in enumerate((9, 2, 3, 1, 2, 2))
+        for t in (99 * start, 99 * start + taken)
+    ]
+    for rate, work in (
+        (lambda: product_rate(30, 20, 10), 2 * 30 * 20 * 10),
+        (lambda: memory_rate(1000), 3 * 4 * 1000),
+    ):
+        clock = iter(ticks)
+        monkeypatch.setattr(timing.time, "perf_counter", lambda clock=clock: next(clock))
+        assert rate() == work
+        assert next(clock, None) is None

@@ -15,6 +15,7 @@ from mpjax.errors import InputError
 from mpjax.optim import (
     OptimizerConfig,
     SkipState,
+    clip_grad_norm,
     find_state,
     make_optimizer,
     skip_not_finite,
@@ -183,6 +184,19 @@ def test_an_entry_that_an_update_would_make_infinite_stays():
     assert moved.tolist() == [[False, True], [True, True]]
     assert np.all(updates["params"]["bias"]) and int(find_state(state, SkipState).skipped) == 0
     assert not_finite(optax.apply_updates(variables, updates)) is None
+
+
+def test_an_entry_stays_finite_in_the_dtype_that_holds_it():
+    # Finite in float32, and beyond bfloat16.
+    params = {"w": jnp.array([3.389e38, 1.0], jnp.bfloat16)}
+    grads = {"w": jnp.array([-1.0, -1.25e-36])}
+    tx = skip_not_finite(optax.chain(clip_grad_norm(jnp.inf), optax.sgd(8e35)))
+    state = tx.init(params)
+    moved = params["w"] + jnp.array([8e35, 1.0])
+    assert jnp.isfinite(moved).all() and not jnp.isfinite(moved.astype(jnp.bfloat16)).all()
+    updates, _ = tx.update(grads, state, params)
+    assert not_finite(optax.apply_updates(params, updates)) is None
+    np.testing.assert_allclose(updates["w"], [0.0, 1.0], rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["learning_rate", "score_learning_rate"])
