@@ -6,7 +6,7 @@ import argparse
 import json
 
 from mpjax.cli.arguments import FIELDS, add_field, add_own_data, require
-from mpjax.config.checks import check_dev_share, check_no_split
+from mpjax.config.checks import check_dev_share, check_no_split, check_seed_has_share
 from mpjax.errors import InputError
 
 HELP = "score a file of predictions by the official metrics; JSON on stdout"
@@ -50,8 +50,8 @@ def run(args: argparse.Namespace) -> None:
             raise InputError(
                 f"--labels is for own data; {args.task} has labels of its own, leave it out"
             )
-    elif args.dev_share is None and args.split_seed is not None:
-        raise InputError("--split-seed is of the split that --dev-share makes; give that too")
+    else:
+        check_seed_has_share(args.dev_share, args.split_seed)
     # In the order of names, so that binary scores are of one class however they are listed.
     labels = args.labels and find_labels(name.strip() for name in args.labels.split(","))
     options = DataOptions(

@@ -88,7 +88,7 @@ _LEAST = {
     "alpha_distil": 0, "lambda_attention": 0, "lambda_ffn": 0,
     "initial_warmup": 0, "final_warmup": 0, "clip": 0, "weight_decay": 0, "final_lambda": 0,
     "initial_threshold": 0, "final_threshold": 0, "learning_rate": 0, "score_learning_rate": 0,
-    "lr_floor": 0, "split_seed": 0,
+    "lr_floor": 0,
 }  # fmt: skip
 
 
@@ -112,7 +112,16 @@ def check_no_split(task: str, share: float | None, seed: int | None) -> None:
             )
 
 
-def check_dev_share(share: float | None, seed: int | None = None) -> None:
+def check_seed_has_share(share: float | None, seed: int | None) -> None:
+    """Raises `InputError` for the seed of a split that is not made."""
+    if share is None and seed is not None:
+        raise InputError(
+            "--split-seed is of the split that --dev-share makes, and all rows are scored; give "
+            "--dev-share, or leave it out"
+        )
+
+
+def check_dev_share(share: float | None, seed: int | None) -> None:
     """Raises `InputError` for a share of the rows that is none, or its seed; None is not given."""
     if seed is not None and not 0 <= seed <= MOST_SEED:
         raise InputError(f"--split-seed is {seed}; it must be from 0 to {MOST_SEED}")
@@ -154,7 +163,7 @@ def check_ranges(config: TrainConfig) -> None:
             f"--lr-floor {config.lr_floor:g} is not below --learning-rate "
             f"{config.learning_rate:g}, from which the rate falls to it; lower it"
         )
-    check_dev_share(config.dev_share)
+    check_dev_share(config.dev_share, config.split_seed)
     for name in ("density", "first_density"):
         value = getattr(config, name)
         if value is not None and not 0 < value <= 1:

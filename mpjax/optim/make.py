@@ -29,6 +29,7 @@ from mpjax.pruning.schedules import (
     cubic_schedule,
     cut_is_due,
     held,
+    last_cut,
     linear_cycles,
     linear_schedule,
     linear_warmup_decay,
@@ -260,10 +261,9 @@ def make_optimizer(
 def _check_last_cut(config: OptimizerConfig, total_steps: int) -> None:
     """Raises `ValueError` where held masks would never be cut to the final density."""
     first, every = config.first_step, config.prune_every
-    start = first if config.first_cut is None else config.first_cut
-    last = first + total_steps - 1
-    cut = first if start > last else max(first, start + (last - start) // every * every)
-    end = min(math.ceil(total_steps - config.final_warmup * config.warmup_steps), last)
+    cut = last_cut(every, total_steps, first, config.first_cut)
+    ramp_end = math.ceil(total_steps - config.final_warmup * config.warmup_steps)
+    end = min(ramp_end, first + total_steps - 1)
     if cut < end:
         raise ValueError(
             f"masks that change every {every} steps change at step {cut} for the last time, and "

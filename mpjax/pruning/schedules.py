@@ -121,6 +121,16 @@ def cut_is_due(
     return due
 
 
+def last_cut(every: int, total_steps: int, first_step: int = 0, start: int | None = None) -> int:
+    """Last step at which masks are made anew; arguments as in :func:`cut_is_due`.
+
+    >>> last_cut(4, 8), last_cut(4, 8, 0, 3), last_cut(4, 8, 0, 30)
+    (4, 7, 0)
+    """
+    origin, last = first_step if start is None else start, first_step + total_steps - 1
+    return first_step if origin > last else max(first_step, last - (last - origin) % every)
+
+
 def held(
     schedule: Schedule,
     every: int,

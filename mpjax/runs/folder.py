@@ -157,8 +157,8 @@ def create(run: RunDir, config: TrainConfig, derived: Mapping[str, Any]) -> dict
         # Runs recorded before cuts were fitted to the run had the interval of the option, and those
         # before that no digest of their dev rows.
         recorded = read_object(run.config)
-        unknown = {name: derived[name] for name in (DEV_DIGEST,) if name in derived}
-        then = {"prune_every": config.prune_every, **unknown, **recorded[DERIVED]}
+        unknown = {"prune_every": config.prune_every, DEV_DIGEST: derived.get(DEV_DIGEST)}
+        then = unknown | recorded[DERIVED]
         changed = [
             f"{k} was {shown(then.get(k))}, now {v}" for k, v in derived.items() if then.get(k) != v
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,7 @@ from typing import Any
 import xxhash
 
 from mpjax import models, tasks
-from mpjax.config.checks import check_no_split
+from mpjax.config.checks import check_no_split, check_seed_has_share
 from mpjax.config.evaluate import EvaluateConfig
 from mpjax.config.recorded import DERIVED, DEV_DIGEST
 from mpjax.config.train import TrainConfig
@@ -44,16 +45,9 @@ def fitted_task(config: EvaluateConfig, recorded: Mapping[str, Any]) -> Task:
         options = _as_trained(config, recorded)
     else:
         labels = _given(config.labels) or _labels_of(model_folder(config.model), str(config.task))
-        options = DataOptions(
-            config.text, config.label, config.dev_share, config.split_seed or 0, config.metric,
-            labels,
-        )  # fmt: skip
+        options = dataclasses.replace(options, labels=labels)
+    check_seed_has_share(options.dev_share, config.split_seed)
     fitted = task.fit(config.data, options)
-    if options.dev_share is None and config.split_seed is not None:
-        raise InputError(
-            "--split-seed is of the split that --dev-share makes, and all rows are scored; give "
-            "--dev-share, or leave it out"
-        )
     if options.dev_share is None:
         log.info("--data %s: without a dev file, all rows are scored", config.data)
     return fitted

@@ -76,7 +76,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     width = config.max_length or TrainConfig.max_length
     check_length(folder, width)
     rows = task.read(config.data, "dev")
-    if recorded and on_own_data(config, recorded):
+    if on_own_data(config, recorded):
         check_dev_rows(task, rows, recorded, config.data)
     rows = rows[: config.limit]
     tokenizer = models.load_tokenizer(folder)

@@ -12,8 +12,12 @@ import tiny
 from labelled import STARS, reviews, sentences, squad, stories, write_csv, write_lines
 
 from mpjax import cli
-from mpjax.errors import Interrupted
+from mpjax.config.recorded import DEV_DIGEST
+from mpjax.config.train import TrainConfig
+from mpjax.errors import InputError, Interrupted
 from mpjax.files import read_object
+from mpjax.runs import folder
+from mpjax.runs.folder import RunDir
 from mpjax.runs.journal import Journal
 from mpjax.training.train import train
 
@@ -151,11 +155,28 @@ def test_rows_of_the_training_are_not_scored(root, finished, tmp_path, capsys):
         data.write_text("".join(lines))
     said = capsys.readouterr().err
     assert f"--data {data} has changed since the run was trained on it" in said
+    assert cli.main([*words, "--task", "sst2", "--data", str(tmp_path), "--dev-share", "0.5"]) == 2
+    assert "--dev-share is for own data; sst2 has a dev set of its own" in capsys.readouterr().err
     copied = str(shutil.copy(data, tmp_path / "copied.csv"))
     assert cli.main([*words, "--data", copied, "--split-seed", "3"]) == 2
     assert "--split-seed is of the split that --dev-share makes" in capsys.readouterr().err
     rows = printed(capsys, *words, "--data", copied, "--dev-share", "0.5", "--split-seed", "3")
     assert rows["rows"] > 20
+
+
+def test_a_run_from_before_the_digest_goes_on(root, finished, tmp_path):
+    finished("single")
+    recorded = read_object(root / "single" / "config.json")
+    derived = recorded["derived"]
+    config = TrainConfig(**{k: v for k, v in recorded.items() if k != "derived"})
+    run = RunDir(tmp_path / "run")
+    folder.create(run, config, derived)
+    changed = derived | {DEV_DIGEST: [derived[DEV_DIGEST][0], "other"]}
+    with pytest.raises(InputError, match=f"have changed since it began: {DEV_DIGEST} was"):
+        folder.create(run, config, changed)
+    before = {k: v for k, v in derived.items() if k != DEV_DIGEST}
+    run.config.write_text(json.dumps({**recorded, "derived": before}))
+    assert folder.create(run, config, changed) == {}
 
 
 def test_labels_are_given_where_a_folder_does_not_name_them(root, finished, tmp_path, capsys):

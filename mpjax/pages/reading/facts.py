@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mpjax.cards.comparison import SAME_ROWS, alike, options_of
+from mpjax.cards.comparison import alike, options_of
 from mpjax.config.checks import DENSE
 from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError
@@ -118,10 +118,11 @@ def _asked_by(run: Run) -> str:
 
 def _dense_score(run: Run, runs: Sequence[Run]) -> float | None:
     """Score of the dense run of equal task and rows among the runs of a page."""
-    same = (*SAME_ROWS, "model", "limit_train")
+    start = ("model", "limit_train")
     for other in runs:
-        alike = all(other.config.get(name) == run.config.get(name) for name in same)
-        if other is not run and other.option("method") == DENSE and alike and run.config:
+        same = all(other.config.get(name) == run.config.get(name) for name in start)
+        dense = other is not run and other.option("method") == DENSE
+        if dense and same and run.config and alike(other.config, run.config):
             return final_score(other)
     return None
 

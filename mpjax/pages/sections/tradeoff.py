@@ -36,8 +36,8 @@ def tradeoff(material: Material) -> Section:
     plots = []
     for key, pairs in groups.items():
         task, metric, *rows = key
-        alike = [other[2:] for other in groups if other[:2] == key[:2]]
-        plot = _plot(pairs, f"{task}: {metric} over density{_differing(rows, alike)}", material)
+        others = [other[2:] for other in groups if other[:2] == key[:2]]
+        plot = _plot(pairs, f"{task}: {metric} over density{_differing(rows, others)}", material)
         plots += [] if plot is None else [plot]
     return Section("tradeoff", "Score over density", plots=plots)
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any, NamedTuple
 
 from mpjax.errors import InputError
 from mpjax.files import shown
+from mpjax.tasks.own.cleaning import json_cell
 from mpjax.tasks.own.labels import label_text
 from mpjax.tasks.squad.mending import located
 
@@ -90,11 +90,6 @@ def _start(value: Any) -> Any:
 
 def _parsed(value: Any, kinds: tuple[type, ...]) -> Any:
     """Value of a cell that holds JSON, as SQuAD's answers do in a csv file; items are of kinds."""
-    if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
-        try:
-            found = json.loads(value)
-        except (ValueError, RecursionError):
-            return value
-        fits = isinstance(found, list) and all(isinstance(item, kinds) for item in found)
-        return found if fits or isinstance(found, dict) else value
-    return value
+    found = json_cell(value)
+    fits = isinstance(found, list) and all(isinstance(item, kinds) for item in found)
+    return found if fits or isinstance(found, dict) else value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -103,6 +104,20 @@ def note_repeats(
             "%s: dev rows that are training rows too, word for word: %d; their score says little",
             name, both,
         )  # fmt: skip
+
+
+def json_cell(value: Any) -> list[Any] | dict[str, Any] | None:
+    """List or object that a cell holds as JSON text; None for any other cell.
+
+    >>> json_cell('["a", "b"]'), json_cell("[ a ]"), json_cell(["a"])
+    (['a', 'b'], None, None)
+    """
+    if not isinstance(value, str) or value.lstrip()[:1] not in ("{", "["):
+        return None
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return None
 
 
 def text_cell(record: Record, name: str, where: str) -> tuple[str, bool]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -22,6 +21,7 @@ from mpjax.tasks.features import CHUNK, padding_arrays, tokenized
 from mpjax.tasks.glue import files as glue_files
 from mpjax.tasks.glue.metrics import accuracy
 from mpjax.tasks.own import columns
+from mpjax.tasks.own.cleaning import json_cell
 from mpjax.tasks.own.entities import OUTSIDE, entity_scores, has_entities
 from mpjax.tasks.own.labels import find_labels, label_text, unknown_labels
 from mpjax.tasks.own.metrics import macro_f1
@@ -274,13 +274,9 @@ def _items(value: Any, where: str, name: str) -> list[Any]:
 
 def _parsed(text: str, where: str, name: str) -> list[Any]:
     """Items of a text: those of a JSON list, or what stands between blanks."""
-    if text.lstrip().startswith("["):
-        try:
-            found = json.loads(text)
-        except (ValueError, RecursionError):
-            found = None
-        if isinstance(found, list):
-            return found
+    found = json_cell(text)
+    if isinstance(found, list):
+        return found
     if _PYTHON_LIST.match(text):
         raise InputError(
             f"{where}: {shown(name)} is {shown(text, 60)}, the text of a Python list; save the "

@@ -108,7 +108,7 @@ def _check_whole(role: str, paths: Sequence[Path], data: Path) -> None:
 
 def _shard(path: Path) -> str:
     """Name that the shards of one split share; the file's own name for a whole split."""
-    return re.sub(r"-\d+-of-(\d+)$", r"-of-\1", path.stem) if "-of-" in path.stem else path.name
+    return _NUMBERED.sub(r"-of-\2", path.stem) if "-of-" in path.stem else path.name
 
 
 def _stamp(path: Path) -> tuple[int, int]:
