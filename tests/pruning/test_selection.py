@@ -106,6 +106,36 @@ def test_many_matrices_share_a_loop_and_keep_their_own_counts():
     assert text.count("while[") == 2  # over bytes, and in it over their bits
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_on_one_cpu_device_each_matrix_has_loops_of_its_own(dtype, monkeypatch):
+    """The same masks and cuts, to the bit, as with loops that all share."""
+    with jax.enable_x64(dtype is np.float64):
+        arrays = [jnp.asarray(a, dtype) for a in INPUTS.values()]
+        counts = [a.size // 3 for a in arrays]
+        densities = jnp.asarray([0.0, 0.1, 0.97, 1.0], dtype)
+
+        def select(xs, density):
+            traced = [num_kept(density, x.size) for x in xs]
+            return top_k_masks(xs, traced), top_k_cuts(xs, traced)
+
+        def loops(platform):
+            traced = jax.jit(lambda xs: top_k_masks(xs, counts)).trace(arrays)
+            return traced.lower(lowering_platforms=(platform,)).as_text().count("stablehlo.while")
+
+        members = jax.vmap(select, in_axes=(None, 0))
+        shared, shared_loops = jax.jit(members)(arrays, densities), loops("cpu")
+        jax.clear_caches()
+        monkeypatch.setattr(jax, "local_device_count", lambda: 1)
+        own, own_loops = jax.jit(members)(arrays, densities), loops("cpu")
+        accelerator_loops = loops("tpu")
+        masks = top_k_masks(arrays, counts)
+        jax.clear_caches()
+    jax.tree.map(np.testing.assert_array_equal, own, shared)
+    for mask, array, count in zip(masks, arrays, counts, strict=True):
+        np.testing.assert_array_equal(mask, oracle([np.asarray(array)], count)[0])
+    assert own_loops > shared_loops == accelerator_loops
+
+
 @pytest.mark.parametrize("name", INPUTS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_above_the_cut_lies_what_a_sort_puts_above_it(name, dtype):
@@ -177,7 +207,7 @@ def test_calls_outside_of_jit_compile_once():
     """The loops of a selection are closures, which JAX would compile at every call."""
     scores = [jnp.asarray(np.random.default_rng(i).normal(size=(13, 17))) for i in range(3)]
     top_k_masks(scores[:1], [5], joint=False)
-    compiled = masks._top_k_masks._cache_size()
+    compiled = masks._masks._cache_size()
     for score in scores[1:]:
         top_k_masks([score], [5], joint=False)
-    assert compiled > 0 and masks._top_k_masks._cache_size() == compiled
+    assert compiled > 0 and masks._masks._cache_size() == compiled

@@ -68,7 +68,7 @@ def budget_counts(
     return counts
 
 
-@functools.partial(jax.jit, static_argnums=1, inline=True)  # as `masks._top_k_masks`
+@functools.partial(jax.jit, static_argnums=1, inline=True)  # as `masks._masks`
 def _cut(
     scores: Sequence[jax.Array], covers: tuple[int, ...], budget: jax.Array
 ) -> tuple[jax.Array, jax.Array]:

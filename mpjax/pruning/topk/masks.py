@@ -3,6 +3,7 @@
 """Masks of the exact k largest entries, ties by index; the cut comes from `search`."""
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, cast
 
@@ -12,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from mpjax.pruning.explicit import inferred
-from mpjax.pruning.topk.counting import as_rows
+from mpjax.pruning.topk.counting import GROUP, as_rows
 from mpjax.pruning.topk.keys import from_keys, ordered_keys
 from mpjax.pruning.topk.search import Cut, find_cut, group_sizes, per_array
 
@@ -39,11 +40,15 @@ def top_k_masks(
     >>> a.tolist(), b.tolist()
     ([True, False], [False, True])
     """
-    return inferred(_top_k_masks, list(arrays))(list(arrays), list(counts), joint)
+    return inferred(_masks, list(arrays))(list(arrays), list(counts), joint)
 
 
 # Outside of `jax.jit` a loop would be compiled at every call. Inside, `inline` leaves no trace.
 @functools.partial(jax.jit, static_argnums=2, inline=True)
+def _masks(arrays: list[jax.Array], counts: list[Any], joint: bool) -> list[jax.Array]:
+    return _each_or_all(_top_k_masks, arrays, counts, joint)
+
+
 def _top_k_masks(arrays: list[jax.Array], counts: list[Any], joint: bool) -> list[jax.Array]:
     wanted = _wanted(arrays, counts, joint)
     cut = find_cut(arrays, wanted, joint)
@@ -55,7 +60,7 @@ def _top_k_masks(arrays: list[jax.Array], counts: list[Any], joint: bool) -> lis
     def ties() -> _Place:
         return _tie_ends(arrays, cut, wanted, joint)
 
-    # Trained scores are hardly ever tied at the cut; constant initial ones are, all of them.
+    # Ties at the cut: all entries of constant scores, and a few of many million float32 ones.
     ends = cast(_Place, jax.lax.cond(jnp.all(cut.exact), no_ties, ties))
     masks: list[jax.Array] = []
     for array, own, end in zip(
@@ -86,10 +91,14 @@ def top_k_cuts(
     >>> [int((x > top_k_cuts([x], [k])[0]).sum()) for k in (1, 2, 3, 4)]
     [1, 1, 3, 4]
     """
-    return inferred(_top_k_cuts)(list(arrays), list(counts), joint)
+    return inferred(_cuts)(list(arrays), list(counts), joint)
 
 
-@functools.partial(jax.jit, static_argnums=2, inline=True)  # as _top_k_masks
+@functools.partial(jax.jit, static_argnums=2, inline=True)  # as _masks
+def _cuts(arrays: list[jax.Array], counts: list[Any], joint: bool) -> list[jax.Array]:
+    return _each_or_all(_top_k_cuts, arrays, counts, joint)
+
+
 def _top_k_cuts(arrays: list[jax.Array], counts: list[Any], joint: bool) -> list[jax.Array]:
     wanted = _wanted(arrays, counts, joint)
     cut = find_cut(arrays, wanted, joint)
@@ -97,6 +106,34 @@ def _top_k_cuts(arrays: list[jax.Array], counts: list[Any], joint: bool) -> list
     values = from_keys(jnp.where(cut.exact, cut.key - 1, cut.key))
     values = jnp.where(wanted == group_sizes(arrays, joint), -jnp.inf, values)
     return per_array(values, arrays)
+
+
+def _each_or_all(
+    function: Callable[..., list[jax.Array]],
+    arrays: list[jax.Array],
+    counts: list[Any],
+    joint: bool,
+) -> list[jax.Array]:
+    """``function(arrays, counts, joint)``, on a single CPU device of each array alone.
+
+    There the bins of a matrix stay in the cache between its passes, a matrix that is done takes no
+    part in further rounds, and ties are looked for in matrices that have them. Elsewhere a pass is
+    an all-reduce or a kernel launch, and all arrays share it.
+    """
+
+    @jax.jit  # traced once per shape
+    def one(array: jax.Array, count: Any) -> jax.Array:
+        return function([array], [count], False)[0]
+
+    def each(arrays: list[jax.Array], counts: list[Any]) -> list[jax.Array]:
+        return [one(array, count) for array, count in zip(arrays, counts, strict=True)]
+
+    def together(arrays: list[jax.Array], counts: list[Any]) -> list[jax.Array]:
+        return function(arrays, counts, joint)
+
+    if joint or len(arrays) == 1 or len(arrays) != len(counts) or jax.local_device_count() > 1:
+        return together(arrays, counts)
+    return jax.lax.platform_dependent(arrays, counts, cpu=each, default=together)
 
 
 class _Place(NamedTuple):
@@ -120,28 +157,42 @@ def _wanted(arrays: Sequence[jax.Array], counts: Sequence[Any], joint: bool) -> 
 def _tie_ends(arrays: Sequence[jax.Array], cut: Cut, wanted: jax.Array, joint: bool) -> _Place:
     """First position of each array at which entries equal to the cut are no longer kept.
 
-    Ties are kept in C order until k entries are: whole rows, then the start of one row.
+    Ties are kept in C order until k entries are: whole blocks of rows, whole rows of the next block,
+    then the start of one row.
     """
     keys = per_array(cut.key, arrays)
-    ties = [ordered_keys(as_rows(a)) == key for a, key in zip(arrays, keys, strict=True)]
-    in_rows = [jnp.sum(tied, axis=1, dtype=jnp.int32) for tied in ties]
+    ties = [_blocks(ordered_keys(as_rows(a)) == key) for a, key in zip(arrays, keys, strict=True)]
+    # Along rows a sum takes five times as long as across them.
+    in_blocks = [jnp.sum(jnp.sum(t, 1, dtype=jnp.int8), 1, dtype=jnp.int32) for t in ties]
     needed = jnp.broadcast_to(wanted - cut.above, len(arrays))
     if joint:
-        in_arrays = jnp.stack([jnp.sum(rows, dtype=jnp.int32) for rows in in_rows])
+        in_arrays = jnp.stack([jnp.sum(blocks, dtype=jnp.int32) for blocks in in_blocks])
         needed = jnp.clip(needed - (jnp.cumsum(in_arrays) - in_arrays), 0, in_arrays)
     # Vectors of one length (counts per row, marks per column) are stacked: one program per length,
     # 2 for the 72 matrices of BERT-base. Arrays are not stacked: two of one shape may be sharded
     # differently, and a stack would move one of them.
-    rows, rest = _stacked(_tie_row, in_rows, needed)
-    last = [
-        jnp.any(tied & (jax.lax.broadcasted_iota(jnp.int32, tied.shape, 0) == row), axis=0)
-        for tied, row in zip(ties, rows, strict=True)
-    ]
-    return _Place(rows, _stacked(_tie_column, last, rest))
+    blocks, needed = _stacked(_tie_row, in_blocks, needed)
+    ties = [_pick(t, block) for t, block in zip(ties, blocks, strict=True)]
+    in_rows = [jnp.sum(tied, axis=1, dtype=jnp.int32) for tied in ties]
+    rows, needed = _stacked(_tie_row, in_rows, needed)
+    last = [_pick(tied, row) for tied, row in zip(ties, rows, strict=True)]
+    heights = jnp.array([tied.shape[0] for tied in ties], jnp.int32)
+    return _Place(blocks * heights + rows, _stacked(_tie_column, last, needed))
+
+
+def _blocks(marks: jax.Array) -> jax.Array:
+    """Matrix as blocks of rows: (blocks, rows, columns)."""
+    return marks.reshape(-1, math.gcd(marks.shape[0], GROUP), marks.shape[1])
+
+
+def _pick(marks: jax.Array, index: jax.Array) -> jax.Array:
+    """``marks[index]`` as a sum: an index into a sharded axis would gather it."""
+    own = jax.lax.broadcasted_iota(jnp.int32, marks.shape, 0) == index
+    return jnp.sum(marks & own, axis=0, dtype=jnp.int8) > 0
 
 
 def _tie_row(in_rows: jax.Array, needed: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Row of the last kept tie, and the number of ties kept in that row."""
+    """Row (or block) of the last kept tie, and the number of ties kept in it."""
     so_far = jnp.cumsum(in_rows)
     row = jnp.sum(so_far < needed, dtype=jnp.int32)
     return row, needed - jnp.sum(jnp.where(so_far < needed, in_rows, 0), dtype=jnp.int32)

@@ -11,7 +11,7 @@ has a pivot with exactly k entries at or above it.
 Counting replaces sorting for two reasons. On a CPU the exact cut of a 768 x 3072 matrix takes
 0.05 s by bisection of the keys and 0.55-0.63 s by `jnp.sort` or `lax.top_k`. And on a sharded array
 a pass is a local count and an all-reduce of one integer, where a sort gathers the array. All arrays
-share the loops, so the passes over 72 matrices are as many as over one.
+of a search share its loops, so the passes over 72 matrices are as many as over one.
 """
 
 import math
