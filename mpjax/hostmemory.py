@@ -4,6 +4,7 @@ import ctypes
 import functools
 import os
 import platform
+import time
 from pathlib import Path
 
 # Of mallopt in glibc's malloc.h.
@@ -18,7 +19,8 @@ _LONG = 0.2  # seconds of a compilation after which it is worth looking for free
 _SPARE = 0.5  # of the resident memory, less than which left on the machine is little
 _MOST = 1.5  # times the memory of a step, above which the rest is taken for holes
 _GROWN = 1.25  # times what is left after giving back, which is no hole
-_SOON = 10  # steps in which no second look should find too much
+_SOON = 10  # looks of which no second one should find too much
+_PAUSE = 0.1  # seconds between two looks: a look reads a dozen files, a tenth of a small step
 
 
 def keep_freed_memory() -> bool:
@@ -87,14 +89,19 @@ class Holes:
 
     def __init__(self, expected: int) -> None:
         self._most, self._since = _resident() + _MOST * expected, _SOON
+        self._next = 0.0
 
     def look(self) -> None:
         """Gives back if less than half of the resident memory is left, or it is too large.
 
         That is larger than before the first step by 1.5 times what a step takes, and by a quarter
-        than what the last time left. Where it is too large again within ten steps it is so without
-        holes, and the limit rises by a quarter. Once a step.
+        than what the last time left. Where it is too large again within ten looks it is so without
+        holes, and the limit rises by a quarter. Once a step, and at most ten times a second.
         """
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = now + _PAUSE
         resident, left = _resident(), available()
         scarce = left is not None and left < _SPARE * resident
         large = resident > self._most

@@ -13,6 +13,8 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
 
+from mpjax.models.products import half_dense
+
 
 def wide(dtype: DTypeLike) -> Any:
     """float32 for the half precisions, the dtype itself otherwise: for sums and exponentials."""
@@ -35,7 +37,10 @@ class Dense(nn.Module):
         # Two axes only. The gradient of a 3-D product contracts two axes at once, for which
         # XLA:CPU first transposes the whole incoming gradient in memory; for one axis it does not.
         flat = x.reshape(math.prod(x.shape[:-1]), x.shape[-1]).astype(self.dtype)
-        y = flat @ kernel.astype(self.dtype) + bias.astype(self.dtype)[None, :]
+        if wide(self.dtype) == self.dtype:
+            y = flat @ kernel.astype(self.dtype) + bias.astype(self.dtype)[None, :]
+        else:
+            y = half_dense(flat, kernel, bias)
         return y.reshape(*x.shape[:-1], self.features)
 
 

@@ -34,7 +34,7 @@ from mpjax.pruning.schedules import (
     linear_schedule,
     linear_warmup_decay,
 )
-from mpjax.pruning.trees import map_named
+from mpjax.pruning.trees import leaves_by_keys, map_named, names
 
 FROZEN, NO_DECAY, WEIGHTS, SCORES = "frozen", "no_decay", "weights", "scores"
 UNDECAYED = ("bias", "scale", "b", "offset")  # biases and norms in Flax, NNX, Equinox, Haiku
@@ -205,7 +205,7 @@ def make_optimizer(
 
     Raises:
       ValueError: the warm-ups leave no room for the sparsity ramp, or the last change of held masks
-        comes before its end.
+        comes before its end. From ``init``: ``config.frozen`` matches no parameter.
     """
     values = hyperparameters or config.hyperparameters()
     pattern = re.compile(config.frozen)
@@ -232,7 +232,17 @@ def make_optimizer(
         WEIGHTS: adam(rate, config.weight_decay),
         SCORES: scores[config.score_optimizer](),
     }
-    partition = optax.partition(groups, lambda variables: labels(variables, frozen))
+
+    def groups_of(variables: Any) -> Any:
+        found = labels(variables, frozen)
+        if config.frozen and FROZEN not in jax.tree.leaves(found["params"]):
+            some = ", ".join(names(list(leaves_by_keys(variables["params"]))[:3]))
+            raise ValueError(
+                f"frozen is {config.frozen!r} and matches no parameter, such as {some}"
+            )
+        return found
+
+    partition = optax.partition(groups, groups_of)
     clip = clip_grad_norm(config.max_grad_norm)
     if pruning is None:
         return optax.chain(freeze_params(frozen), skip_not_finite(optax.chain(clip, partition)))

@@ -203,6 +203,10 @@ class Shared(Granularity):
     along: tuple[tuple[str, int], ...]
     width: int = 1
 
+    def __post_init__(self) -> None:
+        if self.width < 1:
+            raise InputError(f"{self.name} of width {self.width}; use 1 or more")
+
     def groups(self, kernels: Mapping[str, Kernel]) -> list[Group]:
         members: dict[str, list[Member]] = {}
         for path, kernel in kernels.items():

@@ -161,14 +161,14 @@ class Pruning:
           in [0, 1].
 
         Raises:
-          InputError: scores that do not fit the parameters; names path and shapes. A threshold
-            out of range, given as a Python or NumPy number.
+          InputError: scores or marks that do not fit the parameters; names path and shapes. A
+            threshold out of range, given as a Python or NumPy number.
         """
         self._check_threshold(threshold)
         layout = self.layout(params)
         own = self._checked(layout, scores)
         draws = None if noise is None else layout.read(noise)
-        marks = None if kept is None else layout.read(kept)
+        marks = None if kept is None else _checked_marks(layout, kept)
 
         def masked(
             kernels: Flat, scores: Flat, threshold: Threshold, noise: Flat | None, kept: Flat | None
@@ -387,6 +387,19 @@ class Pruning:
                 return found
         others = dict(zip(names(extra), (every[keys] for keys in extra), strict=True))
         raise InputError(_difference(expected, dict(found) | others))
+
+
+def _checked_marks(layout: Layout, kept: Tree) -> Flat:
+    """Marks by path, one array of marks for every score array."""
+    marks = layout.read(kept)
+    for path, group in layout.groups.items():
+        if path not in marks or jnp.shape(marks[path]) != tuple(group.shape):
+            have = f"marks of shape {jnp.shape(marks[path])}" if path in marks else "no marks"
+            raise InputError(
+                f"kept has {have} for {path}, expected shape {tuple(group.shape)}; take them from "
+                "Pruning.keep of the same parameters"
+            )
+    return marks
 
 
 def _difference(expected: dict[str, Any], found: dict[str, Any]) -> str:

@@ -189,6 +189,13 @@ def test_nothing_of_a_model_is_frozen_unless_asked(asked, moves):
         assert all((leaf != 0).all() == moves for leaf in jax.tree.leaves(updates))
 
 
+def test_a_frozen_pattern_that_matches_nothing_is_refused():
+    tx = make_optimizer(OptimizerConfig(frozen="embeddings"), None, 10)  # .*/embeddings/.* is meant
+    params = {"m": {"embeddings": {"table": jnp.ones(2)}}}
+    with pytest.raises(ValueError, match="'embeddings' and matches no.* m/embeddings/table$"):
+        tx.init({"params": params, "scores": {}})
+
+
 def test_whole_chain_equals_a_numpy_replay(x64):
     """Adam with three groups, penalty, clip, warm-up and frozen embeddings, for 12 steps."""
     config = OptimizerConfig(

@@ -40,6 +40,14 @@ def test_pandas_writes_what_is_read(tmp_path, name):
     assert texts(path) == [(record["text"], record["label"]) for record in RECORDS]
 
 
+@pytest.mark.parametrize("indent", [None, 1])
+def test_json_of_rows_below_data(tmp_path, indent):
+    (tmp_path / "x.json").write_text(json.dumps({"version": 1, "data": RECORDS}, indent=indent))
+    assert texts(tmp_path / "x.json") == [(record["text"], record["label"]) for record in RECORDS]
+    (tmp_path / "x.json").write_text(json.dumps({"text": "a", "label": "b"}))  # one row of jsonl
+    assert texts(tmp_path / "x.json") == [("a", "b")]
+
+
 def test_lines_inside_quotes_are_counted(tmp_path):
     path = write_csv(
         tmp_path / "x.csv", ["text", "label"], [["a\nb\nc", 1], ["d", 2], [], ["e", 3]]
@@ -87,10 +95,14 @@ def test_class_names_of_a_parquet_file(tmp_path):
         ("x.csv", b"text,label\na\0b,1\n", "line 2: a NUL"),
         ("x.csv", b"text,label\nok,1\n\xff\xfe,1\n", "line 3: not UTF-8"),
         ("x.csv", "text,label\na,1\n".encode("utf-16"), "UTF-16"),
+        ("x.csv", b"text,label\ra,1\rb,2\r", "carriage returns alone; save"),
         ("x.csv", b"text,label\n", "no rows"),
         ("x.csv", b"", "no rows"),
         ("x.jsonl", b'{"text": "a"}\n[1]\n', "line 2: expected an object"),
         ("x.json", b'[{"text": "a"}, 3]', "row 2: expected an object"),
+        ("x.json", b'{"data": [{"text": "a"}, 3]}', "row 2: expected an object"),
+        ("x.json", b'{"text": {"0": "a"}, "label": {"0": 1}}', "columns.*orient='records'"),
+        ("x.json", b'{"text": "a"}\n{"text": \n', "line 2"),
         ("x.parquet", b"PAR1 no parquet", "not a parquet file"),
         ("x.txt", b"a,b\n", "found .txt"),
     ],

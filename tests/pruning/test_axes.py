@@ -131,6 +131,15 @@ def test_scanned_layers_are_pruned_as_layers_of_their_own(scanned, rule, structu
     kept = pruning.keep(scanned, together, 0.3)
     again, _ = pruning.prune(scanned, together, 0.3, kept=kept)
     assert jax.tree.structure(again) == jax.tree.structure(scanned)
+    with pytest.raises(InputError, match=r"marks of shape \(1, .* expected shape \("):
+        pruning.prune(scanned, together, 0.3, kept=jax.tree.map(lambda m: m[:1], kept))
+    with pytest.raises(InputError, match="kept has no marks for"):
+        pruning.prune(scanned, together, 0.3, kept={})
+
+
+def test_a_width_below_one_is_refused():
+    with pytest.raises(InputError, match="heads of width 0; use 1 or more"):
+        Shared("heads", (("out/kernel", 0),), width=0)
 
 
 def test_every_scanned_layer_gets_the_density_asked_for(scanned):

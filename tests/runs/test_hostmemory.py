@@ -104,6 +104,7 @@ def test_a_process_too_large_for_its_step_gives_back(monkeypatch):
 
     monkeypatch.setattr(hostmemory, "available", lambda: None)
     resident(1000)
+    monkeypatch.setattr(hostmemory, "_PAUSE", 0)
     holes = hostmemory.Holes(2000)
     monkeypatch.setattr(hostmemory, "give_back", lambda: trim(1500))
 
@@ -120,7 +121,17 @@ def test_a_process_too_large_for_its_step_gives_back(monkeypatch):
     looks((8500, 5), (10000, 5), (10001, 6))
 
 
+def test_two_looks_are_a_pause_apart(monkeypatch):
+    seen, holes = [], hostmemory.Holes(10**9)
+    monkeypatch.setattr(hostmemory, "available", lambda: seen.append(1))
+    for now, expected in ((5.0, 1), (5.09, 1), (5.11, 2), (5.2, 2), (6.0, 3)):
+        monkeypatch.setattr("time.monotonic", lambda now=now: now)
+        holes.look()
+        assert len(seen) == expected
+
+
 def test_a_machine_that_is_short_gets_pages_back_at_every_step(monkeypatch):
+    monkeypatch.setattr(hostmemory, "_PAUSE", 0)
     given, holes = [], hostmemory.Holes(10**9)
     monkeypatch.setattr(hostmemory, "give_back", lambda: given.append(1))
     monkeypatch.setattr(hostmemory, "_resident", lambda: 1000)

@@ -27,10 +27,15 @@ def read_delimited(path: Path) -> tuple[tuple[str, ...], Records]:
     breaks and doubled quotes. A tsv file in which quotes do not pair is read with plain quotes.
 
     Raises:
-      InputError: not UTF-8, a NUL, quotes that do not pair, a line with another number of cells.
+      InputError: not UTF-8, a NUL, lines that end in carriage returns alone, quotes that do not
+        pair, a line with another number of cells.
     """
     csv.field_size_limit(LONGEST)
     lines = list(text_lines(path))
+    if len(lines) == 1 and "\r" in lines[0].rstrip("\r\n"):
+        raise InputError(
+            f"{shown(path)}: lines end in carriage returns alone; save the file with newlines"
+        )
     delimiter = "\t" if path.suffix.lower() == ".tsv" else _delimiter(lines)
     if path.suffix.lower() == ".csv" and delimiter != ",":
         log.info("%s: columns are separated by %s", shown(path), DELIMITERS[delimiter])

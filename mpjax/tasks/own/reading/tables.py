@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ from mpjax.files import read_json, shown
 from mpjax.tasks.own.reading.conll import read_columns
 from mpjax.tasks.own.reading.delimited import read_delimited
 from mpjax.tasks.own.reading.parquet import read_parquet
-from mpjax.tasks.reading import read_json_lines
+from mpjax.tasks.reading import numbered_lines, read_json_lines
 
 CONLL = (".conll", ".bio", ".iob")
 KINDS = (".csv", ".tsv", ".jsonl", ".json", ".parquet", *CONLL)
@@ -52,6 +53,8 @@ def read_table(path: Path) -> Table:
     if kind in (".csv", ".tsv"):
         columns, records = read_delimited(path)
         table = Table(shown(path), columns, records)
+    elif kind == ".json" and (rows := _rows_of_object(path)) is not None:
+        table = records_table(path, rows)
     elif kind == ".jsonl" or (kind == ".json" and not _is_list(path)):
         records = list(read_json_lines(path))
         table = Table(shown(path), _columns(record for _, record in records), records)
@@ -88,6 +91,38 @@ def _is_list(path: Path) -> bool:
             return file.read(64).removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"[")
     except OSError as error:
         raise InputError(f"{shown(path)} cannot be read: {error.strerror}") from error
+
+
+def _rows_of_object(path: Path) -> list[Any] | None:
+    """``data`` of a file that is one object with such a list, None for any other file.
+
+    Raises:
+      InputError: an object of columns.
+    """
+    lines = (text for _, text in numbered_lines(path))
+    first, second = next(lines, ""), next(lines, None)
+    if not first.lstrip().startswith("{") or (second is not None and _is_object(first)):
+        return None
+    try:
+        found = read_json(path)
+    except InputError:
+        return None  # objects per line, one of them malformed, which their reader names
+    if not isinstance(found, dict):
+        return None
+    if found and all(isinstance(column, dict) for column in found.values()):
+        raise InputError(
+            f"{shown(path)} is one object of columns, as pandas' to_json writes by default; write "
+            "it with orient='records'"
+        )
+    rows = found.get("data")
+    return rows if isinstance(rows, list) and rows and isinstance(rows[0], dict) else None
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def records_table(path: Path, items: Iterable[Any]) -> Table:

@@ -1,0 +1,72 @@
+"""Half-precision dense layers: the result of JAX's own, and gradients of float32 sums."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mpjax.models import products
+from mpjax.models.products import half_dense
+
+RNG = np.random.default_rng(0)
+
+
+def example(rows, dtype):
+    def array(*shape):
+        return jnp.asarray(RNG.normal(size=shape), jnp.float32)
+
+    x, slope = array(rows, 6).astype(dtype), array(rows, 5).astype(dtype)
+    return x, array(6, 5), array(5), slope
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize("rows", [1, 7, 48, 512, 816])
+def test_result_is_that_of_jax_and_gradients_are_sums_in_float32(rows, dtype):
+    x, kernel, bias, slope = example(rows, dtype)
+    y, pull = jax.vjp(half_dense, x, kernel, bias)
+    own, pull_own = jax.vjp(
+        lambda x, k, b: x @ k.astype(dtype) + b.astype(dtype)[None], x, kernel, bias
+    )
+    np.testing.assert_array_equal(y, own)
+    (dx, dkernel, dbias), (dx_own, _, _) = pull(slope), pull_own(slope)
+    assert (dx.dtype, dkernel.dtype, dbias.dtype) == (dtype, jnp.float32, jnp.float32)
+    np.testing.assert_array_equal(dx, dx_own)
+    exact_x, exact_slope = np.asarray(x, np.float64), np.asarray(slope, np.float64)
+    rounding = 1e-6 * rows
+    np.testing.assert_allclose(dkernel, exact_x.T @ exact_slope, rtol=1e-5, atol=rounding)
+    np.testing.assert_allclose(dbias, exact_slope.sum(0), rtol=1e-5, atol=rounding)
+
+
+def test_gradients_have_the_dtype_of_the_parameters():
+    x, kernel, bias, slope = example(32, jnp.bfloat16)
+    kernel, bias = kernel.astype(jnp.bfloat16), bias.astype(jnp.bfloat16)
+    gradients = jax.vjp(half_dense, x, kernel, bias)[1](slope)
+    assert [g.dtype for g in gradients] == [jnp.bfloat16] * 3
+
+
+def test_on_one_cpu_device_the_transpose_is_written(monkeypatch):
+    """The same sums, alone and for members of a population; other platforms lay out themselves."""
+    x, kernel, bias, slope = example(64, jnp.bfloat16)
+
+    def gradients(x, slope):
+        return jax.vjp(half_dense, x, kernel, bias)[1](slope)
+
+    def written(platform):
+        lowered = jax.jit(gradients).trace(x, slope).lower(lowering_platforms=(platform,))
+        return "LayoutConstraint" in lowered.as_text()
+
+    several, many = jax.jit(gradients)(x, slope), written("cpu")
+    jax.clear_caches()
+    monkeypatch.setattr(jax, "local_device_count", lambda: 1)
+    members = jax.jit(jax.vmap(gradients))(x[None], slope[None])
+    one = jax.jit(gradients)(x, slope)
+    assert written("cpu") and not many and not written("tpu") and not written("cuda")
+    monkeypatch.setattr(products, "with_layout_constraint", None)  # a jax without it
+    jax.clear_caches()
+    without = jax.jit(gradients)(x, slope)
+    assert not written("cpu")
+    jax.clear_caches()
+    for a, b, c, d in zip(several, one, without, members, strict=True):
+        np.testing.assert_allclose(*np.float32([a, b]), rtol=1e-6, atol=1e-6)
+        np.testing.assert_allclose(*np.float32([a, c]), rtol=1e-6, atol=1e-6)
+        np.testing.assert_allclose(*np.float32([a, d[0]]), rtol=1e-6, atol=1e-6)
