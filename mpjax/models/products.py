@@ -7,20 +7,21 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+layout: Any
 try:
-    from jax.experimental.layout import Layout, with_layout_constraint
+    from jax.experimental import layout
 except ImportError:  # experimental: without it the product is as exact, and slower on a CPU
-    Layout = with_layout_constraint = None
+    layout = None
 
 _ROWS = 16  # added up at once; XLA:CPU splits sums of more than 32
 
 
 @jax.custom_vjp
 def half_dense(x: Array, kernel: Array, bias: Array) -> Array:
-    """``x @ kernel + bias`` in the half precision of ``x``; gradients of the parameters in float32.
+    """``x @ kernel + bias`` in the half precision of ``x``, with gradients for a CPU.
 
-    JAX's own gradients are rounded to half precision, and slow on a CPU: see `_weight_gradient` and
-    `_column_sums`. Together they are half of a train step of BERT-base.
+    Gradients of the parameters are sums in float32; JAX's own are rounded to half precision and
+    slow on a CPU (`_weight_gradient`, `_column_sums`), half of a train step of BERT-base.
 
     Args:
       x: (rows, in), bfloat16 or float16.
@@ -56,23 +57,28 @@ def _backward(residuals: Any, slope: Array) -> tuple[Array, Array, Array]:
 
 
 def _weight_gradient(x: Array, slope: Array) -> Array:
-    """``x.T @ slope`` in float32.
+    """``x.T @ slope`` as float32.
 
     XLA:CPU multiplies bfloat16 matrices with AMX where the left one lies in memory row by row. A
     transpose it takes for a matrix that lies column by column, and is three to five times slower;
-    so the transpose is made to be written.
+    so the transpose is made to be written. Other platforms choose layouts themselves, and sum over
+    devices what is rounded to half precision, which halves its bytes.
     """
 
-    def plain(x: Array, slope: Array) -> Array:
+    def rounded(x: Array, slope: Array) -> Array:
+        return (x.T @ slope).astype(jnp.float32)
+
+    def in_float32(x: Array, slope: Array) -> Array:
         return jnp.matmul(x.T, slope, preferred_element_type=jnp.float32)
 
     def written(x: Array, slope: Array) -> Array:
-        turned = with_layout_constraint(x.T, Layout(major_to_minor=(0, 1)))
+        turned = layout.with_layout_constraint(x.T, layout.Layout(major_to_minor=(0, 1)))
         return jnp.matmul(turned, slope, preferred_element_type=jnp.float32)
 
-    if with_layout_constraint is None or jax.local_device_count() > 1:
-        return plain(x, slope)  # with several devices some versions gather x to lay it out
-    return jax.lax.platform_dependent(x, slope, cpu=written, default=plain)
+    # With several devices some versions gather x to lay it out.
+    alone = hasattr(layout, "with_layout_constraint") and jax.local_device_count() == 1
+    cpu = written if alone else in_float32
+    return jax.lax.platform_dependent(x, slope, cpu=cpu, default=rounded)
 
 
 def _column_sums(slope: Array) -> Array:

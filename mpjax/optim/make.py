@@ -232,17 +232,7 @@ def make_optimizer(
         WEIGHTS: adam(rate, config.weight_decay),
         SCORES: scores[config.score_optimizer](),
     }
-
-    def groups_of(variables: Any) -> Any:
-        found = labels(variables, frozen)
-        if config.frozen and FROZEN not in jax.tree.leaves(found["params"]):
-            some = ", ".join(names(list(leaves_by_keys(variables["params"]))[:3]))
-            raise ValueError(
-                f"frozen is {config.frozen!r} and matches no parameter, such as {some}"
-            )
-        return found
-
-    partition = optax.partition(groups, groups_of)
+    partition = optax.partition(groups, lambda tree: _groups(tree, config.frozen, frozen))
     clip = clip_grad_norm(config.max_grad_norm)
     if pruning is None:
         return optax.chain(freeze_params(frozen), skip_not_finite(optax.chain(clip, partition)))
@@ -280,6 +270,15 @@ def _check_last_cut(config: OptimizerConfig, total_steps: int) -> None:
             f"the ramp of the density ends at step {end}: the final density would be missed. Lower "
             "prune_every, or raise warmup_steps or final_warmup"
         )
+
+
+def _groups(variables: Any, pattern: str, frozen: Callable[[str], bool]) -> Any:
+    """`labels`; `ValueError` where a pattern of frozen parameters matches nothing."""
+    found = labels(variables, frozen)
+    if pattern and FROZEN not in jax.tree.leaves(found["params"]):
+        some = ", ".join(names(list(leaves_by_keys(variables["params"]))[:3]))
+        raise ValueError(f"frozen is {pattern!r} and matches no parameter, such as {some}")
+    return found
 
 
 def labels(variables: Any, frozen: Callable[[str], bool]) -> Any:

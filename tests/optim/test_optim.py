@@ -192,7 +192,7 @@ def test_nothing_of_a_model_is_frozen_unless_asked(asked, moves):
 def test_a_frozen_pattern_that_matches_nothing_is_refused():
     tx = make_optimizer(OptimizerConfig(frozen="embeddings"), None, 10)  # .*/embeddings/.* is meant
     params = {"m": {"embeddings": {"table": jnp.ones(2)}}}
-    with pytest.raises(ValueError, match="'embeddings' and matches no.* m/embeddings/table$"):
+    with pytest.raises(ValueError, match=r"'embeddings' and matches no.* m/embeddings/table$"):
         tx.init({"params": params, "scores": {}})
 
 

@@ -108,7 +108,7 @@ def test_many_matrices_share_a_loop_and_keep_their_own_counts():
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_on_one_cpu_device_each_matrix_has_loops_of_its_own(dtype, monkeypatch):
-    """The same masks and cuts, to the bit, as with loops that all share."""
+    """Masks and cuts are those of loops that all share, to the bit."""
     with jax.enable_x64(dtype is np.float64):
         arrays = [jnp.asarray(a, dtype) for a in INPUTS.values()]
         counts = [a.size // 3 for a in arrays]

@@ -133,7 +133,10 @@ def _each_or_all(
 
     if joint or len(arrays) == 1 or len(arrays) != len(counts) or jax.local_device_count() > 1:
         return together(arrays, counts)
-    return jax.lax.platform_dependent(arrays, counts, cpu=each, default=together)
+    return cast(
+        list[jax.Array],
+        jax.lax.platform_dependent(arrays, counts, cpu=each, default=together),
+    )
 
 
 class _Place(NamedTuple):
@@ -157,8 +160,8 @@ def _wanted(arrays: Sequence[jax.Array], counts: Sequence[Any], joint: bool) -> 
 def _tie_ends(arrays: Sequence[jax.Array], cut: Cut, wanted: jax.Array, joint: bool) -> _Place:
     """First position of each array at which entries equal to the cut are no longer kept.
 
-    Ties are kept in C order until k entries are: whole blocks of rows, whole rows of the next block,
-    then the start of one row.
+    Ties are kept in C order until k entries are: whole blocks of rows, whole rows of the next
+    block, then the start of one row.
     """
     keys = per_array(cut.key, arrays)
     ties = [_blocks(ordered_keys(as_rows(a)) == key) for a, key in zip(arrays, keys, strict=True)]
