@@ -53,13 +53,13 @@ def read_table(path: Path) -> Table:
     if kind in (".csv", ".tsv"):
         columns, records = read_delimited(path)
         table = Table(shown(path), columns, records)
+    elif kind == ".json" and _is_list(path):
+        table = records_table(path, read_json(path))
     elif kind == ".json" and (rows := _rows_of_object(path)) is not None:
         table = records_table(path, rows)
-    elif kind == ".jsonl" or (kind == ".json" and not _is_list(path)):
+    elif kind in (".json", ".jsonl"):
         records = list(read_json_lines(path))
         table = Table(shown(path), _columns(record for _, record in records), records)
-    elif kind == ".json":
-        table = records_table(path, read_json(path))
     elif kind == ".parquet":
         columns, rows, names = read_parquet(path)
         table = Table(shown(path), columns, list(enumerate(rows, 1)), "row", names)
