@@ -20,7 +20,7 @@ _SPARE = 0.5  # of the resident memory, less than which left on the machine is l
 _MOST = 1.5  # times the memory of a step, above which the rest is taken for holes
 _GROWN = 1.25  # times what is left after giving back, which is no hole
 _SOON = 10  # looks of which no second one should find too much
-_PAUSE = 0.1  # seconds between two looks: a look reads a dozen files, a tenth of a small step
+_PAUSE = 0.1  # seconds between two looks, each of which reads a dozen files
 
 
 def keep_freed_memory() -> bool:

@@ -20,8 +20,8 @@ _ROWS = 16  # added up at once; XLA:CPU splits sums of more than 32
 def half_dense(x: Array, kernel: Array, bias: Array) -> Array:
     """``x @ kernel + bias`` in the half precision of ``x``, with gradients for a CPU.
 
-    Gradients of the parameters are sums in float32; JAX's own are rounded to half precision and
-    slow on a CPU (`_weight_gradient`, `_column_sums`), half of a train step of BERT-base.
+    JAX's own gradients of the parameters are rounded to half precision, and slow on a CPU, where
+    these are sums in float32 (`_weight_gradient`, `_column_sums`).
 
     Args:
       x: (rows, in), bfloat16 or float16.
@@ -51,7 +51,7 @@ def _forward(x: Array, kernel: Array, bias: Array) -> tuple[Array, Any]:
 def _backward(residuals: Any, slope: Array) -> tuple[Array, Array, Array]:
     x, kernel, bias, like = residuals
     own = _weight_gradient(x, slope).astype(like.dtype)
-    # Of a product with `kernel.T` XLA:CPU makes one in float32, six times slower.
+    # Of a product with `kernel.T` XLA:CPU makes one in float32, without AMX.
     before = jax.lax.dot_general(slope, kernel, (((1,), (1,)), ((), ())))
     return before, own, _column_sums(slope).astype(bias.dtype)
 
@@ -60,9 +60,9 @@ def _weight_gradient(x: Array, slope: Array) -> Array:
     """``x.T @ slope`` as float32.
 
     XLA:CPU multiplies bfloat16 matrices with AMX where the left one lies in memory row by row. A
-    transpose it takes for a matrix that lies column by column, and is three to five times slower;
-    so the transpose is made to be written. Other platforms choose layouts themselves, and sum over
-    devices what is rounded to half precision, which halves its bytes.
+    transpose it takes for a matrix that lies column by column; so it is made to be written. Other
+    platforms choose layouts themselves, and sum over devices what is rounded to half precision,
+    which halves its bytes.
     """
 
     def rounded(x: Array, slope: Array) -> Array:
@@ -76,7 +76,7 @@ def _weight_gradient(x: Array, slope: Array) -> Array:
         return jnp.matmul(turned, slope, preferred_element_type=jnp.float32)
 
     # With several devices some versions gather x to lay it out.
-    alone = hasattr(layout, "with_layout_constraint") and jax.local_device_count() == 1
+    alone = hasattr(layout, "with_layout_constraint") and jax.device_count() == 1
     cpu = written if alone else in_float32
     return jax.lax.platform_dependent(x, slope, cpu=cpu, default=rounded)
 
@@ -84,8 +84,8 @@ def _weight_gradient(x: Array, slope: Array) -> Array:
 def _column_sums(slope: Array) -> Array:
     """Sums of the columns in float32.
 
-    One sum over many rows XLA:CPU splits in two by windows, which it computes an element at a time:
-    25 ms for 2048 x 3072. Sums of a few rows each, one after the other, take a thirtieth.
+    One sum over many rows XLA:CPU splits in two by windows, which it computes an element at a time.
+    Sums of a few rows each, one after the other, it does not split.
     """
     sums = slope
     while (rows := math.gcd(sums.shape[0], _ROWS)) > 1:

@@ -125,7 +125,7 @@ def test_on_one_cpu_device_each_matrix_has_loops_of_its_own(dtype, monkeypatch):
         members = jax.vmap(select, in_axes=(None, 0))
         shared, shared_loops = jax.jit(members)(arrays, densities), loops("cpu")
         jax.clear_caches()
-        monkeypatch.setattr(jax, "local_device_count", lambda: 1)
+        monkeypatch.setattr(jax, "device_count", lambda: 1)
         own, own_loops = jax.jit(members)(arrays, densities), loops("cpu")
         accelerator_loops = loops("tpu")
         masks = top_k_masks(arrays, counts)

@@ -131,7 +131,7 @@ def _each_or_all(
     def together(arrays: list[jax.Array], counts: list[Any]) -> list[jax.Array]:
         return function(arrays, counts, joint)
 
-    if joint or len(arrays) == 1 or len(arrays) != len(counts) or jax.local_device_count() > 1:
+    if joint or len(arrays) == 1 or len(arrays) != len(counts) or jax.device_count() > 1:
         return together(arrays, counts)
     return cast(
         list[jax.Array],
@@ -165,7 +165,7 @@ def _tie_ends(arrays: Sequence[jax.Array], cut: Cut, wanted: jax.Array, joint: b
     """
     keys = per_array(cut.key, arrays)
     ties = [_blocks(ordered_keys(as_rows(a)) == key) for a, key in zip(arrays, keys, strict=True)]
-    # Along rows a sum takes five times as long as across them.
+    # Across rows XLA:CPU adds up whole vectors, along a row single entries.
     in_blocks = [jnp.sum(jnp.sum(t, 1, dtype=jnp.int8), 1, dtype=jnp.int32) for t in ties]
     needed = jnp.broadcast_to(wanted - cut.above, len(arrays))
     if joint:
