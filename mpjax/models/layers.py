@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
 
-from mpjax.models.products import half_dense
+from mpjax.models import products
 
 
 def wide(dtype: DTypeLike) -> Any:
@@ -37,10 +37,10 @@ class Dense(nn.Module):
         # Two axes only. The gradient of a 3-D product contracts two axes at once, for which
         # XLA:CPU first transposes the whole incoming gradient in memory; for one axis it does not.
         flat = x.reshape(math.prod(x.shape[:-1]), x.shape[-1]).astype(self.dtype)
-        if wide(self.dtype) == self.dtype:
-            y = flat @ kernel.astype(self.dtype) + bias.astype(self.dtype)[None, :]
+        if products.applies(self.dtype):
+            y = products.half_dense(flat, kernel, bias)
         else:
-            y = half_dense(flat, kernel, bias)
+            y = flat @ kernel.astype(self.dtype) + bias.astype(self.dtype)[None, :]
         return y.reshape(*x.shape[:-1], self.features)
 
 

@@ -1,4 +1,4 @@
-"""Dense products of half-precision matrices, with gradients that a CPU computes at full rate."""
+"""Dense products of half-precision matrices, with gradients that one CPU computes at full rate."""
 
 import math
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import DTypeLike
 
 layout: Any
 try:
@@ -16,12 +17,23 @@ except ImportError:  # experimental: without it the product is as exact, and slo
 _ROWS = 16  # added up at once; XLA:CPU splits sums of more than 32
 
 
+def applies(dtype: DTypeLike) -> bool:
+    """Whether `half_dense` is to be used: a half precision, and one CPU is the only device.
+
+    Over several devices the sums of `_column_sums` would gather their rows, and so would a written
+    transpose in some versions; explicit meshes and `jax.shard_map` take no gradients of their own.
+    """
+    alone = jax.device_count() == 1 and jax.default_backend() == "cpu"
+    return alone and jnp.dtype(dtype).itemsize < jnp.dtype(jnp.float32).itemsize
+
+
 @jax.custom_vjp
 def half_dense(x: Array, kernel: Array, bias: Array) -> Array:
-    """``x @ kernel + bias`` in the half precision of ``x``, with gradients for a CPU.
+    """``x @ kernel + bias`` in the half precision of ``x``, with gradients for a single CPU device.
 
     JAX's own gradients of the parameters are rounded to half precision, and slow on a CPU, where
-    these are sums in float32 (`_weight_gradient`, `_column_sums`).
+    these are sums in float32 (`_weight_gradient`, `_column_sums`). On other platforms they are
+    JAX's own. Not for several devices, and without forward-mode derivatives: see `applies`.
 
     Args:
       x: (rows, in), bfloat16 or float16.
@@ -53,7 +65,8 @@ def _backward(residuals: Any, slope: Array) -> tuple[Array, Array, Array]:
     own = _weight_gradient(x, slope).astype(like.dtype)
     # Of a product with `kernel.T` XLA:CPU makes one in float32, without AMX.
     before = jax.lax.dot_general(slope, kernel, (((1,), (1,)), ((), ())))
-    return before, own, _column_sums(slope).astype(bias.dtype)
+    sums = jax.lax.platform_dependent(slope, cpu=_column_sums, default=_rounded_sums)
+    return before, own, sums.astype(bias.dtype)
 
 
 def _weight_gradient(x: Array, slope: Array) -> Array:
@@ -68,17 +81,13 @@ def _weight_gradient(x: Array, slope: Array) -> Array:
     def rounded(x: Array, slope: Array) -> Array:
         return (x.T @ slope).astype(jnp.float32)
 
-    def in_float32(x: Array, slope: Array) -> Array:
-        return jnp.matmul(x.T, slope, preferred_element_type=jnp.float32)
-
     def written(x: Array, slope: Array) -> Array:
-        turned = layout.with_layout_constraint(x.T, layout.Layout(major_to_minor=(0, 1)))
+        turned = x.T
+        if hasattr(layout, "with_layout_constraint"):
+            turned = layout.with_layout_constraint(turned, layout.Layout(major_to_minor=(0, 1)))
         return jnp.matmul(turned, slope, preferred_element_type=jnp.float32)
 
-    # With several devices some versions gather x to lay it out.
-    alone = hasattr(layout, "with_layout_constraint") and jax.device_count() == 1
-    cpu = written if alone else in_float32
-    return jax.lax.platform_dependent(x, slope, cpu=cpu, default=rounded)
+    return jax.lax.platform_dependent(x, slope, cpu=written, default=rounded)
 
 
 def _column_sums(slope: Array) -> Array:
@@ -88,9 +97,13 @@ def _column_sums(slope: Array) -> Array:
     Sums of a few rows each, one after the other, it does not split.
     """
     sums = slope
-    while (rows := math.gcd(sums.shape[0], _ROWS)) > 1:
+    while sums.shape[0] > 0 and (rows := math.gcd(sums.shape[0], _ROWS)) > 1:
         sums = jnp.sum(sums.reshape(-1, rows, sums.shape[1]), axis=1, dtype=jnp.float32)
     return jnp.sum(sums, axis=0, dtype=jnp.float32)
+
+
+def _rounded_sums(slope: Array) -> Array:
+    return jnp.sum(slope, axis=0).astype(jnp.float32)
 
 
 half_dense.defvjp(_forward, _backward)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mpjax.models import products
+from mpjax.models.layers import Dense
 from mpjax.models.products import half_dense
 
 RNG = np.random.default_rng(0)
@@ -44,7 +45,7 @@ def test_gradients_have_the_dtype_of_the_parameters():
     assert [g.dtype for g in gradients] == [jnp.bfloat16] * 3
 
 
-def test_on_one_cpu_device_the_transpose_is_written(monkeypatch):
+def test_a_cpu_writes_the_transpose(monkeypatch):
     """Sums are equal alone and for members of a population; other platforms choose layouts."""
     x, kernel, bias, slope = example(64, jnp.bfloat16)
 
@@ -55,18 +56,32 @@ def test_on_one_cpu_device_the_transpose_is_written(monkeypatch):
         lowered = jax.jit(gradients).trace(x, slope).lower(lowering_platforms=(platform,))
         return "LayoutConstraint" in lowered.as_text()
 
-    several, many = jax.jit(gradients)(x, slope), written("cpu")
-    jax.clear_caches()
-    monkeypatch.setattr(jax, "device_count", lambda: 1)
-    members = jax.jit(jax.vmap(gradients))(x[None], slope[None])
-    one = jax.jit(gradients)(x, slope)
-    assert written("cpu") and not many and not written("tpu") and not written("cuda")
+    assert written("cpu") and not written("tpu") and not written("cuda")
+    one, members = jax.jit(gradients)(x, slope), jax.jit(jax.vmap(gradients))(x[None], slope[None])
     monkeypatch.setattr(products, "layout", None)  # a jax without it
     jax.clear_caches()
     without = jax.jit(gradients)(x, slope)
     assert not written("cpu")
     jax.clear_caches()
-    for expected, *found in zip(several, one, without, members, strict=True):
+    for expected, *found in zip(one, without, members, strict=True):
         for gradient in found:
             found32 = np.asarray(gradient, np.float32).reshape(expected.shape)
             np.testing.assert_allclose(found32, np.float32(expected), rtol=1e-6, atol=1e-6)
+
+
+def test_no_rows():
+    x, kernel, bias, slope = example(0, jnp.bfloat16)
+    _, dkernel, dbias = jax.vjp(half_dense, x, kernel, bias)[1](slope)
+    assert not dkernel.any() and not dbias.any()
+
+
+def test_used_in_half_precision_where_one_cpu_is_the_only_device(monkeypatch):
+    def used(dtype):
+        dense = Dense(4, 0.02, dtype)
+        return "half_dense" in str(jax.make_jaxpr(dense.init)(jax.random.key(0), jnp.ones((2, 3))))
+
+    assert not used(jnp.bfloat16)  # eight devices
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    assert used(jnp.bfloat16) and used(jnp.float16) and not used(jnp.float32)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert not used(jnp.bfloat16)

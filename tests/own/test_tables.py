@@ -44,8 +44,9 @@ def test_pandas_writes_what_is_read(tmp_path, name):
 def test_json_of_rows_below_data(tmp_path, indent):
     (tmp_path / "x.json").write_text(json.dumps({"version": 1, "data": RECORDS}, indent=indent))
     assert texts(tmp_path / "x.json") == [(record["text"], record["label"]) for record in RECORDS]
-    (tmp_path / "x.json").write_text(json.dumps({"text": "a", "label": "b"}))  # one row of jsonl
-    assert texts(tmp_path / "x.json") == [("a", "b")]
+    for more in ({}, {"data": [{"source": "web"}]}, {"spans": {"en": 1}}):  # one row of jsonl
+        (tmp_path / "x.json").write_text(json.dumps({"text": "a", "label": "b", **more}))
+        assert texts(tmp_path / "x.json") == [("a", "b")]
 
 
 def test_lines_inside_quotes_are_counted(tmp_path):
@@ -101,8 +102,14 @@ def test_class_names_of_a_parquet_file(tmp_path):
         ("x.jsonl", b'{"text": "a"}\n[1]\n', "line 2: expected an object"),
         ("x.json", b'[{"text": "a"}, 3]', "row 2: expected an object"),
         ("x.json", b'{"data": [{"text": "a"}, 3]}', "row 2: expected an object"),
-        ("x.json", b'{"text": {"0": "a"}, "label": {"0": 1}}', "columns.*orient='records'"),
+        ("x.json", b'{"text": {"3": "a"}, "label": {"3": 1}}', "columns.*orient='records'"),
+        ("x.json", b'{"columns": ["text"], "index": [0], "data": [["a"]]}', "orient='records'"),
         ("x.json", b'{"text": "a"}\n{"text": \n', "line 2"),
+        ("x.json", b'{"text": \n{"text": "b"}\n', "line 1"),
+        ("x.json", b'{\n "data": [\n  {"text": "a"},\n ]\n}', "line 4"),
+        ("x.json", b'{\n "text": "a"\n}', "without a list of rows.*object per line"),
+        ("x.json", b'{"data": [3, {"text": "a"}]}', "row 1: expected an object"),
+        ("x.json", b'{"data": []}', "no rows"),
         ("x.parquet", b"PAR1 no parquet", "not a parquet file"),
         ("x.txt", b"a,b\n", "found .txt"),
     ],

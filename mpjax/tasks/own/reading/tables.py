@@ -10,6 +10,7 @@ from typing import Any
 
 from mpjax.errors import InputError
 from mpjax.files import read_json, shown
+from mpjax.tasks.own.columns import LABELS, TAGS, TEXTS, WORDS
 from mpjax.tasks.own.reading.conll import read_columns
 from mpjax.tasks.own.reading.delimited import read_delimited
 from mpjax.tasks.own.reading.parquet import read_parquet
@@ -17,6 +18,7 @@ from mpjax.tasks.reading import numbered_lines, read_json_lines
 
 CONLL = (".conll", ".bio", ".iob")
 KINDS = (".csv", ".tsv", ".jsonl", ".json", ".parquet", *CONLL)
+_ROW = {name for names in (*TEXTS, *WORDS, *LABELS, *TAGS) for name in names}  # of one row's object
 Record = dict[str, Any]
 
 
@@ -94,35 +96,46 @@ def _is_list(path: Path) -> bool:
 
 
 def _rows_of_object(path: Path) -> list[Any] | None:
-    """``data`` of a file that is one object with such a list, None for any other file.
+    """``data`` of a file that is one object with such a list, None for an object per line.
 
     Raises:
-      InputError: an object of columns.
+      InputError: an object of columns, or one over several lines without such a list.
     """
     lines = (text for _, text in numbered_lines(path))
-    first, second = next(lines, ""), next(lines, None)
-    if not first.lstrip().startswith("{") or (second is not None and _is_object(first)):
+    first, second = next(lines, "").strip(), next(lines, None)
+    spread = first == "{"  # over several lines, as `json.dump` writes with an indent
+    if not spread and second is not None:
         return None
-    try:
-        found = read_json(path)
-    except InputError:
-        return None  # objects per line, one of them malformed, which their reader names
+    found = read_json(path) if spread else _object(first)
     if not isinstance(found, dict):
         return None
-    if found and all(isinstance(column, dict) for column in found.values()):
+    if found.keys() == {"columns", "index", "data"} or _is_columns(found):
         raise InputError(
             f"{shown(path)} is one object of columns, as pandas' to_json writes by default; write "
             "it with orient='records'"
         )
-    rows = found.get("data")
-    return rows if isinstance(rows, list) and rows and isinstance(rows[0], dict) else None
+    if isinstance(found.get("data"), list) and not _ROW & {name.lower() for name in found}:
+        return found["data"]
+    if spread:
+        raise InputError(
+            f"{shown(path)} is one object without a list of rows as its data; write a list of "
+            "objects, or an object per line"
+        )
+    return None
 
 
-def _is_object(text: str) -> bool:
+def _object(text: str) -> Any:
     try:
-        return isinstance(json.loads(text), dict)
+        return json.loads(text)
     except (ValueError, RecursionError):
-        return False
+        return None  # the reader of lines says what is wrong
+
+
+def _is_columns(found: Record) -> bool:
+    """Whether an object has columns of numbered rows, all with equal numbers."""
+    columns = [list(c) if isinstance(c, dict) else [] for c in found.values()]
+    first = columns[0] if columns else []
+    return bool(first) and all(c == first for c in columns) and all(map(str.isdigit, first))
 
 
 def records_table(path: Path, items: Iterable[Any]) -> Table:
