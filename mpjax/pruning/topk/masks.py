@@ -184,8 +184,12 @@ def _tie_ends(arrays: Sequence[jax.Array], cut: Cut, wanted: jax.Array, joint: b
 
 
 def _blocks(marks: jax.Array) -> jax.Array:
-    """Matrix as blocks of rows: (blocks, rows, columns)."""
-    return marks.reshape(-1, math.gcd(marks.shape[0], GROUP), marks.shape[1])
+    """Matrix as blocks of rows: (blocks, rows, columns).
+
+    Of one row with several devices, between which marks of a block travel.
+    """
+    rows = math.gcd(marks.shape[0], GROUP) if jax.device_count() == 1 else 1
+    return marks.reshape(-1, rows, marks.shape[1])
 
 
 def _pick(marks: jax.Array, index: jax.Array) -> jax.Array:
