@@ -27,7 +27,7 @@ RATES = [
 @pytest.mark.parametrize("options", RATES, ids=str)
 def test_the_rates_logged_are_those_applied(options, x64):
     """With a constant gradient a step of Adam is the learning rate."""
-    config = resolve(TrainConfig(**(BASE | options)))
+    config = resolve(TrainConfig(**(BASE | options), train_embeddings=True))  # there are none
     length, pruning = run_length(config, 1), Pruning(make_rule("movement"))
     tx = make_optimizers(config, pruning, length)(None)
     params = {"d": {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}}
