@@ -74,8 +74,7 @@ def _weight_gradient(x: Array, slope: Array) -> Array:
 
     XLA:CPU multiplies bfloat16 matrices with AMX where the left one lies in memory row by row. A
     transpose it takes for a matrix that lies column by column; so it is made to be written. Other
-    platforms choose layouts themselves, and sum over devices what is rounded to half precision,
-    which halves its bytes.
+    platforms, for which `mpjax plan` compiles on a CPU, choose layouts themselves.
     """
 
     def rounded(x: Array, slope: Array) -> Array:
