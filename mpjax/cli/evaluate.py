@@ -38,8 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dtype",
         default="float32",
-        choices=("float32", "bfloat16"),
-        help="compute dtype (default: %(default)s)",
+        choices=("float32", "bfloat16", "auto"),
+        help="compute dtype; auto: bfloat16 where the devices multiply it faster "
+        "(default: %(default)s)",
     )
     parser.add_argument(
         "--runtime",

@@ -22,7 +22,7 @@ class EvaluateConfig:
       batch_size: rows per step.
       max_length: tokens per row; 128 unless a run says otherwise.
       limit: first rows of the dev file only.
-      dtype: type to compute in, float32 or bfloat16.
+      dtype: type to compute in: float32, bfloat16 or auto, as in `TrainConfig`.
       runtime: dense, by JAX on its device; or sparse, by PyTorch on the CPU, encoder matrices in
         CSR where that is faster.
       cache: as in `TrainConfig`.
@@ -70,7 +70,7 @@ class EvaluateConfig:
         if self.runtime not in RUNTIMES:
             found = shown(repr(self.runtime))
             raise InputError(f"--runtime is {found}; choose from {', '.join(RUNTIMES)}")
-        if self.runtime == "sparse" and self.dtype != "float32":
+        if self.runtime == "sparse" and self.dtype == "bfloat16":
             raise InputError(
                 f"--runtime sparse computes in float32, and --dtype is {shown(self.dtype)}; leave "
                 "one of the two out"

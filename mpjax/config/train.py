@@ -303,8 +303,9 @@ class TrainConfig:
     )
     dtype: str = _option(
         "float32",
-        "compute dtype; parameters stay float32",
-        choices=("float32", "bfloat16"),
+        "compute dtype; parameters stay float32. auto: bfloat16 where the devices multiply it "
+        "faster (TPUs, newer GPUs, CPUs with instructions for it under jax 0.12)",
+        choices=("float32", "bfloat16", "auto"),
         topic=DEVICES,
     )
     accumulate: int = _option(

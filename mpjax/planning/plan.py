@@ -17,6 +17,7 @@ from mpjax.config.structure import is_n_of_m
 from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError
 from mpjax.models import EncoderConfig
+from mpjax.models.precision import AUTO
 from mpjax.parallel.mesh import batch_parts, choose_mesh
 from mpjax.parallel.sharding import make_mesh
 from mpjax.planning.chips import Chip
@@ -88,7 +89,8 @@ def plan_config(config: TrainConfig) -> TrainConfig:
     Raises:
       InputError: a mistake that `mpjax train` would refuse before it reads data.
     """
-    config = dataclasses.replace(config, output="plan")
+    fast = "bfloat16" if config.dtype == AUTO else config.dtype  # on a TPU
+    config = dataclasses.replace(config, output="plan", dtype=fast)
     rule = RULES.get(config.method)
     if rule is not None and config.density is None and config.final_lambda is None:
         if not rule.is_density:

@@ -20,6 +20,7 @@ RUN/
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ from mpjax.errors import InputError
 from mpjax.files import parse_object, read_object, shown, write_json, write_text
 from mpjax.locks import LOCK
 from mpjax.log import log
+from mpjax.models.precision import AUTO, chosen_dtype
 
 _NAMED = 8  # differing options that a message names
 
@@ -106,6 +108,18 @@ class RunDir:
         except InputError as error:
             log.warning("%s; it is made again", error)
             return None
+
+
+def with_dtype(config: TrainConfig) -> TrainConfig:
+    """Config with the compute dtype that `auto` stands for: the run's, or one for these devices."""
+    if config.dtype != AUTO:
+        return config
+    if is_run(config.output):
+        recorded = read_object(RunDir(Path(config.output)).config).get("dtype", config.dtype)
+        return dataclasses.replace(config, dtype=recorded)
+    dtype = chosen_dtype(config.dtype)
+    log.info("--dtype auto: %s", dtype)
+    return dataclasses.replace(config, dtype=dtype)
 
 
 def check(config: TrainConfig) -> RunDir:

@@ -79,6 +79,8 @@ def sweep(
     output = Path(base.output)
     _check_output(output)
     configs = member_configs(base, axes)
+    dtype = folder.with_dtype(next(iter(configs.values()))).dtype
+    configs = {name: dataclasses.replace(config, dtype=dtype) for name, config in configs.items()}
     with alone(output):
         return _sweep(output, configs, list(axes), Limits(devices, members_at_once, memory))
 

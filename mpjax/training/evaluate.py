@@ -20,6 +20,7 @@ from mpjax.errors import InputError
 from mpjax.files import read_object, shown
 from mpjax.log import log
 from mpjax.models import Model
+from mpjax.models.precision import chosen_dtype
 from mpjax.outputs import new_file
 from mpjax.parallel.sharding import fetch, own_rows, place_batch
 from mpjax.runs.class_order import check_order, given_places, untrained
@@ -82,9 +83,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     tokenizer = models.load_tokenizer(folder)
     encoded = encode(task, rows, tokenizer, width, config.cache)
     check_known(encoded, tokenizer, "rows")
-    loaded = load_for_task(
-        folder, task, config.dtype, seed=0, threshold=config.threshold, places=places
-    )
+    dtype = "float32" if config.runtime == "sparse" else chosen_dtype(config.dtype)
+    loaded = load_for_task(folder, task, dtype, seed=0, threshold=config.threshold, places=places)
     if loaded.fresh:
         why = untrained(loaded, task, str(folder))
         raise InputError(f"{why}; fine-tune it first with: mpjax train")

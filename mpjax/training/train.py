@@ -57,6 +57,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
 
 def train_resolved(config: TrainConfig) -> dict[str, Any]:
     """`train` of a config that `resolve` has checked and completed."""
+    config = folder.with_dtype(config)
     run = folder.check(config)
     check_same({**as_dict(config), "cache": None, "finished": run.result.is_file()})
     with alone(run.path):
