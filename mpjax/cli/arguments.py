@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
+import re
 import typing
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 from mpjax.config.checks import field_types, methods, option
-from mpjax.config.recipes import RECOMMENDED, default_recipe, recipe_config
+from mpjax.config.recipes import RECOMMENDED, default_recipe, get, recipe_config
 from mpjax.config.train import TOPICS, TrainConfig
 from mpjax.errors import InputError
 from mpjax.hostmemory import give_back_after_compiling
@@ -80,6 +82,31 @@ def train_config(args: argparse.Namespace, names: Collection[str] = FIELDS.keys(
     given = {name: getattr(args, name) for name in FIELDS if name in args.given}
     recipe = args.recipe or default_recipe(given)
     return recipe_config(recipe, **{name: given[name] for name in names if name in given})
+
+
+@contextlib.contextmanager
+def naming_recipe(args: argparse.Namespace) -> Iterator[None]:
+    """Says of an option that is refused and was not given that the recipe has it.
+
+    Raises:
+      InputError: as raised inside, with the recipe.
+    """
+    try:
+        yield
+    except InputError as error:
+        flag = re.match(r"--[a-z-]+", str(error))
+        name = flag.group()[2:].replace("-", "_") if flag else ""
+        if not hasattr(args, "recipe") or name in args.given:
+            raise
+        recipe = args.recipe or default_recipe({n: getattr(args, n) for n in args.given})
+        options = get(recipe).options if recipe else {}
+        if name not in options:
+            raise
+        default = "" if args.recipe else ", the default with a density"
+        raise InputError(
+            f"{error} ({option(name)} {options[name]} is of --recipe {recipe}{default}; give "
+            "another value, or another recipe)"
+        ) from error
 
 
 def add_recipe(parser: Parser) -> None:

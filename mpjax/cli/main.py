@@ -32,6 +32,7 @@ from mpjax.cli import (
     train,
     unpack,
 )
+from mpjax.cli.arguments import naming_recipe
 from mpjax.cli.parsing.common import add_common, set_talk
 from mpjax.cli.parsing.next_steps import say_next
 from mpjax.disk import refused
@@ -182,7 +183,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             build_parser()[0].print_help()
         else:
             set_talk(notes, args)
-            COMMANDS[args.command].run(args)
+            with naming_recipe(args):
+                COMMANDS[args.command].run(args)
             sys.stdout.flush()  # before the notes: in a terminal both are one text
             say_next(args)
         sys.stdout.flush()

@@ -139,6 +139,31 @@ def test_an_unknown_recipe_names_the_known_ones(capsys):
     )
 
 
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (
+            ["--recipe", "smp", "--regularization", "none"],
+            "--lambda-ramp does not apply to movement: it has no score penalty (--lambda-ramp "
+            "rising is of --recipe smp; give another value, or another recipe)\n",
+        ),
+        (
+            ["--regularization", "l1"],
+            "(--score-optimizer sensitivity is of --recipe sensitivity, the default with a density;"
+            " give another value, or another recipe)\n",
+        ),
+        (
+            ["--recipe", "smp", "--lambda-ramp", "rising", "--regularization", "none"],
+            "it has no score penalty\n",
+        ),
+        (["--recipe", "smp", "--batch-size", "0"], "must be at least 1\n"),
+    ],
+)
+def test_a_refused_option_of_a_recipe_is_said_to_be_of_it(words, text, capsys):
+    assert cli.main([*BASE, *words]) == 2
+    assert capsys.readouterr().err.endswith(text)
+
+
 def test_a_recipe_in_python_is_that_of_the_command_line():
     same = {"model": "m", "task": "sst2", "output": "o", "density": 0.1}
     assert recipes.recipe_config("platon", **same) == config("--recipe", "platon")

@@ -11,8 +11,12 @@ import numpy as np
 import pytest
 import tiny
 
+from mpjax import Pruning, Structure
 from mpjax.config.length import RunLength
 from mpjax.errors import Interrupted
+from mpjax.pruning.granularities import NofM
+from mpjax.pruning.rules.movement import Movement
+from mpjax.pruning.structures import Part
 from mpjax.runs.folder import RunDir, read_lines
 from mpjax.sweep.sweep import sweep
 from mpjax.tasks.base import Encoded
@@ -146,6 +150,20 @@ def test_the_text_names_step_density_losses_and_options():
         "the training loss never was below that of guessing at step 40: 0.7, where guessing gives "
         "0.69. The model has learnt nothing; lower --learning-rate"
     )
+
+
+def test_advice_for_runs_of_weights_is_about_the_structure():
+    def advice(structure):
+        return remedies(Pruning(Movement(final=0.5), structure=structure))
+
+    assert advice(Structure()) == [
+        "lower --learning-rate", "give a higher --density",
+        "give --density without --method, the recommended recipe",
+    ]  # fmt: skip
+    assert advice(Structure((Part(".*", NofM(2, 4)),))) == [
+        "lower --learning-rate", "keep more of every run by --structure",
+        "give --structure without --method, the recommended recipe",
+    ]  # fmt: skip
 
 
 OPTIONS = {

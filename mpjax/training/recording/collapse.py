@@ -16,6 +16,7 @@ import numpy as np
 from mpjax.log import log
 from mpjax.parallel.consensus import first
 from mpjax.pruning import Pruning
+from mpjax.pruning.granularities import NofM
 from mpjax.runs.folder import RunDir, read_lines
 from mpjax.tasks.chance import guessing_losses
 from mpjax.training.job import Job
@@ -152,7 +153,10 @@ def remedies(pruning: Pruning | None) -> list[str]:
     if pruning is None:
         return found
     rule = pruning.rule
-    found += ["give a higher --density"] if (rule.final_density or 1) < 1 else []
+    by_runs = any(isinstance(part.granularity, NofM) for part in pruning.structure.parts)
+    more = "keep more of every run by --structure" if by_runs else "give a higher --density"
+    found += [more] if (rule.final_density or 1) < 1 else []
     found += ["lower --final-lambda"] if rule.has_penalty and not rule.is_steered else []
-    recommended = ["give --density without --method, the recommended recipe"]
+    asked = "--structure" if by_runs else "--density"
+    recommended = [f"give {asked} without --method, the recommended recipe"]
     return found if pruning.dense_gradient else found + recommended
