@@ -2,7 +2,7 @@
 
     python -m experiments.bench selection [--shape 768,3072] [--density 0.1]
     python -m experiments.bench step [--model base|small|tiny] [--batch 16] [--length 128]
-                                     [--give-back-memory]
+                                     [--dtype bfloat16] [--give-back-memory]
     python -m experiments.bench torch [--model base] [--rules dense,movement,soft_movement]
                                       [--dtype bfloat16] [--peak-tflops 989]
     python -m experiments.bench compile [--model base]

@@ -57,7 +57,12 @@ def build_parser() -> argparse.ArgumentParser:
     add("--rows", type=_numbers, default="1000,10000,100000,1000000", help="of data sets (data)")
     add("--rules", type=_words, help=f"(step, torch, compile: {RULES_TIMED}; plan: two of them)")
     add("--rounds", type=int, default=9, help="(selection, step, torch, sparse)")
-    add("--dtype", choices=("float32", "bfloat16"), default="float32", help="of products (torch)")
+    add(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="of products (step, torch)",
+    )
     add(
         "--peak-tflops",
         type=float,
@@ -95,7 +100,8 @@ def _selection(args: argparse.Namespace) -> dict[str, Any]:
 def _step(args: argparse.Namespace) -> dict[str, Any]:
     from experiments.bench import step
 
-    return step.run(args.model, args.batch, args.length, _rules(args), args.rounds)
+    work = step.Workload(args.model, args.batch, args.length, args.dtype)
+    return step.run(work, _rules(args), args.rounds)
 
 
 def _torch(args: argparse.Namespace) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Train step of every rule beside the dense step, and beside what the machine allows.
 
-The rates of the machine are taken in the same run: of float32 products, and of memory. With them
+The rates of the machine are taken in the same run: of products, and of memory. With them
 the dense step has a share of the peak, and what pruning adds a floor: the arrays of the prunable
 weights' size that it cannot but read or write, at the rate of memory (`LEAST_ARRAYS`).
 """
@@ -33,6 +33,7 @@ class Workload:
     size: str
     batch_size: int
     length: int
+    dtype: str = "float32"  # of products
 
     @property
     def config(self) -> BertConfig:
@@ -56,7 +57,9 @@ class Runner:
     """
 
     def __init__(self, name: str, work: Workload) -> None:
-        step, self._state, self._batch = build(name, work.config, work.batch_size, work.length)
+        step, self._state, self._batch = build(
+            name, work.config, work.batch_size, work.length, work.dtype
+        )
         self._step = step.lower(self._state, self._batch).compile()
         self.bytes = float(self._step.cost_analysis()["bytes accessed"])
         self.faults = 0
@@ -70,12 +73,11 @@ class Runner:
         return time.perf_counter() - start
 
 
-def run(size: str, batch_size: int, length: int, rules: list[str], rounds: int) -> dict[str, Any]:
+def run(work: Workload, rules: list[str], rounds: int) -> dict[str, Any]:
     """Times one step of each in turn; prints the table and returns its numbers."""
-    work = Workload(size, batch_size, length)
     print(
-        f"BERT-{size}, {batch_size} x {length}, float32, {jax.devices()[0].device_kind},"
-        f" {rounds} rounds; ratio = median over rounds of time / dense time"
+        f"BERT-{work.size}, {work.batch_size} x {work.length}, {work.dtype}, "
+        f"{jax.devices()[0].device_kind}, {rounds} rounds; ratio = median over rounds of time / dense time"
     )
     result = {}
     for name in rules:
@@ -99,7 +101,8 @@ def rates(work: Workload) -> Machine:
     """Rates of this machine now."""
     config = work.config
     width, inner = config.hidden_size, config.intermediate_size
-    return Machine(product_rate(work.batch_size * work.length, width, inner), memory_rate())
+    rows = work.batch_size * work.length
+    return Machine(product_rate(rows, width, inner, work.dtype), memory_rate())
 
 
 def bounds(

@@ -18,9 +18,9 @@ def seconds(function: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def product_rate(rows: int, inputs: int, outputs: int) -> float:
-    """FLOP/s of a float32 product of rows × inputs by inputs × outputs, the best of five."""
-    left, right = jnp.ones((rows, inputs)), jnp.ones((inputs, outputs))
+def product_rate(rows: int, inputs: int, outputs: int, dtype: str = "float32") -> float:
+    """FLOP/s of a product of rows × inputs by inputs × outputs, the best of five."""
+    left, right = jnp.ones((rows, inputs), dtype), jnp.ones((inputs, outputs), dtype)
     product = jax.jit(jnp.matmul)
     best = min(seconds(lambda: product(left, right)) for _ in range(6))
     return 2.0 * rows * inputs * outputs / best
