@@ -77,7 +77,8 @@ def run(work: Workload, rules: list[str], rounds: int) -> dict[str, Any]:
     """Times one step of each in turn; prints the table and returns its numbers."""
     print(
         f"BERT-{work.size}, {work.batch_size} x {work.length}, {work.dtype}, "
-        f"{jax.devices()[0].device_kind}, {rounds} rounds; ratio = median over rounds of time / dense time"
+        f"{jax.devices()[0].device_kind}, {rounds} rounds; "
+        "ratio = median over rounds of time / dense time"
     )
     result = {}
     for name in rules:
