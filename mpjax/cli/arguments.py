@@ -86,7 +86,7 @@ def train_config(args: argparse.Namespace, names: Collection[str] = FIELDS.keys(
 
 @contextlib.contextmanager
 def naming_recipe(args: argparse.Namespace) -> Iterator[None]:
-    """Says of an option that is refused and was not given that the recipe has it.
+    """Says of an option that does not apply and was not given that the recipe has it.
 
     Raises:
       InputError: as raised inside, with the recipe.
@@ -94,8 +94,8 @@ def naming_recipe(args: argparse.Namespace) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        flag = re.match(r"--[a-z-]+", str(error))
-        name = flag.group()[2:].replace("-", "_") if flag else ""
+        flag = re.match(r"(--[a-z-]+) does not apply", str(error))
+        name = flag.group(1)[2:].replace("-", "_") if flag else ""
         if not hasattr(args, "recipe") or name in args.given:
             raise
         recipe = args.recipe or default_recipe({n: getattr(args, n) for n in args.given})

@@ -42,7 +42,7 @@ from mpjax.errors import InputError
 from mpjax.files import parse_object, read_object, shown, write_json, write_text
 from mpjax.locks import LOCK
 from mpjax.log import log
-from mpjax.models.precision import AUTO, chosen_dtype
+from mpjax.models.precision import AUTO, DTYPES, chosen_dtype
 
 _NAMED = 8  # differing options that a message names
 
@@ -111,11 +111,18 @@ class RunDir:
 
 
 def with_dtype(config: TrainConfig) -> TrainConfig:
-    """Config with the compute dtype that `auto` stands for: the run's, or one for these devices."""
+    """Config with the compute dtype that `auto` stands for: the run's, or one for these devices.
+
+    Raises:
+      InputError: the run has recorded another word than a dtype of `--dtype`.
+    """
     if config.dtype != AUTO:
         return config
     if is_run(config.output):
-        recorded = read_object(RunDir(Path(config.output)).config).get("dtype", config.dtype)
+        file = RunDir(Path(config.output)).config
+        recorded = read_object(file).get("dtype", TrainConfig.dtype)
+        if recorded not in DTYPES:
+            raise InputError(f"{file} is damaged: its dtype is {shown(recorded)}")
         return dataclasses.replace(config, dtype=recorded)
     dtype = chosen_dtype(config.dtype)
     log.info("--dtype auto: %s", dtype)

@@ -29,6 +29,7 @@ import numpy as np
 
 from mpjax import tasks
 from mpjax.config.checks import option
+from mpjax.config.recorded import is_run
 from mpjax.config.resolve import resolve
 from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError
@@ -79,8 +80,7 @@ def sweep(
     output = Path(base.output)
     _check_output(output)
     configs = member_configs(base, axes)
-    dtype = folder.with_dtype(next(iter(configs.values()))).dtype
-    configs = {name: dataclasses.replace(config, dtype=dtype) for name, config in configs.items()}
+    configs = _with_dtype(configs, output)
     with alone(output):
         return _sweep(output, configs, list(axes), Limits(devices, members_at_once, memory))
 
@@ -135,6 +135,15 @@ def _sweep(
     ]  # fmt: skip
     write_json(output / "result.json", {"axes": axes, "members": rows})
     return rows
+
+
+def _with_dtype(configs: Mapping[str, TrainConfig], output: Path) -> dict[str, TrainConfig]:
+    """Configs with the compute dtype of the members that have begun, where they ask for `auto`."""
+    one = next(iter(configs.values()))
+    begun = next((run for run in sorted((output / "members").glob("*")) if is_run(run)), None)
+    like = one if begun is None else dataclasses.replace(one, output=str(begun))
+    dtype = folder.with_dtype(like).dtype
+    return {name: dataclasses.replace(config, dtype=dtype) for name, config in configs.items()}
 
 
 def member_configs(base: TrainConfig, axes: Axes) -> dict[str, TrainConfig]:

@@ -148,14 +148,10 @@ def test_an_unknown_recipe_names_the_known_ones(capsys):
             "rising is of --recipe smp; give another value, or another recipe)\n",
         ),
         (
-            ["--regularization", "l1"],
-            "(--score-optimizer sensitivity is of --recipe sensitivity, the default with a density;"
-            " give another value, or another recipe)\n",
-        ),
-        (
             ["--recipe", "smp", "--lambda-ramp", "rising", "--regularization", "none"],
             "it has no score penalty\n",
         ),
+        (["--regularization", "l1"], "leave out --regularization\n"),
         (["--recipe", "smp", "--batch-size", "0"], "must be at least 1\n"),
     ],
 )

@@ -12,16 +12,15 @@ from mpjax.config.evaluate import EvaluateConfig
 from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError
 from mpjax.models import precision
-from mpjax.models.precision import chosen_dtype
+from mpjax.models.precision import DTYPES, chosen_dtype
 from mpjax.planning.plan import plan_config
-from mpjax.runs.folder import RunDir
+from mpjax.runs.folder import RunDir, with_dtype
 from mpjax.sweep import sweep as sweeps
 from mpjax.sweep.sweep import sweep
 from mpjax.training import evaluate as evaluating
 from mpjax.training.evaluate import evaluate
 from mpjax.training.train import train
 
-DTYPES = ("float32", "bfloat16", "auto")
 CPU = SimpleNamespace(platform="cpu")
 
 
@@ -75,6 +74,28 @@ def test_a_run_keeps_its_dtype_where_the_hardware_is_another(tmp_path, monkeypat
         train(tiny.config(tmp_path, **options, dtype="float32"))
 
 
+@pytest.mark.parametrize("recorded", ["float17", "auto", "float64", None, ["bfloat16"]])
+def test_a_recorded_word_that_is_no_dtype_is_refused(recorded, tmp_path):
+    config = begun(tmp_path / "run", recorded)
+    with pytest.raises(InputError, match=r"config\.json is damaged: its dtype is"):
+        with_dtype(config)
+
+
+def test_a_run_without_a_record_of_it_had_the_default(tmp_path, monkeypatch):
+    monkeypatch.setattr(precision, "_multiplies_halves", lambda device: True)
+    config = begun(tmp_path / "run", "bfloat16")
+    file = RunDir(tmp_path / "run").config
+    file.write_text(json.dumps({"derived": {}}))
+    assert with_dtype(config).dtype == "float32"
+
+
+def begun(folder, dtype):
+    """Config with `auto` of a run that has begun with another dtype."""
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps({"dtype": dtype, "derived": {}}))
+    return TrainConfig(output=str(folder), dtype="auto")
+
+
 @pytest.mark.parametrize(
     ("given", "runtime", "dtype"),
     [
@@ -114,10 +135,12 @@ def test_members_of_a_sweep_have_one_dtype(tmp_path, monkeypatch):
     monkeypatch.setattr(precision, "_multiplies_halves", lambda device: True)
     base = tiny.config(tmp_path, output=str(tmp_path / "sweep"), method="movement", dtype="auto")
     sweep(base, {"density": (0.5, 0.2)})
-    assert found == ["bfloat16"] * 2
+    begun(tmp_path / "sweep" / "members" / "density-0.3", "float32")
+    sweep(base, {"density": (0.5, 0.3)})
+    assert found == ["bfloat16"] * 2 + ["float32"] * 2
 
 
 def test_a_plan_is_for_a_tpu():
     config = TrainConfig(model="m", task="sst2", method="movement")
-    planned = [plan_config(dataclasses.replace(config, dtype=d)).dtype for d in DTYPES]
+    planned = [plan_config(dataclasses.replace(config, dtype=d)).dtype for d in (*DTYPES, "auto")]
     assert planned == ["float32", "bfloat16", "bfloat16"]
