@@ -11,8 +11,8 @@ RECIPE = Recipe(
         "score_optimizer": "sensitivity",
         "prune_every": 10,
         "dense_gradient": True,
-        # The ramp of the defaults, from 10% to 80% of the run, and a rate that rises for 40%: a dense
-        # model bears less of it than one of which most weights are cut.
+        # The ramp of the defaults, from 10% to 80% of the run, and a rate that rises for 40%: a
+        # dense model bears less of it than one of which most weights are cut.
         "learning_rate": 3e-4,
         "warmup": 0.4,
         "initial_warmup": 0.25,
