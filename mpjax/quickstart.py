@@ -58,8 +58,8 @@ SETTINGS: dict[str, Any] = {"max_length": 48, "single_length": True, "batch_size
 STEPS, PRETRAINING_STEPS = 600, 3000
 # 6 x 5%: the kept weights need a third of so short a run to settle.
 RATES: dict[str, Any] = {"learning_rate": 2e-3, "warmup": 0.05, "final_warmup": 6}
-# The recipe has a ramp and a warm-up of its own. Its rate peaks when most weights are cut, and may be
-# twice as high.
+# The recipe has a ramp and a warm-up of its own. Its rate peaks when most weights are cut, and may
+# be twice as high.
 RECIPE_RATES: dict[str, Any] = {"learning_rate": 4e-3}
 
 
