@@ -39,6 +39,7 @@ RANK = {room: rank for rank, rooms in enumerate(LEVELS) for room in rooms}
 LAZY = {
     "mpjax.pages.write": {"mpjax.pages.page"},  # needs the packages of an extra
     "mpjax.sparse": {"mpjax.sparse.forward", "mpjax.sparse.matrices"},  # the same
+    "mpjax.runs.folder": {"mpjax.models.precision"},  # reading run folders needs no jax
     "mpjax.config.resolve": {"mpjax.pruning.rules"},
     "mpjax.config.structure": {"mpjax.models.structure", "mpjax.pruning.granularities"},
 }

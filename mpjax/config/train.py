@@ -21,6 +21,8 @@ STORAGE = "checkpoints, mishaps and cache"
 PLUGINS = "plugins"
 TOPICS = (FIRST, OWN_DATA, PRUNING, DISTILLATION, TRAINING, LOGS, DEVICES, STORAGE, PLUGINS)
 
+DTYPES = ("float32", "bfloat16")  # to compute in
+
 
 def _option(default: Any, help: str, **more: Any) -> Any:
     """Field with the help of its option, its topic, and the unit of its value if it has one."""
@@ -305,7 +307,7 @@ class TrainConfig:
         "float32",
         "compute dtype; parameters stay float32. auto: bfloat16 where the devices multiply it "
         "faster (TPUs, newer GPUs, CPUs with instructions for it under jax 0.12)",
-        choices=("float32", "bfloat16", "auto"),
+        choices=(*DTYPES, "auto"),
         topic=DEVICES,
     )
     accumulate: int = _option(

@@ -5,7 +5,6 @@ from typing import Any
 
 import jax
 
-DTYPES = ("float32", "bfloat16")
 AUTO = "auto"
 # Flags of /proc/cpuinfo for products of bfloat16, and the first jax that computes with them; older
 # ones turn such products into float32.

@@ -37,12 +37,11 @@ from mpjax.config.recorded import (
     differences,
     is_run,
 )
-from mpjax.config.train import TrainConfig
+from mpjax.config.train import DTYPES, TrainConfig
 from mpjax.errors import InputError
 from mpjax.files import parse_object, read_object, shown, write_json, write_text
 from mpjax.locks import LOCK
 from mpjax.log import log
-from mpjax.models.precision import AUTO, DTYPES, chosen_dtype
 
 _NAMED = 8  # differing options that a message names
 
@@ -116,7 +115,7 @@ def with_dtype(config: TrainConfig) -> TrainConfig:
     Raises:
       InputError: the run has recorded another word than a dtype of `--dtype`.
     """
-    if config.dtype != AUTO:
+    if config.dtype in DTYPES:
         return config
     if is_run(config.output):
         file = RunDir(Path(config.output)).config
@@ -124,6 +123,8 @@ def with_dtype(config: TrainConfig) -> TrainConfig:
         if recorded not in DTYPES:
             raise InputError(f"{file} is damaged: its dtype is {shown(recorded)}")
         return dataclasses.replace(config, dtype=recorded)
+    from mpjax.models.precision import chosen_dtype  # imports jax
+
     dtype = chosen_dtype(config.dtype)
     log.info("--dtype auto: %s", dtype)
     return dataclasses.replace(config, dtype=dtype)

@@ -9,10 +9,10 @@ import pytest
 import tiny
 
 from mpjax.config.evaluate import EvaluateConfig
-from mpjax.config.train import TrainConfig
+from mpjax.config.train import DTYPES, TrainConfig
 from mpjax.errors import InputError
 from mpjax.models import precision
-from mpjax.models.precision import DTYPES, chosen_dtype
+from mpjax.models.precision import chosen_dtype
 from mpjax.planning.plan import plan_config
 from mpjax.runs.folder import RunDir, with_dtype
 from mpjax.sweep import sweep as sweeps
