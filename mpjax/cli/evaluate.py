@@ -16,6 +16,7 @@ from mpjax.cli.arguments import (
     use_cache,
 )
 from mpjax.config.evaluate import RUNTIMES, EvaluateConfig
+from mpjax.config.train import DTYPES
 
 HELP = "score a run or a model folder; JSON on stdout"
 EXAMPLE = "mpjax evaluate --model runs/sst2-movement-10 --task sst2 --data glue/SST-2"
@@ -38,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dtype",
         default="float32",
-        choices=("float32", "bfloat16", "auto"),
+        choices=(*DTYPES, "auto"),
         help="compute dtype; auto: bfloat16 where the devices multiply it faster "
         "(default: %(default)s)",
     )

@@ -6,8 +6,8 @@ from typing import Any
 import jax
 
 AUTO = "auto"
-# Flags of /proc/cpuinfo for products of bfloat16, and the first jax that computes with them; older
-# ones turn such products into float32.
+# Flags of /proc/cpuinfo for products of bfloat16, and the first jax that was seen to use them: 0.10
+# turns such products into float32.
 _CPU_FLAGS = frozenset({"amx_bf16", "avx512_bf16"})
 _FIRST_JAX = (0, 12)
 _FIRST_CUDA = 8.0  # compute capability

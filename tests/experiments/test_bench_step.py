@@ -2,7 +2,7 @@
 
 import pytest
 
-from experiments.bench import timing
+from experiments.bench import step, timing
 from experiments.bench.programs import SIZES, model_flops, prunable
 from experiments.bench.step import Machine, Workload, bounds
 from experiments.bench.timing import memory_rate, product_rate
@@ -43,3 +43,21 @@ def test_rates_are_work_over_the_shortest_time(monkeypatch):
         monkeypatch.setattr(timing.time, "perf_counter", lambda clock=clock: next(clock))
         assert rate() == work
         assert next(clock, None) is None
+
+
+def test_the_dtype_is_that_of_the_product_and_of_the_step(monkeypatch):
+    class Built(Exception):
+        pass
+
+    def build(*args):
+        raise Built(args[-1])
+
+    found = []
+    monkeypatch.setattr(step, "product_rate", lambda *args: found.append(args[-1]) or 1.0)
+    monkeypatch.setattr(step, "memory_rate", lambda: 1.0)
+    monkeypatch.setattr(step, "build", build)
+    work = Workload("base", 16, 128, "bfloat16")
+    step.rates(work)
+    assert found == ["bfloat16"]
+    with pytest.raises(Built, match="bfloat16"):
+        step.Runner("dense", work)
