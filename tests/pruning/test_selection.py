@@ -198,6 +198,21 @@ def test_num_kept_is_python_int_of_the_product():
             assert int(traced(jnp.float32(density))) == exact
 
 
+@pytest.mark.parametrize("joint", [False, True])
+def test_arrays_without_entries_have_masks_without_entries(joint):
+    full = jnp.asarray(INPUTS["tied"])
+    arrays = [jnp.ones((0, 3)), full, jnp.ones(0)]
+    counts = [100] if joint else [2, 100, 0]
+    first, mask, last = top_k_masks(arrays, counts, joint=joint)
+    assert (first.shape, last.shape, first.dtype) == ((0, 3), (0,), bool)
+    np.testing.assert_array_equal(mask, oracle([INPUTS["tied"]], 100)[0])
+    cuts = top_k_cuts(arrays, counts, joint=joint)
+    assert [cuts[0], cuts[2]] == [-jnp.inf] * 2
+    assert cuts[1] == top_k_cuts([full], [100])[0]
+    alone = top_k_masks(arrays[:1], [1], joint=joint)
+    assert [mask.shape for mask in alone] == [(0, 3)]
+
+
 def test_bad_groups_are_refused():
     with pytest.raises(ValueError, match="1 groups of arrays but 2 counts"):
         top_k_masks([jnp.ones(3)], [1, 2])

@@ -24,7 +24,7 @@ def top_k_masks(
     """Marks the k largest entries of every array, or of all arrays together.
 
     Args:
-      arrays: float arrays of any shapes, one dtype.
+      arrays: float arrays of any shapes, one dtype; of no entries too.
       counts: k per array, or a single k if ``joint``; clipped to the number of entries.
       joint: one cut for all arrays together instead of one per array.
 
@@ -46,7 +46,9 @@ def top_k_masks(
 # Outside of `jax.jit` a loop would be compiled at every call. Inside, `inline` leaves no trace.
 @functools.partial(jax.jit, static_argnums=2, inline=True)
 def _masks(arrays: list[jax.Array], counts: list[Any], joint: bool) -> list[jax.Array]:
-    return _each_or_all(_top_k_masks, arrays, counts, joint)
+    filled, counts = _filled(arrays, counts, joint)
+    masks = iter(_each_or_all(_top_k_masks, filled, counts, joint) if filled else [])
+    return [next(masks) if array.size else jnp.zeros(array.shape, bool) for array in arrays]
 
 
 def _top_k_masks(arrays: list[jax.Array], counts: list[Any], joint: bool) -> list[jax.Array]:
@@ -84,7 +86,7 @@ def top_k_cuts(
       arrays, counts, joint: as in :func:`top_k_masks`.
 
     Returns:
-      One scalar per array, float32 or wider; -inf where all entries are kept.
+      One scalar per array, float32 or wider; -inf where all entries are kept, or there are none.
 
     >>> import jax.numpy as jnp
     >>> x = jnp.array([3.0, 1.0, 2.0, 2.0])
@@ -96,7 +98,9 @@ def top_k_cuts(
 
 @functools.partial(jax.jit, static_argnums=2, inline=True)  # as _masks
 def _cuts(arrays: list[jax.Array], counts: list[Any], joint: bool) -> list[jax.Array]:
-    return _each_or_all(_top_k_cuts, arrays, counts, joint)
+    filled, counts = _filled(arrays, counts, joint)
+    cuts = iter(_each_or_all(_top_k_cuts, filled, counts, joint) if filled else [])
+    return [next(cuts) if array.size else jnp.array(-jnp.inf, jnp.float32) for array in arrays]
 
 
 def _top_k_cuts(arrays: list[jax.Array], counts: list[Any], joint: bool) -> list[jax.Array]:
@@ -106,6 +110,17 @@ def _top_k_cuts(arrays: list[jax.Array], counts: list[Any], joint: bool) -> list
     values = from_keys(jnp.where(cut.exact, cut.key - 1, cut.key))
     values = jnp.where(wanted == group_sizes(arrays, joint), -jnp.inf, values)
     return per_array(values, arrays)
+
+
+def _filled(
+    arrays: list[jax.Array], counts: list[Any], joint: bool
+) -> tuple[list[jax.Array], list[Any]]:
+    """Arrays that have entries, and their counts."""
+    groups = len(group_sizes(arrays, joint))
+    if len(counts) != groups:
+        raise ValueError(f"{groups} groups of arrays but {len(counts)} counts")
+    kept = counts if joint else [k for array, k in zip(arrays, counts, strict=True) if array.size]
+    return [array for array in arrays if array.size], kept
 
 
 def _each_or_all(
@@ -131,7 +146,7 @@ def _each_or_all(
     def together(arrays: list[jax.Array], counts: list[Any]) -> list[jax.Array]:
         return function(arrays, counts, joint)
 
-    if joint or len(arrays) == 1 or len(arrays) != len(counts) or jax.device_count() > 1:
+    if joint or len(arrays) == 1 or jax.device_count() > 1:
         return together(arrays, counts)
     return cast(
         list[jax.Array],
@@ -149,8 +164,6 @@ class _Place(NamedTuple):
 def _wanted(arrays: Sequence[jax.Array], counts: Sequence[Any], joint: bool) -> jax.Array:
     """k of every group, int32."""
     totals = group_sizes(arrays, joint)
-    if len(counts) != len(totals):
-        raise ValueError(f"{len(totals)} groups of arrays but {len(counts)} counts")
     if totals.max(initial=0) >= 2**31:
         raise ValueError(f"{totals.max()} entries in one selection; at most 2**31 - 1")
     k = jnp.stack([jnp.asarray(count, jnp.int32) for count in counts])
