@@ -2,10 +2,10 @@
 
 import ctypes
 import functools
-import os
 import platform
 import time
 from pathlib import Path
+from typing import Any
 
 # Of mallopt in glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
@@ -16,11 +16,9 @@ _CGROUPS, _PROC = Path("/sys/fs/cgroup"), Path("/proc")
 _V2 = ("memory.max", "memory.current", "file", "shmem")
 _V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_cache", "total_shmem")
 _LONG = 0.2  # seconds of a compilation after which it is worth looking for free pages
-_SPARE = 0.5  # of the resident memory, less than which left on the machine is little
-_MOST = 1.5  # times the memory of a step, above which the rest is taken for holes
-_GROWN = 1.25  # times what is left after giving back, which is no hole
-_SOON = 10  # looks of which no second one should find too much
-_PAUSE = 0.1  # seconds between two looks, each of which reads a dozen files
+_ROOM = 2**26  # bytes kept free for small blocks
+_LARGE = 2**30  # bytes of a step, above which one step at a time is under way
+_PAUSE, _TRIES = 0.02, 5  # seconds between two looks at the heap, and the most of them
 
 
 def keep_freed_memory() -> bool:
@@ -64,62 +62,105 @@ def give_back_after_compiling() -> None:
     """Gives back what each compilation frees, before the program runs; once for the process.
 
     Compiling the train step of MiniLM takes 0.75 GB in small pieces. Where freed memory is kept,
-    they stay as holes between what is in use, and no temporary of a step fits into them.
+    they stay as holes between what is in use, and no temporary of a step fits into them. Then
+    leaves room for the small blocks of the first run of the program.
     """
     import jax
 
     def listen(event: str, duration_secs: float, **_: object) -> None:
         if event == _COMPILED and duration_secs > _LONG:
             give_back()
+            _leave_room()
 
     jax.monitoring.register_event_duration_secs_listener(listen)
 
 
-class Holes:
-    """Gives free pages back where they are too many: the machine is short, or the process large.
+def _leave_room() -> None:
+    """Frees a block at the end of the heap that small ones are then taken from.
 
-    Steps of several lengths have temporaries of several sizes, and each is kept in a place of its
-    own: a small block that stays where a large one was leaves a hole that the next large one does
-    not fit into. Pages of holes are found again when they are used, so that giving them back costs
-    one slow step.
+    Otherwise they are taken from behind the temporaries of the step that runs. When those are
+    freed, the small ones stay, and the temporaries of a longer step need another place.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return
+    libc = ctypes.CDLL(None)
+    pointer, size = ctypes.c_void_p, ctypes.c_size_t
+    libc.malloc.restype, libc.malloc.argtypes = pointer, [size]
+    libc.realloc.restype, libc.realloc.argtypes = pointer, [pointer, size]
+    libc.free.restype, libc.free.argtypes = None, [pointer]
+    room = libc.malloc(_ROOM)  # never touched here, so it has no pages yet
+    # What stays behind it keeps it from joining the rest of the heap. A small block would be taken
+    # from anywhere, the start of a large one is where it was.
+    libc.realloc(libc.malloc(_ROOM), 2**11)
+    libc.free(room)
+
+
+class MallocInfo(ctypes.Structure):
+    """`struct mallinfo2` of glibc, in bytes."""
+
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in (
+            "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks",
+            "fordblks", "keepcost",
+        )
+    ]  # fmt: skip
+
+
+def heap() -> MallocInfo | None:
+    """State of the heap; None where the C library does not tell it.
+
+    >>> found = heap()
+    >>> found is None or found.uordblks > 0
+    True
+    """
+    mallinfo = getattr(ctypes.CDLL(None), "mallinfo2", None)  # of glibc 2.33 and later
+    if mallinfo is None:
+        return None
+    mallinfo.restype = MallocInfo
+    return mallinfo()
+
+
+class Temporaries:
+    """Temporaries of large steps, one after the other in one place.
+
+    Two steps under way hold two of them. JAX frees them in a thread of its own, milliseconds after
+    the outputs are there, and a step that begins before gets a place beside them, which a process
+    that keeps freed memory never leaves.
 
     Args:
-      expected: bytes that a step takes in this process beside the state, by arithmetic.
+      expected: bytes of the host that a step takes beside the state, by arithmetic.
     """
 
     def __init__(self, expected: int) -> None:
-        self._most, self._since = _resident() + _MOST * expected, _SOON
-        self._next = 0.0
+        self._expected, self._least = expected, _in_use()
 
-    def look(self) -> None:
-        """Gives back if less than half of the resident memory is left, or it is too large.
+    def wait(self, outputs: Any) -> None:
+        """Waits for a step of 1 GB or more, and until less than half of its memory is in use.
 
-        That is larger than before the first step by 1.5 times what a step takes, and by a quarter
-        than what the last time left. Where it is too large again within ten looks it is so without
-        holes, and the limit rises by a quarter. Once a step, and at most ten times a second.
+        That is beyond what was in use after the last wait, and for 0.1 s at most.
+
+        Args:
+          outputs: pytree of arrays of the step.
         """
-        now = time.monotonic()
-        if now < self._next:
+        if self._expected < _LARGE:
             return
-        self._next = now + _PAUSE
-        resident, left = _resident(), available()
-        scarce = left is not None and left < _SPARE * resident
-        large = resident > self._most
-        if large and self._since < _SOON - 1:
-            self._most *= _GROWN
-        self._since = 0 if large else self._since + 1
-        if scarce or large:
-            give_back()
-            self._most = max(self._most, _GROWN * _resident())
+        import jax
+
+        jax.block_until_ready(outputs)
+        used = self._least
+        for _ in range(_TRIES if used else 0):
+            time.sleep(_PAUSE)
+            used = _in_use()
+            if used - self._least < self._expected / 2:
+                break
+        self._least = used
 
 
-def _resident() -> int:
-    """Resident bytes of the process but for files; 0 where the system does not say."""
-    try:
-        pages = list(map(int, Path("/proc/self/statm").read_text().split()))
-    except OSError:
-        return 0
-    return (pages[1] - pages[2]) * os.sysconf("SC_PAGE_SIZE")
+def _in_use() -> int:
+    """Bytes of the heap in use; 0 if unknown."""
+    found = heap()
+    return 0 if found is None else found.uordblks + found.hblkhd
 
 
 def available() -> int | None:

@@ -1,19 +1,18 @@
 """Memory of a command over its time: resident, heap in use, and heap that is free but kept.
 
-    python -m experiments.bench.memory [--keep-holes | --scarce] [--json FILE] \\
+    python -m experiments.bench.memory [--keep-holes] [--json FILE] \\
         train --model DIR --task sst2 …
 
 It runs the ``mpjax`` command in this process and looks twice a second, and at the beginning and the
-end of every compilation. ``--keep-holes`` leaves out `give_back_after_compiling` and `Holes`;
-``--scarce`` makes a run see no memory left on the machine, so that it keeps nothing it freed.
+end of every compilation. ``--keep-holes`` leaves out `give_back_after_compiling` and `Temporaries`.
 Compilation is what differs between a first and a second run, so give an empty ``--cache`` each
 time. Of a long run the file has the highest record of each of some 200 intervals. glibc only.
 """
 
 from __future__ import annotations
 
-import ctypes
 import json
+import math
 import os
 import sys
 import threading
@@ -22,8 +21,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from experiments.paper.receipt import without_paths
 from mpjax import cli, hostmemory
 from mpjax.files import write_json
@@ -31,16 +28,6 @@ from mpjax.runs.provenance import provenance
 
 _EVERY = 0.5  # seconds
 _INTERVALS = 200
-_FIELDS = (
-    "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks",
-    "keepcost",
-)  # fmt: skip
-
-
-class _MallocInfo(ctypes.Structure):
-    """`mallinfo2` of glibc."""
-
-    _fields_ = [(name, ctypes.c_size_t) for name in _FIELDS]
 
 
 class Watch:
@@ -49,12 +36,11 @@ class Watch:
     def __init__(self) -> None:
         self.records: list[dict[str, Any]] = []
         self._begun, self._doing = time.perf_counter(), "starting"
-        self._libc = ctypes.CDLL(None)
-        self._libc.mallinfo2.restype = _MallocInfo
 
     def look(self) -> None:
         """Adds a record."""
-        heap, pages = self._libc.mallinfo2(), Path("/proc/self/statm").read_text().split()[1]
+        heap, pages = hostmemory.heap(), Path("/proc/self/statm").read_text().split()[1]
+        assert heap is not None, "glibc 2.33 or later"
         self.records.append({
             "seconds": round(time.perf_counter() - self._begun, 1),
             "resident_mb": int(pages) * os.sysconf("SC_PAGE_SIZE") // 10**6,
@@ -95,13 +81,14 @@ def thinned(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def main(argv: Sequence[str]) -> int:
     """Runs a command and prints where its memory was highest; returns its status."""
     words, watch = list(argv), Watch()
-    keep, scarce = ("--keep-holes" in words[:3]), ("--scarce" in words[:3])
+    keep = "--keep-holes" in words[:3]
     output = Path(words[words.index("--json") + 1]) if "--json" in words[:3] else None
-    words = words[keep + scarce + 2 * (output is not None) :]
+    words = words[keep + 2 * (output is not None) :]
     if keep:
-        hostmemory._LONG = hostmemory._MOST = float("inf")
-    if keep or scarce:
-        hostmemory._SPARE = float("inf") if scarce else 0.0
+        hostmemory._LONG, hostmemory._LARGE = math.inf, sys.maxsize
+    hostmemory.keep_freed_memory()  # as the command does, before JAX starts its threads
+    import jax
+
     threading.Thread(target=watch.follow, daemon=True).start()
     jax.monitoring.register_event_duration_secs_listener(watch.compiled)
     status = cli.main(words)
@@ -109,7 +96,7 @@ def main(argv: Sequence[str]) -> int:
     print(json.dumps({"highest": highest}))
     if output is not None:
         about = {**provenance(), "cpus": os.cpu_count()}
-        found = {"keep_holes": keep, "scarce": scarce, "provenance": about}
+        found = {"keep_holes": keep, "provenance": about}
         found = {**found, "highest": highest, "records": thinned(watch.records)}
         write_json(output, without_paths(found))
     return status

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mpjax.errors import Interrupted
-from mpjax.hostmemory import Holes
+from mpjax.hostmemory import Temporaries
 from mpjax.runs.checkpoints import Checkpoints
 from mpjax.runs.journal import Deferred
 from mpjax.runs.progress import Progress
@@ -107,18 +107,18 @@ def _run_steps(
     requested: Callable[[], int],
 ) -> TrainState:
     total, recorder, late = span.total, followed.recorder, Deferred(followed.see)
-    holes = Holes(program.memory)
+    temporaries = Temporaries(program.memory)
     if span.start < total:
         followed.progress.compiling()
     for step in range(span.start + 1, total + 1):
         last = step == total
         batch = program.batch(step - 1)
+        temporaries.wait(state)
         logged = cadence.logs(step) or last
         measures = program.measure(state) if logged else {}
         state, metrics = program.step(state, batch)
         shown = {name: measures[name] for name in ("density",) if name in measures}
         late.put(step, {"step": metrics, "shown": shown})
-        holes.look()
         if logged:
             recorder.train(step, {**metrics, **measures})
         score = None

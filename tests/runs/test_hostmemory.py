@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import jax
-import numpy as np
+import jax.numpy as jnp
 import pytest
 
 from mpjax import hostmemory
@@ -92,64 +92,75 @@ def test_memory_is_given_back_after_a_long_compilation_and_no_other(monkeypatch)
     assert not calls
 
 
-def test_a_process_too_large_for_its_step_gives_back(monkeypatch):
-    given = []
-
-    def resident(size):
-        monkeypatch.setattr(hostmemory, "_resident", lambda: size)
-
-    def trim(left):
-        given.append(1)
-        resident(left)
-
-    monkeypatch.setattr(hostmemory, "available", lambda: None)
-    resident(1000)
-    monkeypatch.setattr(hostmemory, "_PAUSE", 0)
-    holes = hostmemory.Holes(2000)
-    monkeypatch.setattr(hostmemory, "give_back", lambda: trim(1500))
-
-    def looks(*sizes):
-        for size, expected in sizes:
-            resident(size)
-            holes.look()
-            assert len(given) == expected
-
-    looks((4000, 0), (4001, 1), *[(4000, 1)] * 8, (4001, 2))  # again in the tenth step
-    # Too soon for holes: the limit has risen to 5000, and does so once more.
-    looks(*[(4500, 2)] * 10, (5001, 3), (5001, 4), (6000, 4))
-    monkeypatch.setattr(hostmemory, "give_back", lambda: trim(8000))  # what is in use grew
-    looks((8500, 5), (10000, 5), (10001, 6))
+# Addresses of 256 MB, and of small blocks that are taken afterwards.
+ROOM = """
+import ctypes
+from mpjax import hostmemory
+hostmemory.keep_freed_memory()
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+hostmemory.give_back()
+hostmemory._leave_room()
+large = libc.malloc(2**28)
+print(sum(libc.malloc(2**12) > large for _ in range(1000)))
+"""
 
 
-def test_two_looks_are_a_pause_apart(monkeypatch):
-    seen, holes = [], hostmemory.Holes(10**9)
-    monkeypatch.setattr(hostmemory, "available", lambda: seen.append(1))
-    for now, expected in ((5.0, 1), (5.09, 1), (5.11, 2), (5.2, 2), (6.0, 3)):
-        monkeypatch.setattr("time.monotonic", lambda now=now: now)
-        holes.look()
-        assert len(seen) == expected
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the settings are glibc's")
+def test_small_blocks_lie_before_the_temporaries_of_a_program_just_compiled():
+    argv = [sys.executable, "-c", ROOM]
+    assert int(subprocess.run(argv, check=True, capture_output=True, text=True).stdout) == 0
 
 
-def test_a_machine_that_is_short_gets_pages_back_at_every_step(monkeypatch):
-    monkeypatch.setattr(hostmemory, "_PAUSE", 0)
-    given, holes = [], hostmemory.Holes(10**9)
-    monkeypatch.setattr(hostmemory, "give_back", lambda: given.append(1))
-    monkeypatch.setattr(hostmemory, "_resident", lambda: 1000)
-    for left, expected in ((500, 0), (499, 1), (0, 2), (2000, 2)):
-        monkeypatch.setattr(hostmemory, "available", lambda left=left: left)
-        holes.look()
-        assert len(given) == expected
+GB = 2**30
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc")
-def test_resident_memory_is_that_of_the_process_without_files(tmp_path):
-    block = np.ones(10**7)
-    found = hostmemory._resident()
-    assert block.nbytes < found < 10**12
-    np.save(tmp_path / "block.npy", block)
-    mapped = np.load(tmp_path / "block.npy", mmap_mode="r")
-    assert mapped.sum() == 10**7  # reads every page
-    assert hostmemory._resident() < found + block.nbytes // 2
+@pytest.fixture
+def looks(monkeypatch):
+    """Function that sets the bytes in use at each look, and returns the list of looks to come."""
+    left: list[int] = []
+    monkeypatch.setattr(hostmemory, "_in_use", lambda: left.pop(0))
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+
+    def set_looks(*sizes):
+        left[:] = sizes
+        return left
+
+    return set_looks
+
+
+def test_a_step_begins_when_the_temporaries_of_the_last_are_freed(looks):
+    left = looks(3 * GB, 5 * GB, 5 * GB, 4 * GB - 1, 9 * GB)
+    temporaries = hostmemory.Temporaries(2 * GB)
+    temporaries.wait(jnp.ones(3))
+    assert left == [9 * GB]
+    left = looks(5 * GB, 5 * GB - 2, 9 * GB)  # a compiled program came to what is in use
+    temporaries.wait(jnp.ones(3))
+    assert left == [9 * GB]
+
+
+def test_memory_that_stays_in_use_is_not_waited_for_again(looks):
+    left = looks(3 * GB, *[6 * GB] * hostmemory._TRIES, 6 * GB)
+    temporaries = hostmemory.Temporaries(2 * GB)
+    temporaries.wait(jnp.ones(3))
+    assert left == [6 * GB]
+    temporaries.wait(jnp.ones(3))
+    assert not left
+
+
+def test_small_steps_and_unknown_heaps_are_not_looked_at(looks):
+    looks(3 * GB)
+    hostmemory.Temporaries(GB - 1).wait(object())  # which has nothing to wait for
+    looks(0)
+    hostmemory.Temporaries(2 * GB).wait(jnp.ones(3))
+
+
+def test_a_large_step_is_waited_for(looks, monkeypatch):
+    waited = []
+    monkeypatch.setattr(jax, "block_until_ready", waited.append)
+    looks(0)
+    hostmemory.Temporaries(GB).wait("state")
+    assert waited == ["state"]
 
 
 def group(folder, limit, used, cache, shared, version=2):

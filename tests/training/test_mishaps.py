@@ -175,8 +175,13 @@ def test_a_sweep_killed_while_it_writes_results_trains_nothing_again(
     assert not (tmp_path / "sweep" / "checkpoints").exists()
 
 
-def test_a_run_looks_for_holes_once_a_step(whole, root, tmp_path, monkeypatch):
-    looks = []
-    monkeypatch.setattr("mpjax.hostmemory.Holes.look", lambda holes: looks.append(id(holes)))
+def test_a_run_waits_for_the_step_before_at_every_step(whole, root, tmp_path, monkeypatch):
+    steps = []
+
+    def wait(temporaries, state):
+        steps.append((id(temporaries), int(state.step)))
+
+    monkeypatch.setattr("mpjax.hostmemory.Temporaries.wait", wait)
     result = start(root, tmp_path / "run")
-    assert len(looks) == result["steps"] and len(set(looks)) == 1
+    assert [step for _, step in steps] == list(range(result["steps"]))
+    assert len({owner for owner, _ in steps}) == 1
