@@ -16,7 +16,7 @@ _CGROUPS, _PROC = Path("/sys/fs/cgroup"), Path("/proc")
 _V2 = ("memory.max", "memory.current", "file", "shmem")
 _V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_cache", "total_shmem")
 _LONG = 0.2  # seconds of a compilation after which it is worth looking for free pages
-_ROOM = 2**26  # bytes kept free for small blocks
+_ROOM = 2**26  # bytes left for small blocks after a compilation
 _LARGE = 2**30  # bytes of a step, above which one step at a time is under way
 _PAUSE, _TRIES = 0.02, 5  # seconds between two looks at the heap, and the most of them
 
@@ -89,8 +89,8 @@ def _leave_room() -> None:
     libc.realloc.restype, libc.realloc.argtypes = pointer, [pointer, size]
     libc.free.restype, libc.free.argtypes = None, [pointer]
     room = libc.malloc(_ROOM)  # never touched here, so it has no pages yet
-    # What stays behind it keeps it from joining the rest of the heap. A small block would be taken
-    # from anywhere, the start of a large one is where it was.
+    # The start of a second one stays behind it, or it would join the rest of the heap. A small
+    # block might lie anywhere.
     libc.realloc(libc.malloc(_ROOM), 2**11)
     libc.free(room)
 
@@ -136,9 +136,10 @@ class Temporaries:
         self._expected, self._least = expected, _in_use()
 
     def wait(self, outputs: Any) -> None:
-        """Waits for a step of 1 GB or more, and until less than half of its memory is in use.
+        """Waits for a step of 1 GB or more, then until its memory is free; 0.1 s at most.
 
-        That is beyond what was in use after the last wait, and for 0.1 s at most.
+        It is free when the heap has grown by less than half of it since the last wait; compiled
+        programs may have come to it.
 
         Args:
           outputs: pytree of arrays of the step.

@@ -24,7 +24,7 @@ def top_k_masks(
     """Marks the k largest entries of every array, or of all arrays together.
 
     Args:
-      arrays: float arrays of any shapes, one dtype; of no entries too.
+      arrays: float arrays of any shapes, one dtype. One without entries has an empty mask.
       counts: k per array, or a single k if ``joint``; clipped to the number of entries.
       joint: one cut for all arrays together instead of one per array.
 
