@@ -39,11 +39,16 @@ def keep_freed_memory() -> bool:
     >>> keep_freed_memory() == (platform.libc_ver()[0] == "glibc")
     True
     """
-    if platform.libc_ver()[0] != "glibc":
+    if (libc := _glibc()) is None:
         return False
-    mallopt = ctypes.CDLL(None).mallopt
     settings = ((_M_TRIM_THRESHOLD, -1), (_M_MMAP_MAX, 0), (_M_ARENA_MAX, 1))
-    return all(mallopt(name, value) == 1 for name, value in settings)
+    return all(libc.mallopt(name, value) == 1 for name, value in settings)
+
+
+@functools.cache
+def _glibc() -> ctypes.CDLL | None:
+    """C library of this process; None if it is another one than glibc."""
+    return ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
 
 
 def give_back() -> bool:
@@ -52,9 +57,8 @@ def give_back() -> bool:
     >>> give_back() in (True, False)
     True
     """
-    if platform.libc_ver()[0] != "glibc":
-        return False
-    return ctypes.CDLL(None).malloc_trim(0) == 1
+    libc = _glibc()
+    return libc is not None and libc.malloc_trim(0) == 1
 
 
 @functools.cache
@@ -81,9 +85,8 @@ def _leave_room() -> None:
     Otherwise they are taken from behind the temporaries of the step that runs. When those are
     freed, the small ones stay, and the temporaries of a longer step need another place.
     """
-    if platform.libc_ver()[0] != "glibc":
+    if (libc := _glibc()) is None:
         return
-    libc = ctypes.CDLL(None)
     pointer, size = ctypes.c_void_p, ctypes.c_size_t
     libc.malloc.restype, libc.malloc.argtypes = pointer, [size]
     libc.realloc.restype, libc.realloc.argtypes = pointer, [pointer, size]
@@ -114,7 +117,7 @@ def heap() -> MallocInfo | None:
     >>> found is None or found.uordblks > 0
     True
     """
-    mallinfo = getattr(ctypes.CDLL(None), "mallinfo2", None)  # of glibc 2.33 and later
+    mallinfo = getattr(_glibc(), "mallinfo2", None)  # of glibc 2.33 and later
     if mallinfo is None:
         return None
     mallinfo.restype = MallocInfo
