@@ -149,10 +149,12 @@ def test_memory_that_stays_in_use_is_not_waited_for_again(looks):
 
 
 def test_small_steps_and_unknown_heaps_are_not_looked_at(looks):
-    looks(3 * GB)
-    hostmemory.Temporaries(GB - 1).wait(object())  # which has nothing to wait for
-    looks(0)
+    left = looks(3 * GB, 9 * GB)
+    hostmemory.Temporaries(GB - 1).wait(jnp.ones(3))
+    assert left == [9 * GB]
+    left = looks(0, 9 * GB)
     hostmemory.Temporaries(2 * GB).wait(jnp.ones(3))
+    assert left == [9 * GB]
 
 
 def test_a_large_step_is_waited_for(looks, monkeypatch):
