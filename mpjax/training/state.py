@@ -1,6 +1,6 @@
 """Train state: everything that changes during training, as one pytree."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,8 +32,8 @@ class TrainState:
     """
 
     step: jax.Array  # shape=(), dtype=int32: optimiser steps taken
-    params: dict[str, Any]
-    scores: dict[str, Any]
+    params: Tree
+    scores: Tree
     opt_state: Any
     rng: jax.Array  # typed key; the key of a step is fold_in(rng, step)
 
@@ -44,7 +44,7 @@ class TrainState:
 
 
 def create_state(
-    params: dict[str, Any],
+    params: Tree,
     pruning: Pruning | None,
     tx: optax.GradientTransformation,
     *,
@@ -55,7 +55,7 @@ def create_state(
     """State before the first step.
 
     Args:
-      params: pretrained parameters, a nested dict.
+      params: pretrained parameters, a pytree of arrays.
       pruning: what is pruned and how, or None for plain fine-tuning.
       tx: optimiser over both collections, from ``optim.make_optimizer``.
       seed: seed of dropout, gate noise and random scores.
@@ -66,9 +66,10 @@ def create_state(
       ValueError: ``where`` picks nothing, or an unknown ``score_init``.
     """
     rng = jax.random.key(seed)
-    initial: dict[str, Any] = {}
+    initial: Tree = {}
     if scores is not None:
-        initial = jax.tree.map(jnp.array, dict(scores))
+        plain = dict(scores) if isinstance(scores, Mapping) else scores  # a FrozenDict is one too
+        initial = jax.tree.map(jnp.array, plain)
     elif pruning is not None:
         key = jax.random.fold_in(rng, 2**31 - 1)  # a step that training never reaches
         initial = pruning.init_scores(params, key, init=score_init.init, scale=score_init.scale)

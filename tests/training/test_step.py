@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from types import MappingProxyType
 
 import jax
 import jax.numpy as jnp
@@ -277,6 +278,19 @@ def test_the_density_measured_is_of_the_random_gates_that_the_step_trains_with(x
     open_ = [np.abs(b - 0.9 * a) > 1e-15 for a, b in zip(before, momentum(state), strict=True)]
     assert 0 < density < 1
     assert density == pytest.approx(np.mean(np.concatenate([o.ravel() for o in open_])), abs=1e-9)
+
+
+def test_a_state_begins_with_scores_that_lie_in_lists_or_mappings():
+    kernels = [{"kernel": jnp.ones((4, 4))}, {"kernel": jnp.ones((4, 2))}]
+    pruning = Pruning(make_rule("movement", final=0.1))
+    tx = make_optimizer(OptimizerConfig(), pruning, total_steps=10)
+    for params in (kernels, {"layers": kernels}):
+        first = create_state(params, pruning, tx)
+        scores = jax.tree.map(lambda score: score + 2, first.scores)
+        given = MappingProxyType(scores) if isinstance(scores, dict) else scores
+        again = create_state(params, pruning, tx, scores=given)
+        assert jax.tree.structure(again) == jax.tree.structure(first)
+        assert all(jnp.all(score == 2) for score in jax.tree.leaves(again.scores))
 
 
 def test_an_optimiser_made_without_the_pruning_is_refused():
