@@ -148,6 +148,8 @@ def check_ranges(config: TrainConfig) -> None:
         raise InputError(f"--epochs is {config.epochs}; it must be more than 0")
     if config.temperature is not None and not 0 < config.temperature < math.inf:
         raise InputError(f"--temperature is {config.temperature}; it must be more than 0")
+    if not 0 <= config.score_beta < 1:
+        raise InputError(f"--score-beta is {config.score_beta}; it must be at least 0 and below 1")
     for name in ("prune_every", "lr_cycle"):
         value = getattr(config, name)
         if value is not None and not 0 < value < math.inf:

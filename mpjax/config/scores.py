@@ -49,6 +49,11 @@ def check_scores(
                 f"--score-learning-rate does not apply to --score-optimizer {optimizer}, which "
                 "sets the scores; leave it out"
             )
+    if config.score_beta != TrainConfig.score_beta and optimizer not in IMPORTANCES:
+        raise InputError(
+            f"--score-beta does not apply to --score-optimizer {optimizer}, which averages no "
+            f"importance; use --score-optimizer {' or '.join(IMPORTANCES)}"
+        )
     if config.prune_every != 1 and rule is None:
         raise InputError(f"--prune-every does not apply to {config.method}: it prunes nothing")
     if config.lambda_ramp != TrainConfig.lambda_ramp and (not penalty or steered):

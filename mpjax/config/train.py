@@ -239,6 +239,13 @@ class TrainConfig:
         choices=("adam", "sgd", "sensitivity", "platon"),
         topic=PRUNING,
     )
+    score_beta: float = _option(
+        0.85,
+        "share of the running importance that a step keeps, for sensitivity and platon: it "
+        "averages over about 1 / (1 - BETA) steps",
+        topic=PRUNING,
+        unit="BETA",
+    )
     prune_every: float = _option(
         1,
         "steps between two changes of the masks, fewer in a run too short for it; or below 1 a "

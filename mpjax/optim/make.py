@@ -59,6 +59,7 @@ class OptimizerConfig:
       frozen: regular expression for the ``/``-joined paths of parameters that are not trained; ""
         freezes none. The published runs freeze the embeddings, as `mpjax train` does.
       score_optimizer: one of ``SCORE_OPTIMIZERS``; "sensitivity", "platon" have no learning rate.
+      score_beta: share of the running importance of "sensitivity" and "platon" that a step keeps.
       prune_every: steps between two changes of the masks and the threshold.
       first_cut: t of the first change, from which the others are counted; None = ``first_step``.
       first_density: density of the first cut; None = the ramp starts at the initial threshold.
@@ -80,6 +81,7 @@ class OptimizerConfig:
     first_step: int = 0
     frozen: str = ""
     score_optimizer: str = "adam"
+    score_beta: float = 0.85
     prune_every: int = 1
     first_cut: int | None = None
     first_density: float | None = None
@@ -92,6 +94,8 @@ class OptimizerConfig:
                 f"score_optimizer is {self.score_optimizer!r}; it must be one of "
                 f"{', '.join(SCORE_OPTIMIZERS)}"
             )
+        if not 0 <= self.score_beta < 1:
+            raise ValueError(f"score_beta is {self.score_beta}; it must be at least 0 and below 1")
         if self.lambda_ramp not in ("threshold", "rising"):
             raise ValueError(f"lambda_ramp is {self.lambda_ramp!r}; it must be threshold or rising")
         if self.first_density is not None and not 0 < self.first_density <= 1:
@@ -222,8 +226,8 @@ def make_optimizer(
     scores = {
         "adam": lambda: adam(score_rate, 0.0),
         "sgd": lambda: optax.sgd(score_rate),
-        "sensitivity": sensitivity,
-        "platon": platon,
+        "sensitivity": lambda: sensitivity(config.score_beta),
+        "platon": lambda: platon(config.score_beta),
     }
 
     groups: dict[Hashable, optax.GradientTransformation] = {

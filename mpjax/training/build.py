@@ -61,6 +61,7 @@ def optimizer_config(config: TrainConfig, length: RunLength) -> OptimizerConfig:
         lambda_ramp=config.lambda_ramp,
         first_step=config.first_step,
         score_optimizer=config.score_optimizer,
+        score_beta=config.score_beta,
         prune_every=length.prune_every,
         first_cut=length.first_cut,
         first_density=config.first_density,

@@ -78,6 +78,31 @@ def test_an_unknown_optimizer_is_refused():
         OptimizerConfig(score_optimizer="momentum")
 
 
+@pytest.mark.parametrize("optimizer", [sensitivity, platon])
+def test_the_share_that_a_step_keeps_is_that_of_the_config(optimizer):
+    pruning = Pruning(make_rule("movement", scope="global"), "a")
+
+    def scores(beta):
+        config = OptimizerConfig(
+            score_optimizer=optimizer.__name__, score_beta=beta, max_grad_norm=np.inf
+        )
+        tx = make_optimizer(config, pruning, 10)
+        variables = {"params": {"a": jnp.ones(3)}, "scores": {"a": jnp.zeros(3)}}
+        grads = {"params": {"a": jnp.zeros(3)}, "scores": {"a": jnp.asarray([1.0, 2.0, -4.0])}}
+        updates, _ = tx.update(grads, tx.init(variables), variables)
+        return updates["scores"]["a"]
+
+    assert np.all(scores(0.25) > 1.2 * scores(0.85))
+    if optimizer is sensitivity:
+        np.testing.assert_allclose(scores(0.25), [0.75, 1.5, 3.0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("beta", [-0.1, 1.0, float("nan")])
+def test_a_share_that_is_none_is_refused(beta):
+    with pytest.raises(ValueError, match=f"score_beta is {beta}; it must be at least 0"):
+        OptimizerConfig(score_beta=beta)
+
+
 def test_an_importance_of_a_structure_is_per_weight():
     rows = Structure((Part("kernel", Block(1, None)),))
     pruning = Pruning(make_rule("movement", scope="global"), "kernel", rows)
