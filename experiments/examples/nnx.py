@@ -87,7 +87,7 @@ def main(arguments=None):
 
     config = mpjax.OptimizerConfig(learning_rate=1e-3, warmup_steps=options.steps // 10)
     # The recipe of `mpjax train --density`: scores are moving averages of |w · ∂L/∂w|.
-    recommended = dataclasses.replace(config, score_optimizer="sensitivity", prune_every=10)
+    recommended = dataclasses.replace(config, score_optimizer="sensitivity", score_beta=0.95)
     final = options.density
     movement = mpjax.make_rule("movement", final=final, scope="global")
     cases = {
