@@ -86,8 +86,12 @@ def main(arguments=None):
             yield images[rows], labels[rows]
 
     config = mpjax.OptimizerConfig(learning_rate=1e-3, warmup_steps=options.steps // 10)
-    # The recipe of `mpjax train --density`: scores are moving averages of |w · ∂L/∂w|.
-    recommended = dataclasses.replace(config, score_optimizer="sensitivity", score_beta=0.95)
+    # The recipe of `mpjax train --density`: scores are moving averages of |w · ∂L/∂w|, and the
+    # learning rate peaks when most weights are cut.
+    recommended = dataclasses.replace(
+        config, score_optimizer="sensitivity", score_beta=0.95, learning_rate=4e-3,
+        warmup_steps=2 * options.steps // 5, initial_warmup=0.25, final_warmup=0.5,
+    )  # fmt: skip
     final = options.density
     movement = mpjax.make_rule("movement", final=final, scope="global")
     cases = {
