@@ -90,7 +90,7 @@ def test_a_recorded_recipe_is_found_and_differs_in_nothing(name, density):
         ({"recipe": "platon", "density": 0.1, "clip": 0.0}, "platon", 0.1, None, {"clip": 0.0}),
         ({"recipe": "sensitivity", "density": 0.1, "batch_size": 16, "learning_rate": 1e-4},
          "movement", 0.1, None,
-         {"scope": "global", "score_optimizer": "sensitivity", "prune_every": 10,
+         {"scope": "global", "score_optimizer": "sensitivity", "score_beta": 0.95,
           "dense_gradient": True, "learning_rate": 1e-4, "batch_size": 16,
           "mask_init": "constant", "mask_scale": 0.0,
           "warmup": 0.4, "initial_warmup": 0.25, "final_warmup": 0.5}),

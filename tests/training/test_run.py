@@ -371,6 +371,7 @@ def test_a_run_recorded_without_its_interval_had_that_of_the_option(root, tmp_pa
 @pytest.mark.slow
 @pytest.mark.parametrize("steps", [12, 47])
 def test_a_short_run_of_a_recipe_ends_at_its_density_with_a_note(steps, root, tmp_path, capsys):
+    tiny.config(root)  # writes model and data
     words = ["--recipe", "platon", "--density", "0.03", "--batch-size", "8"]
     words += ["--model", str(root / "model"), "--task", "sst2", "--data", str(root / "data")]
     words += ["--steps", str(steps), "--max-length", "16", "--single-length", "--devices", "1"]
