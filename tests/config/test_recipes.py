@@ -43,6 +43,14 @@ def test_options_given_override_the_recipe_even_where_they_are_defaults():
     assert config("--recipe", "platon").scope == "global"
 
 
+def test_another_score_optimizer_takes_the_rest_of_a_recipe():
+    adam = config("--score-optimizer", "adam")
+    assert (resolve(adam).score_beta, adam.scope) == (TrainConfig.score_beta, "global")
+    assert config("--score-optimizer", "platon").score_beta == 0.95
+    with pytest.raises(InputError, match="--score-beta does not apply to --score-optimizer adam"):
+        resolve(config("--score-optimizer", "adam", "--score-beta", "0.9"))
+
+
 def test_recipes_are_listed(capsys):
     assert cli.main(["recipes"]) == 0
     table = capsys.readouterr().out

@@ -267,12 +267,14 @@ def test_limited_rows_are_the_first_of_the_stated_shuffle():
 def test_the_same_config_gives_the_same_bits_and_compiles_nothing_large_again(
     finished, root, tmp_path, programs
 ):
-    before = sorted(programs.iterdir())
+    def large():  # step, cuts and evaluation; whether a small one is kept depends on its time
+        found = [p for p in programs.iterdir() if p.name.endswith("-cache")]
+        return {p for p in found if p.stat().st_size >= 2**15}
+
+    before = large()
     assert before
     start(root, "movement", output=str(tmp_path / "run"), eval_every=2, checkpoint_every=3)
-    assert sorted(p for p in programs.iterdir() if p.name.endswith("-cache")) == [
-        p for p in before if p.name.endswith("-cache")
-    ]
+    assert large() == before
     run = RunDir(tmp_path / "run")
     assert run.metrics.read_bytes() == finished.metrics.read_bytes()
     other = start(root, "movement", output=str(tmp_path / "other"), eval_every=2, seed=1)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mpjax.config.recipe import Recipe
+from mpjax.config.scores import IMPORTANCES
 from mpjax.config.structure import ELEMENT, is_n_of_m
 from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError
@@ -67,6 +68,8 @@ def recipe_config(name: str | None, **given: Any) -> TrainConfig:
     options = {**recipe.options, **distilled}
     if _is_n_of_m(given):
         options.pop("scope", None)  # its weights compete within their runs
+    if given.get("score_optimizer", IMPORTANCES[0]) not in IMPORTANCES:
+        options.pop("score_beta", None)
     return TrainConfig(**{**options, **given})
 
 
