@@ -21,4 +21,5 @@ RECIPE = Recipe(
         "lr_cycle": 4 / 30,
     },
     with_teacher={"alpha_ce": 0.0, "alpha_distil": 1.0, "temperature": 2.0},
+    measured="MiniLM in 3 epochs: SST-2 77.5 at 10%, 75.1 at 3% (dense 85.7)",
 )

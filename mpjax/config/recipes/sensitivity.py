@@ -1,10 +1,10 @@
-"""Moving average of |w · ∂L/∂w| as scores: PLATON without its uncertainty."""
+"""Moving average of |w · ∂L/∂w| as scores: PLATON without uncertainty and held masks."""
 
 from mpjax.config.recipe import Recipe
 
 RECIPE = Recipe(
     summary="scores are a moving average of |w x gradient|; global cut at every step; all learn",
-    source="PLATON (Zhang et al. 2022, arXiv 2206.12562) without its uncertainty",
+    source="PLATON (Zhang et al. 2022, arXiv 2206.12562) without uncertainty and held masks",
     options={
         "method": "movement",
         "scope": "global",
