@@ -68,7 +68,7 @@ def recipe_config(name: str | None, **given: Any) -> TrainConfig:
     options = {**recipe.options, **distilled}
     if _is_n_of_m(given):
         options.pop("scope", None)  # its weights compete within their runs
-    if given.get("score_optimizer", IMPORTANCES[0]) not in IMPORTANCES:
+    if {**options, **given}.get("score_optimizer") not in IMPORTANCES:
         options.pop("score_beta", None)
     return TrainConfig(**{**options, **given})
 
