@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -170,7 +170,8 @@ def check(config: TrainConfig) -> RunDir:
 def create(run: RunDir, config: TrainConfig, derived: Mapping[str, Any]) -> dict[str, Any]:
     """Writes `config.json` of a new run, or compares `derived` with the recorded one.
 
-    Returns the options that `--continue-with` changes, as [then, now] by name, {} without any.
+    Returns the options that `--continue-with` changes, as [then, now] by name, {} without any. They
+    are written by `change`, once the run goes on.
 
     Args:
       derived: sizes derived from the data (rows, steps), which differ when the data do.
@@ -190,12 +191,17 @@ def create(run: RunDir, config: TrainConfig, derived: Mapping[str, Any]) -> dict
                 f"{'; '.join(changed)}. Choose another --output"
             )
         now = {name: value for name, value in changes(config).items() if recorded[name] != value}
-        if now:
-            write_json(run.config, {**recorded, **now})
         return {name: [recorded[name], value] for name, value in now.items()}
     run.path.mkdir(parents=True, exist_ok=True)
     write_json(run.config, {**as_dict(config), DERIVED: dict(derived)})
     return {}
+
+
+def change(run: RunDir, changed: Mapping[str, Sequence[Any]]) -> None:
+    """Writes the options that `create` has returned into `config.json`."""
+    if changed:
+        now = {name: value for name, (_, value) in changed.items()}
+        write_json(run.config, {**read_object(run.config), **now})
 
 
 def _of_others(folder: Path) -> list[Path]:

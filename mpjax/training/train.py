@@ -145,6 +145,7 @@ def _train(job: Job, run: RunDir, changed: Mapping[str, Any], reports: Reports) 
             log.warning("continuing %s from step %d of %d", run.path, start, total)
         if first():
             provenance.record(run, start, changed)
+            folder.change(run, changed)
         batch_size = inputs.batches.batch_size
         watch = Watch(watch_loss(job, run, start), watch_finite(job.mishaps.most_skipped))
         notes = Journal(run, start, batch_size, reports, job.learning_rates, first(), watch)

@@ -22,7 +22,7 @@ from mpjax.optim import (
 )
 from mpjax.pruning import Pruning, make_rule
 from mpjax.runs import folder
-from mpjax.runs.checkpoints import read_latest
+from mpjax.runs.checkpoints import Checkpoints, read_latest
 from mpjax.runs.finite import not_finite
 from mpjax.runs.folder import RunDir
 from mpjax.runs.journal import Deferred
@@ -63,6 +63,10 @@ def nan_at(monkeypatch):
     return poison
 
 
+def _unreadable(self, template):
+    raise InputError("checkpoint 2 cannot be read")
+
+
 def options(root, path, **changes):
     return tiny.options(root, output=str(path), checkpoint_every=2, **changes)
 
@@ -92,6 +96,11 @@ def test_a_run_stops_at_the_step_and_goes_on_with_another_rate(
             )
     monkeypatch.undo()
     change = {"log_every": log_every, "continue_with": "learning-rate=1e-3,clip=0.5"}
+    with monkeypatch.context() as broken:
+        broken.setattr(Checkpoints, "restore", _unreadable)
+        with pytest.raises(InputError, match="cannot be read"):
+            start(root, run.path, **change)
+    assert files.read_object(run.config)["clip"] == 1.0, "a run that did not go on is unchanged"
     result = start(root, run.path, **change)
     assert result["steps"] == tiny.STEPS
     config = files.read_object(run.config)
