@@ -69,10 +69,13 @@ def test_a_cpu_writes_the_transpose(monkeypatch):
             np.testing.assert_allclose(found32, np.float32(expected), rtol=1e-6, atol=1e-6)
 
 
-def test_no_rows():
-    x, kernel, bias, slope = example(0, jnp.bfloat16)
-    _, dkernel, dbias = jax.vjp(half_dense, x, kernel, bias)[1](slope)
-    assert not dkernel.any() and not dbias.any()
+@pytest.mark.parametrize(("rows", "outputs"), [(0, 5), (32, 0)])
+def test_empty_sums(rows, outputs):
+    x, kernel, bias, slope = example(rows, jnp.bfloat16)
+    arguments = x, kernel[:, :outputs], bias[:outputs]
+    dx, dkernel, dbias = jax.vjp(half_dense, *arguments)[1](slope[:, :outputs])
+    assert (dx.shape, dkernel.shape, dbias.shape) == ((rows, 6), (6, outputs), (outputs,))
+    assert not any(g.any() for g in (dx, dkernel, dbias))
 
 
 def test_used_in_half_precision_where_one_cpu_is_the_only_device(monkeypatch):
