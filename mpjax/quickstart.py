@@ -40,7 +40,7 @@ Densities of a run of this quickstart, by layer:
 
 @dataclasses.dataclass(frozen=True)
 class Scale:
-    """Sizes of the quickstart. The defaults take two to six minutes on two cores."""
+    """Sizes of the quickstart. The defaults take two to seven minutes on two cores."""
 
     hidden: int = 64
     layers: int = 2

@@ -15,6 +15,8 @@ from mpjax.config.checks import DENSE
 from mpjax.errors import InputError
 from mpjax.pages.reading.published import RANKED
 
+RESULTS = "experiments/results"
+
 
 def build_parser() -> argparse.ArgumentParser:
     """Parser of all commands."""
@@ -59,8 +61,8 @@ def build_parser() -> argparse.ArgumentParser:
         "compare", help="print our runs beside the published ones", allow_abbrev=False
     )
     compare.add_argument(
-        "--results", default="experiments/results", metavar="DIR",
-        help="folder with run folders or receipts (default: %(default)s)",
+        "--results", nargs="+", type=Path, default=[Path(RESULTS)], metavar="DIR",
+        help=f"folders with run folders or receipts (default: {RESULTS})",
     )  # fmt: skip
     compare.add_argument("--plot", metavar="FILE.png", help="also draw scores over densities")
     compare.add_argument("--markdown", action="store_true", help="print Markdown tables")
@@ -117,7 +119,7 @@ def _run(args: argparse.Namespace) -> int:
 def _compare(args: argparse.Namespace) -> None:
     from experiments.paper import compare, finished, plot
 
-    runs = finished.find(Path(args.results))
+    runs = finished.find(*args.results)
     if args.plot:
         plot.draw(runs, Path(args.plot))
     print(compare.report(runs, args.markdown))

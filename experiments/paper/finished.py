@@ -59,19 +59,20 @@ class Record:
     path: Path
 
 
-def find(folder: Path) -> list[FinishedRun]:
-    """Finished runs and receipts below a folder, densest first in a group; others are passed over.
+def find(*folders: Path) -> list[FinishedRun]:
+    """Finished runs and receipts below folders, densest first in a group; others are passed over.
 
     Raises:
       InputError: no such folder, nothing finished in it, or a file that cannot be read.
     """
     found = [
         from_json(record.name, record.config, record.result, record.path)
+        for folder in folders
         for record in records(folder)
         if _is_published(record.config)
     ]
     if not found:
-        raise InputError(_nothing(folder))
+        raise InputError(_nothing(*folders))
     return sorted(found, key=lambda run: (run.group, -run.remaining, run.name))
 
 
@@ -110,9 +111,9 @@ def from_json(
         raise InputError(f"{where}: no {error} in it; it was not written by mpjax train") from error
 
 
-def _nothing(folder: Path) -> str:
+def _nothing(*folders: Path) -> str:
     return (
-        f"--results {folder} holds no finished run (result.json beside config.json) and no "
+        f"--results {' '.join(map(str, folders))} holds no finished run (result.json beside config.json) and no "
         "receipt; finish a run, or make a receipt with: python -m experiments.paper receipt"
     )
 

@@ -4,8 +4,8 @@
         --data SST-2 --output runs --dry-run
     python -m experiments.paper receipt runs/sst2-sensitivity-10-seed0 \\
         --output experiments/results/recipes/sst2/sensitivity-10-seed0.json
-    python -m experiments.recipes table --results experiments/results/recipes --markdown
-    python -m experiments.recipes plot --results experiments/results/recipes --output recipes.png
+    python -m experiments.recipes table --markdown
+    python -m experiments.recipes plot --output recipes.png
     python -m experiments.recipes search --results runs
     python -m experiments.recipes cut RUN --model MINILM --data SST-2
 

@@ -13,6 +13,7 @@ import experiments.recipes as package
 from experiments import commandline
 
 RESULTS = "experiments/results/recipes"
+TASKS = ("sst2", "mnli", "squad")  # folders of runs whose options and sizes are comparable
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -80,8 +81,9 @@ def _command(commands: Any, name: str, text: str, run: Any) -> argparse.Argument
 
 def _add_results(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--results", nargs="+", type=Path, default=[Path(RESULTS)], metavar="PATH",
-        help=f"folders with run folders or receipts, or single receipts (default: {RESULTS})",
+        "--results", nargs="+", type=Path, default=[Path(RESULTS, task) for task in TASKS],
+        metavar="PATH", help="folders with run folders or receipts, or single receipts "
+        f"(default: {', '.join(TASKS)} in {RESULTS})",
     )  # fmt: skip
 
 

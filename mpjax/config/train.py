@@ -298,7 +298,7 @@ class TrainConfig:
     mask_init: str | None = _option(
         None,
         "initial scores; magnitude is the scale times |W| / mean |W| of the matrix (default: "
-        "magnitude for movement, else constant, as in the published code)",
+        "magnitude for movement with adam or sgd, else constant, as published)",
         choices=("constant", "uniform", "kaiming", "magnitude"),
         topic=PRUNING,
     )

@@ -369,6 +369,8 @@ def results(tmp_path):
 def test_the_nearest_published_point_is_one_of_its_own_kind(results):
     found = finished.find(results)
     assert {run.name for run in found} == {"soft", "down", "cut", "dense", "other"}
+    below = finished.find(results / "deep", results / "other")
+    assert [run.name for run in below] == ["down", "other"]
     for run in found:
         near, alike = compare.nearest(run), [o for o in RUNS if o.group == run.group]
         if near is None:

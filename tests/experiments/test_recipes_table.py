@@ -3,12 +3,13 @@
 import json
 import statistics
 import sys
+from pathlib import Path
 
 import pytest
 
 from experiments.paper.receipt import FORM, MARK
 from experiments.recipes import detect, groups, plot, runs, table
-from experiments.recipes.__main__ import main
+from experiments.recipes.__main__ import TASKS, main
 from mpjax.config import recipes
 from mpjax.config.recipe import Recipe
 from mpjax.config.recorded import as_dict
@@ -275,6 +276,12 @@ def test_the_long_table_and_json_say_the_same(results, capsys):
     assert rows[[row[5] for row in rows].index("84.25")] == wanted
     soft = next(record for record in records if record["recipe"] == "soft_movement")
     assert (soft["density_asked"], soft["final_lambda"]) == (None, 2000.0)
+
+
+def test_without_a_path_it_reads_the_recorded_runs(monkeypatch, capsys):
+    monkeypatch.chdir(Path(__file__).parents[2])
+    tasks = {row["task"] for row in json.loads(output(capsys, "table", "--json"))}
+    assert tasks == set(TASKS)
 
 
 def test_a_search_is_sorted_by_score_and_lists_losers(results, write, capsys):
