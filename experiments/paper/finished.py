@@ -112,8 +112,9 @@ def from_json(
 
 
 def _nothing(*folders: Path) -> str:
+    given = " ".join(map(str, folders))
     return (
-        f"--results {' '.join(map(str, folders))} holds no finished run (result.json beside config.json) and no "
+        f"--results {given} holds no finished run (result.json beside config.json) and no "
         "receipt; finish a run, or make a receipt with: python -m experiments.paper receipt"
     )
 

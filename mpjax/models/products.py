@@ -97,7 +97,9 @@ def _column_sums(slope: Array) -> Array:
     """
     sums = slope
     while sums.shape[0] > 0 and (rows := math.gcd(sums.shape[0], _ROWS)) > 1:
-        sums = jnp.sum(sums.reshape(sums.shape[0] // rows, rows, sums.shape[1]), axis=1, dtype=jnp.float32)
+        sums = jnp.sum(
+            sums.reshape(sums.shape[0] // rows, rows, sums.shape[1]), axis=1, dtype=jnp.float32
+        )
     return jnp.sum(sums, axis=0, dtype=jnp.float32)
 
 

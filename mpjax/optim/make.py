@@ -4,6 +4,7 @@ import dataclasses
 import math
 import re
 from collections.abc import Callable, Hashable
+from numbers import Real
 from typing import Any
 
 import jax
@@ -36,6 +37,10 @@ from mpjax.pruning.schedules import (
 )
 from mpjax.pruning.trees import leaves_by_keys, map_named, names
 
+_NOT_NEGATIVE = (
+    "learning_rate", "score_learning_rate", "weight_decay", "adam_eps", "warmup_steps",
+    "initial_warmup", "final_warmup", "final_lambda", "first_step", "lr_floor",
+)  # fmt: skip
 FROZEN, NO_DECAY, WEIGHTS, SCORES = "frozen", "no_decay", "weights", "scores"
 UNDECAYED = ("bias", "scale", "b", "offset")  # biases and norms in Flax, NNX, Equinox, Haiku
 
@@ -104,6 +109,14 @@ class OptimizerConfig:
             )
         if self.prune_every < 1:
             raise ValueError(f"masks change every {self.prune_every} steps; use 1 or more")
+        for name in _NOT_NEGATIVE:
+            value = getattr(self, name)
+            if isinstance(value, Real) and not 0 <= value < math.inf:  # traced values pass
+                raise ValueError(f"{name} is {value}; it must be a number of at least 0")
+        if isinstance(self.max_grad_norm, Real) and not self.max_grad_norm > 0:
+            raise ValueError(
+                f"max_grad_norm is {self.max_grad_norm}; it must be above 0, inf for no clipping"
+            )
 
     def hyperparameters(self) -> Hyperparameters:
         """Hyperparameters that a population may trace, as Python floats."""
@@ -209,8 +222,11 @@ def make_optimizer(
 
     Raises:
       ValueError: the warm-ups leave no room for the sparsity ramp, or the last change of held masks
-        comes before its end. From ``init``: ``config.frozen`` matches no parameter.
+        comes before its end; the rule has no density that ``score_optimizer`` or ``first_density``
+        could be for. From ``init``: ``config.frozen`` matches no parameter.
     """
+    if pruning is not None:
+        _check_rule(config, pruning.rule)
     values = hyperparameters or config.hyperparameters()
     pattern = re.compile(config.frozen)
 
@@ -260,6 +276,22 @@ def make_optimizer(
     _check_last_cut(config, total_steps)
     due = cut_is_due(config.prune_every, total_steps, first, config.first_cut)
     return hold_masks(tx, pruning, due, values.density)
+
+
+def _check_rule(config: OptimizerConfig, rule: Rule) -> None:
+    """Raises `ValueError` for options that mean nothing, or another thing, with a rule."""
+    if config.score_optimizer in IMPORTANCES and rule.has_scores and not rule.is_density:
+        raise ValueError(
+            f"score_optimizer {config.score_optimizer!r} sets scores to an importance, which a "
+            f"threshold of {rule.name} would not cut; use movement, which cuts by density"
+        )
+    first, final = config.first_density, rule.final_density
+    if first is None:
+        return
+    if not rule.is_density and not rule.is_steered:
+        raise ValueError(f"first_density is {first}, and {rule.name} is given no density")
+    if isinstance(final, Real) and first < final:
+        raise ValueError(f"first_density is {first}, below the final density {final}; raise it")
 
 
 def _check_last_cut(config: OptimizerConfig, total_steps: int) -> None:

@@ -29,6 +29,8 @@ class PlatonState(NamedTuple):
 def sensitivity(beta: float = 0.85) -> optax.GradientTransformation:
     """Sets the scores to Ī ← β·Ī + (1 − β)·|∂L/∂S|, where |∂L/∂S| = |w · ∂L/∂w|.
 
+    Ī is kept in float32 where the scores are of half precision, which would round its steps away.
+
     >>> import jax.numpy as jnp
     >>> tx, scores = sensitivity(0.75), {"a": jnp.array([5.0])}
     >>> updates, _ = tx.update({"a": jnp.array([-4.0])}, tx.init(scores), scores)
@@ -37,7 +39,7 @@ def sensitivity(beta: float = 0.85) -> optax.GradientTransformation:
     """
 
     def init_fn(params):
-        return SensitivityState(mean=optax.tree.zeros_like(params))
+        return SensitivityState(mean=_zeros(params))
 
     def update_fn(updates, state, params=None):
         mean = _average(beta, state.mean, jax.tree.map(jnp.abs, updates))
@@ -50,7 +52,7 @@ def platon(beta1: float = 0.85, beta2: float = 0.95) -> optax.GradientTransforma
     """Sets the scores to Ī·U: sensitivity times its uncertainty (Zhang et al. 2022, PLATON).
 
     With I = |∂L/∂S|: Ī ← β₁·Ī + (1 − β₁)·I, then U ← β₂·U + (1 − β₂)·|I − Ī|. Both start at 0
-    without bias correction, as in the published code.
+    without bias correction, as in the published code, and are float32 beside half precision.
 
     >>> import jax.numpy as jnp
     >>> tx, scores = platon(0.5, 0.5), {"a": jnp.array([0.0])}
@@ -60,8 +62,7 @@ def platon(beta1: float = 0.85, beta2: float = 0.95) -> optax.GradientTransforma
     """
 
     def init_fn(params):
-        zeros = optax.tree.zeros_like
-        return PlatonState(mean=zeros(params), uncertainty=zeros(params))  # two buffers to donate
+        return PlatonState(mean=_zeros(params), uncertainty=_zeros(params))  # two to donate
 
     def update_fn(updates, state, params=None):
         importance = jax.tree.map(jnp.abs, updates)
@@ -74,6 +75,15 @@ def platon(beta1: float = 0.85, beta2: float = 0.95) -> optax.GradientTransforma
     return optax.GradientTransformation(init_fn, update_fn)
 
 
+def _zeros(scores: Any) -> Any:
+    """Zeros of the shapes of the scores, in float32 or wider."""
+    return jax.tree.map(lambda s: jnp.zeros_like(s, dtype=_wide(s)), scores)
+
+
+def _wide(array: Any) -> Any:
+    return jnp.promote_types(array.dtype, jnp.float32)
+
+
 def _average(beta: float, old: Any, new: Any) -> Any:
     return jax.tree.map(lambda m, x: beta * m + (1 - beta) * x, old, new)
 
@@ -82,4 +92,4 @@ def _updates_to(values: Any, params: Any, name: str) -> Any:
     """Updates that ``optax.apply_updates`` turns into ``values``, to rounding of the difference."""
     if params is None:
         raise ValueError(f"{name} needs the scores: update(grads, state, scores)")
-    return jax.tree.map(jnp.subtract, values, params)
+    return jax.tree.map(lambda v, p: (v - p).astype(p.dtype), values, params)

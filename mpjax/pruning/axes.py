@@ -147,11 +147,13 @@ def _guess_turned(shape: Shape, bias: Shape | None) -> Axes | None:
     rank = len(shape)
     if bias is None:
         return None
-    if bias == shape[: rank - 1] and len(shape) == 3:
+    stack = rank == 3 and bias == shape[:2]
+    convolution = bias[:1] == shape[:1] and set(bias[1:]) <= {1}
+    if stack and convolution:  # of one output each, or of one input
+        return None
+    if stack:
         return (STACK, OUTPUT, INPUT)
-    if bias[:1] == shape[:1] and set(bias[1:]) <= {1}:
-        return (OUTPUT, *[INPUT] * (rank - 1))
-    return None
+    return (OUTPUT, *[INPUT] * (rank - 1)) if convolution else None
 
 
 def _guess_by_bias(shape: Shape, bias: Shape | None) -> list[Axes]:

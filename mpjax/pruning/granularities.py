@@ -68,8 +68,9 @@ class Group:
 
     @property
     def covers(self) -> int:
-        """Weights masked by one score of the group."""
-        return sum(math.prod(m.kernel.shape) for m in self.kernels) // math.prod(self.shape)
+        """Weights masked by one score of the group; 1 in one without entries."""
+        scores = math.prod(self.shape)
+        return sum(math.prod(m.kernel.shape) for m in self.kernels) // scores if scores else 1
 
     @property
     def per_weight(self) -> bool:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from mpjax.errors import InputError
 from mpjax.pruning.axes import Axes, kernels_of
@@ -93,6 +95,11 @@ def lay_out(
         if not hasattr(picked[own], "dtype"):
             kind = type(picked[own]).__name__
             raise InputError(f"{where!r} matches {path}, which is a {kind} and no array")
+        if not jnp.issubdtype(picked[own].dtype, jnp.floating):
+            raise InputError(
+                f"{where!r} matches {path}, an array of {picked[own].dtype}; kernels to prune are "
+                "floating-point numbers"
+            )
     found = structure.groups(kernels_of(shapes, list(keys), axes))
     nodes = branches(params)
     places = {group.path: _place(group, keys, nodes) for group in found}
@@ -100,11 +107,17 @@ def lay_out(
     by_path = {group.path: group for group in found}
     return Layout(
         params=params,
-        kernels=OrderedDict((paths[own], leaf) for own, leaf in picked.items()),
+        kernels=OrderedDict((paths[own], _of_jax(leaf)) for own, leaf in picked.items()),
         keys=keys,
         groups=OrderedDict((path, by_path[path]) for path in order),
         places={path: places[path] for path in order},
     )
+
+
+def _of_jax(leaf: Any) -> Any:
+    """The leaf; an array of NumPy of a dtype that JAX does not compute with, as JAX takes it."""
+    wide = isinstance(leaf, np.ndarray) and leaf.dtype != jax.dtypes.canonicalize_dtype(leaf.dtype)
+    return jnp.asarray(leaf) if wide else leaf
 
 
 def _place(group: Group, keys: Mapping[str, Keys], nodes: Mapping[str, Keys]) -> Keys:

@@ -69,7 +69,12 @@ def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
 def leaves_by_keys(tree: Tree) -> dict[Keys, Any]:
     """Leaves of a pytree by their keys, out of their boxes, in the order of `jax.tree.leaves`."""
     pairs, _ = _with_paths(tree, _is_box)
-    return {tuple(map(_key_name, path)): _open(leaf) for path, leaf in pairs}
+    found = {tuple(map(_key_name, path)): _open(leaf) for path, leaf in pairs}
+    if len(found) < len(pairs):
+        every = Counter(tuple(map(_key_name, path)) for path, _ in pairs)
+        twice = "/".join(next(keys for keys, times in every.items() if times > 1))
+        raise ValueError(f"two arrays have the path {twice}, by keys of two types; rename one")
+    return found
 
 
 def names(paths: Iterable[Keys]) -> list[str]:

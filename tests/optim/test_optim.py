@@ -310,11 +310,40 @@ def test_the_scale_of_an_equinox_norm_has_no_decay():
         ({"lambda_ramp": "risng"}, "lambda_ramp is 'risng'; it must be threshold or rising"),
         ({"first_density": 10.0}, "first_density is 10.0; it must be above 0 and at most 1"),
         ({"prune_every": 0}, "masks change every 0 steps"),
+        ({"learning_rate": float("nan")}, "learning_rate is nan; it must be a number of at least"),
+        ({"score_learning_rate": np.float32(-1)}, "score_learning_rate is -1.0; it must be"),
+        ({"initial_warmup": float("nan")}, "initial_warmup is nan"),
+        ({"final_lambda": float("inf")}, "final_lambda is inf"),
+        ({"max_grad_norm": 0.0}, "max_grad_norm is 0.0; it must be above 0, inf for no clipping"),
+        ({"max_grad_norm": float("nan")}, "max_grad_norm is nan"),
     ],
 )
 def test_options_that_cannot_be_are_refused(options, said):
     with pytest.raises(ValueError, match=said):
         OptimizerConfig(**options)
+
+
+@pytest.mark.parametrize("name", ["soft_movement", "movement"])
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"score_optimizer": "sensitivity"}, "a threshold of soft_movement would not cut"),
+        ({"first_density": 0.5}, "first_density is 0.5, and soft_movement is given no density"),
+    ],
+)
+def test_options_for_a_density_need_one(name, options, said):
+    pruning, config = Pruning(make_rule(name), "kernel"), OptimizerConfig(**options)
+    if name == "movement":
+        make_optimizer(config, pruning, 10)
+        return
+    with pytest.raises(ValueError, match=said):
+        make_optimizer(config, pruning, 10)
+
+
+def test_a_first_density_below_the_final_one_is_refused():
+    pruning = Pruning(make_rule("movement", final=0.25), "kernel")
+    with pytest.raises(ValueError, match=r"first_density is 0\.2, below the final density 0\.25"):
+        make_optimizer(OptimizerConfig(first_density=0.2), pruning, 10)
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,21 @@ def test_jit_equals_eager(make):
     np.testing.assert_allclose(replay(make(0.5))[-1], replay(make(0.5), jit=False)[-1], rtol=1e-6)
 
 
+def test_half_precision_keeps_a_long_memory():
+    tx, scores = sensitivity(0.99), {"a": jnp.zeros(3, jnp.bfloat16)}
+    importance = jnp.asarray([1.0, 0.9, 0.1], jnp.bfloat16)
+
+    @jax.jit
+    def step(carry, _):
+        scores, state = carry
+        updates, state = tx.update({"a": importance}, state, scores)
+        assert updates["a"].dtype == jnp.bfloat16
+        return (optax.apply_updates(scores, updates), state), None
+
+    (scores, _), _ = jax.lax.scan(step, (scores, tx.init(scores)), None, 2000)
+    np.testing.assert_array_equal(scores["a"], importance)
+
+
 @pytest.mark.parametrize("make", [sensitivity, platon])
 def test_an_importance_needs_the_scores(make):
     tx = make()

@@ -121,6 +121,37 @@ def test_finalize_leaves_no_negative_zero_and_nothing_else_changed():
     np.testing.assert_array_equal(final["a"]["bias"], -1.0)
 
 
+def test_finalize_prunes_numbers_that_are_not_finite():
+    params = {"kernel": jnp.array([[1.0, -jnp.inf], [jnp.nan, 3.0]])}
+    pruning = Pruning(make_rule("movement", final=0.5), "kernel")
+    scores = {"kernel": jnp.array([[1.0, 0.0], [0.0, 1.0]])}
+    final = pruning.finalize({"params": params, "scores": scores}, 0.5)
+    np.testing.assert_array_equal(final["kernel"], [[1, 0], [0, 3]])
+
+
+def test_marks_that_are_no_marks_are_refused():
+    kept = {"kernel": jnp.full((2, 2), 0.3)}
+    with pytest.raises(InputError, match="kept has float32 for kernel, expected bool"):
+        Pruning(make_rule("magnitude")).prune({"kernel": jnp.ones((2, 2))}, {}, 0.5, kept=kept)
+
+
+def test_float64_arrays_of_numpy_have_the_scores_that_were_made_for_them():
+    params = {"kernel": np.arange(1.0, 9.0).reshape(2, 4)}
+    pruning = Pruning(make_rule("movement"), "kernel")
+    pruned, _ = pruning.prune(params, pruning.init_scores(params, init="magnitude"), 0.25)
+    np.testing.assert_array_equal(pruned["kernel"], [[0, 0, 0, 0], [0, 0, 7, 8]])
+
+
+@pytest.mark.parametrize("shape", [(0, 4), (4, 0)])
+@pytest.mark.parametrize("scope", ["local", "global"])
+def test_a_kernel_without_entries_beside_others(shape, scope):
+    params = {"a": {"kernel": jnp.eye(4)}, "b": {"kernel": jnp.ones(shape)}}
+    pruning = Pruning(make_rule("magnitude", final=0.25, scope=scope), ".*/kernel")
+    assert jax.tree.leaves(pruning.covers(params)) == [1, 1]
+    final, masks = pruning.finalize({"params": params}, 0.25), pruning.prune(params, {}, 0.25)[1]
+    assert pruning.density(masks) == 0.25 and pruning.density_note(final) is None
+
+
 def test_the_final_count_is_exact_where_float32_is_not():
     sizes = [n for n in range(1, 4000) if int(np.float32(0.29) * np.float32(n)) != int(0.29 * n)]
     assert len(sizes) > 10
@@ -196,6 +227,10 @@ def test_a_density_of_zero_is_refused_and_a_tau_of_zero_is_not():
         Pruning(make_rule("magnitude")).prune(params, {}, 0.0)
     soft = Pruning(make_rule("soft_movement"))
     soft.prune(params, soft.init_scores(params), 0)
+    with pytest.raises(InputError, match=r"the threshold is the text .*; give a number"):
+        soft.prune(params, soft.init_scores(params), "0.1")
+    with pytest.raises(ValueError, match="floor is nan"):
+        make_rule("soft_movement", floor=float("nan"))
 
 
 def test_scores_by_size_of_a_matrix_of_zeros_are_zeros():

@@ -3,6 +3,7 @@
 import functools
 import itertools
 import re
+from collections import OrderedDict
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -335,6 +336,8 @@ def test_vmap_over_scores():
         ({"a": {"w": FIRST["w"]}}, ".*/kernel", ["no parameter path", "a/w"]),
         ([], ".*", ["no parameter path", "no arrays"]),
         ({"a": {"w": jax.nn.relu}}, ".*/w", ["a/w", "no array"]),
+        ({"a": {"w": jnp.ones((2, 2), jnp.int32)}}, ".*/w", ["a/w, an array of int32", "floating"]),
+        (OrderedDict([(1, FIRST), ("1", FIRST)]), ".*/w", ["two arrays have the path 1/b"]),
     ],
 )
 def test_what_cannot_be_pruned_is_named(params, where, words):

@@ -55,6 +55,8 @@ class SoftMovement(Rule):
                 f"soft_movement: τ runs from {self.initial} to {self.final}; the first must lie in"
                 " [0, 1), the second in (0, 1)"
             )
+        if not 0 <= self.floor < 1:
+            raise ValueError(f"soft_movement: floor is {self.floor}, not in [0, 1)")
         if self.density is not None and not 0 < self.density <= 1:
             raise ValueError(f"soft_movement: density is {self.density}, not in (0, 1]")
 
