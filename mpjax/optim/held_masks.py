@@ -29,7 +29,8 @@ def hold_masks(
     """Wraps an optimiser with a sparsity schedule; its state holds the marks of `Pruning.keep`.
 
     A train step hands them to `Pruning.prune`; see `held_marks`. They are made anew, from the
-    updated variables, for the steps that are due; between these a step pays for no cut.
+    updated variables, for the steps that are due; between these a step pays for no cut. Nothing may
+    change the updates after it in a chain, or the marks are those of other variables.
 
     Args:
       inner: optimiser over ``{"params": ..., "scores": ...}`` with a `SparsityState`.

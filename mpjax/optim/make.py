@@ -111,7 +111,7 @@ class OptimizerConfig:
             raise ValueError(f"masks change every {self.prune_every} steps; use 1 or more")
         for name in _NOT_NEGATIVE:
             value = getattr(self, name)
-            if isinstance(value, Real) and not 0 <= value < math.inf:  # traced values pass
+            if isinstance(value, Real) and not 0 <= float(value) < math.inf:  # traced values pass
                 raise ValueError(f"{name} is {value}; it must be a number of at least 0")
         if isinstance(self.max_grad_norm, Real) and not self.max_grad_norm > 0:
             raise ValueError(

@@ -59,6 +59,8 @@ def steer_density(
 ) -> optax.GradientTransformation:
     """Wraps an optimiser: adds λ·∂R/∂S, and sets density and λ of the next forward pass.
 
+    Nothing may change the updates after it in a chain: it measures the updated scores.
+
     With D the density of the scores above the rule's threshold, and l, u the walls of the funnel:
     density = min(max(D, l), u), e = clip(ln(D / density), −1, 1), which is 0 inside, and
     ln λ = Σ gain/T·e + proportional·e, in units of the average ‖∂L/∂S‖ / ‖∂R/∂S‖. λ is 0 in the

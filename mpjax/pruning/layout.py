@@ -1,3 +1,5 @@
+# pyright: reportUnknownMemberType=false
+# (jax.numpy leaves the type of `device` unknown.)
 """Layout: the kernels of a pytree that are pruned, their score arrays, and where both lie."""
 
 from __future__ import annotations
@@ -116,8 +118,10 @@ def lay_out(
 
 def _of_jax(leaf: Any) -> Any:
     """The leaf; an array of NumPy of a dtype that JAX does not compute with, as JAX takes it."""
-    wide = isinstance(leaf, np.ndarray) and leaf.dtype != jax.dtypes.canonicalize_dtype(leaf.dtype)
-    return jnp.asarray(leaf) if wide else leaf
+    own: Any = leaf
+    if isinstance(leaf, np.ndarray) and own.dtype != jax.dtypes.canonicalize_dtype(own.dtype):
+        own = jnp.asarray(own)
+    return own
 
 
 def _place(group: Group, keys: Mapping[str, Keys], nodes: Mapping[str, Keys]) -> Keys:

@@ -27,9 +27,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mpjax.config.changes import changes
+from mpjax.config.changes import CHANGEABLE, changes
+from mpjax.config.checks import option
 from mpjax.config.recorded import (
     CONFIG,
+    DATA_DIGEST,
     DERIVED,
     DEV_DIGEST,
     as_dict,
@@ -42,6 +44,7 @@ from mpjax.errors import InputError
 from mpjax.files import parse_object, read_object, shown, write_json, write_text
 from mpjax.locks import LOCK
 from mpjax.log import log
+from mpjax.tasks.base import SPLITS
 
 _NAMED = 8  # differing options that a message names
 
@@ -161,10 +164,19 @@ def check(config: TrainConfig) -> RunDir:
         more = [f"and {len(changed) - _NAMED} more"] if len(changed) > _NAMED else []
         raise InputError(
             f"--output {run.path} belongs to a different run: "
-            f"{'; '.join(changed[:_NAMED] + more)}. "
-            "Choose another folder, or the old options to continue it"
+            f"{'; '.join(changed[:_NAMED] + more)}. {_remedy(config, then, len(changed))}"
         )
     return run
+
+
+def _remedy(config: TrainConfig, then: Mapping[str, Any], differences: int) -> str:
+    """Advice where a command is not that of the run in its folder."""
+    now = as_dict(config)
+    free = [name for name in CHANGEABLE if name in then and now[name] != then[name]]
+    if len(free) < differences:
+        return "Choose another folder, or the recorded options to continue it"
+    values = ",".join(f"{option(name)[2:]}={now[name]}" for name in free)
+    return f"To go on with it as changed, give --continue-with {values} and the recorded options"
 
 
 def create(run: RunDir, config: TrainConfig, derived: Mapping[str, Any]) -> dict[str, Any]:
@@ -177,14 +189,13 @@ def create(run: RunDir, config: TrainConfig, derived: Mapping[str, Any]) -> dict
       derived: sizes derived from the data (rows, steps), which differ when the data do.
     """
     if run.config.is_file():
-        # Runs recorded before cuts were fitted to the run had the interval of the option, and those
-        # before that no digest of their dev rows.
+        # Runs recorded before cuts were fitted to the run had the interval of the option, and
+        # earlier ones no digests of their rows.
         recorded = read_object(run.config)
-        unknown = {"prune_every": config.prune_every, DEV_DIGEST: derived.get(DEV_DIGEST)}
+        absent = {name: derived.get(name) for name in (DEV_DIGEST, DATA_DIGEST)}
+        unknown = {"prune_every": config.prune_every, **absent}
         then = unknown | recorded[DERIVED]
-        changed = [
-            f"{k} was {shown(then.get(k))}, now {v}" for k, v in derived.items() if then.get(k) != v
-        ]
+        changed = [_change_of(k, then.get(k), v) for k, v in derived.items() if then.get(k) != v]
         if changed:
             raise InputError(
                 f"the data of the run in {run.path} have changed since it began: "
@@ -195,6 +206,14 @@ def create(run: RunDir, config: TrainConfig, derived: Mapping[str, Any]) -> dict
     run.path.mkdir(parents=True, exist_ok=True)
     write_json(run.config, {**as_dict(config), DERIVED: dict(derived)})
     return {}
+
+
+def _change_of(name: str, then: Any, now: Any) -> str:
+    """Change of a derived value, as part of a sentence."""
+    if name == DATA_DIGEST and isinstance(then, list) and len(then) == len(now):
+        rows = [f"{split} rows" for split, a, b in zip(SPLITS, then, now, strict=True) if a != b]
+        return f"texts or labels of the {' and '.join(rows)}"
+    return f"{name} was {shown(then)}, now {now}"
 
 
 def change(run: RunDir, changed: Mapping[str, Sequence[Any]]) -> None:

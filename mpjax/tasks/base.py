@@ -5,10 +5,12 @@ from __future__ import annotations
 import abc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
+import xxhash
 
 from mpjax.errors import InputError
 
@@ -24,6 +26,7 @@ Row = dict[str, Any]
 OWN = ("classification", "regression", "tokens", "qa")  # tasks on own data
 SPLITS = ("train", "dev")
 IGNORE = -100  # label left out of the loss
+_BLOCK = 8192  # rows hashed at once
 ROW = "row"  # key of `Encoded.extra`: index of the row that was read, where a row is split
 
 
@@ -59,6 +62,17 @@ class Encoded:
     def width(self) -> int:
         """Padded length L."""
         return self.arrays["input_ids"].shape[1]
+
+    @cached_property
+    def digest(self) -> str:
+        """Hash of the arrays as batches take them, 32 hex digits: from memory as from the cache."""
+        state = xxhash.xxh3_128()
+        for name, array in sorted({**self.arrays, "lengths": self.lengths}.items()):
+            state.update(f"{name} {array.shape}".encode())
+            kind = np.int32 if array.dtype.kind == "u" else array.dtype
+            for begin in range(0, len(array), _BLOCK):
+                state.update(np.ascontiguousarray(array[begin : begin + _BLOCK], kind).data)
+        return state.hexdigest()
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import optax
 from jax.sharding import Mesh
 
 from mpjax.config.length import RunLength
+from mpjax.config.recorded import DATA_DIGEST
 from mpjax.models import LABEL_WORDS, Model
 from mpjax.optim import Hyperparameters
 from mpjax.pruning import Pruning, Tree
@@ -148,6 +149,7 @@ class Job:
             "train_rows": len(batches.encoded),
             "dev_rows": len(dev.encoded),
             **self.inputs.task.fitted,
+            DATA_DIGEST: [batches.encoded.digest, dev.encoded.digest],
             **dev_digest(self.inputs.task, dev.rows),
             **({"class_weights": list(weights)} if weights else {}),
             **({LABEL_WORDS: words} if words else {}),

@@ -18,7 +18,7 @@ from mpjax import models, tasks
 from mpjax.config.data import data_options
 from mpjax.config.freeze import HEAD, frozen_groups
 from mpjax.config.length import run_length, shortened
-from mpjax.config.recorded import as_dict
+from mpjax.config.recorded import as_dict, is_run
 from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError
 from mpjax.log import log
@@ -29,6 +29,7 @@ from mpjax.pruning import Pruning, Tree, flatten
 from mpjax.pruning.published import RULE_OF
 from mpjax.runs.cache import cache_folder
 from mpjax.runs.class_order import untrained
+from mpjax.runs.folder import RunDir
 from mpjax.runs.label_words import load_to_train
 from mpjax.runs.opening import load_for_task, model_folder
 from mpjax.tasks import cache as data_cache
@@ -65,12 +66,24 @@ def prepare(config: TrainConfig) -> Job:
     return assemble(config, read_inputs(config))
 
 
+def _start_of(config: TrainConfig) -> Path:
+    """Folder of the model that a run begins with."""
+    if config.fill_from:
+        return model_folder(config.model)
+    if is_run(config.model):
+        raise InputError(
+            f"--model {config.model} is a run; give the model that it began with, or "
+            f"{RunDir(Path(config.model)).model}, the pruned one, once it is finished"
+        )
+    return models.local_folder(config.model)
+
+
 def read_inputs(config: TrainConfig) -> Inputs:
     """Data, model and teacher of a resolved config; errors as in `prepare`."""
     mesh = choose_mesh(config)
     task = with_repair(tasks.get(config.task), config.repair)
     task = task.fit(config.data, data_options(config))
-    folder = model_folder(config.model) if config.fill_from else models.local_folder(config.model)
+    folder = _start_of(config)
     check_length(folder, config.max_length)
     if config.teacher:
         check_length(model_folder(config.teacher), config.max_length)

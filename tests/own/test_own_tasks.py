@@ -111,6 +111,13 @@ def test_order_of_labels(tmp_path, values, labels):
     assert {row["label"] for row in rows} == set(range(len(labels)))
 
 
+def test_labels_are_said_with_their_rows(tmp_path, caplog):
+    rows = pairs(20, ("good", "bad", "good", "Good"))
+    with caplog.at_level("INFO"):
+        CLASSES.fit(table(tmp_path / "x.csv", rows), asked())
+    assert "x.csv: 3 labels (rows): Good (5), bad (5), good (10)" in caplog.text
+
+
 def test_an_unknown_label_of_the_dev_file(tmp_path):
     table(tmp_path / "train.csv", pairs(20))
     table(tmp_path / "dev.csv", [*pairs(4), ("x", "c"), ("y", "c"), ("z", "d")])
@@ -287,6 +294,8 @@ def test_values_that_are_no_numbers(tmp_path):
     rows = [("a", "1.5"), ("b", "2,5"), ("c", "three"), ("d", "nan"), ("e", "1_0")]
     with pytest.raises(InputError, match=r"label of 4 rows \(lines 3, 4, 5, ...\) .*'2,5'"):
         VALUES.fit(table(tmp_path / "x.csv", rows), asked())
+    with pytest.raises(InputError, match=r"no number of 32 bits, such as '1e39'"):
+        VALUES.fit(table(tmp_path / "z.csv", [("a", "1.5"), ("b", "1e39")]), asked())
     with pytest.raises(InputError, match="every row has the value 1"):
         VALUES.fit(table(tmp_path / "y.csv", pairs(4, ("1", "1.0"))), asked())
 

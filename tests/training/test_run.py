@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import shutil
 import signal
 
@@ -337,7 +338,16 @@ def test_a_different_config_is_refused_by_its_options(finished, root):
     before = finished.config.read_bytes()
     with pytest.raises(InputError, match=r"--seed was 0, now 1; --eval-every was 2, now 3"):
         start(root, "movement", eval_every=3, seed=1)
+    change = r"give --continue-with eval-every=3 and the recorded options"
+    with pytest.raises(InputError, match=change):
+        start(root, "movement", eval_every=3)
     assert finished.config.read_bytes() == before
+
+
+def test_a_run_is_no_model_to_begin_with(finished, root, tmp_path):
+    model = re.escape(str(finished.path / "model"))
+    with pytest.raises(InputError, match=f"is a run; give the model .*, or {model}, the pruned"):
+        start(root, "movement", model=str(finished.path), output=str(tmp_path / "run"))
 
 
 def test_of_many_different_options_some_are_named(finished, root):
@@ -360,6 +370,26 @@ def test_changed_data_are_refused(finished, root, tmp_path):
     with pytest.raises(InputError, match=r"have changed.*dev_rows was 16, now 14"):
         start(root, "movement", eval_every=2, output=str(tmp_path / "run"),
               data=str(tmp_path / "data"))  # fmt: skip
+
+
+@pytest.mark.parametrize(("split", "named"), [("train", "train rows"), ("dev", "dev rows")])
+def test_other_labels_of_as_many_rows_are_refused(split, named, finished, root, tmp_path):
+    shutil.copytree(root / "data", tmp_path / "data")
+    shutil.copytree(finished.path, tmp_path / "run")
+    (tmp_path / "run" / "result.json").unlink()
+    path = tmp_path / "run" / "config.json"
+    recorded = files.read_object(path) | {"data": str(tmp_path / "data")}
+    files.write_json(path, recorded)
+    rows = tmp_path / "data" / f"{split}.tsv"
+    lines = rows.read_text().splitlines()
+    text, label = lines[-1].rsplit("\t", 1)
+    rows.write_text("\n".join([*lines[:-1], f"{text}\t{1 - int(label)}"]) + "\n")
+    options = {"output": str(tmp_path / "run"), "data": str(tmp_path / "data"), "eval_every": 2}
+    with pytest.raises(InputError, match=rf"have changed.*: texts or labels of the {named}\. "):
+        start(root, "movement", **options)
+    derived = {k: v for k, v in recorded["derived"].items() if k != "data_digest"}
+    files.write_json(path, {**recorded, "derived": derived})  # of an earlier version
+    assert start(root, "movement", **options)["steps"] == tiny.STEPS
 
 
 def test_a_run_recorded_without_its_interval_had_that_of_the_option(root, tmp_path):

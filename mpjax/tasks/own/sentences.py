@@ -38,6 +38,8 @@ from mpjax.tasks.own.task import OwnTask, ordered
 if TYPE_CHECKING:
     from mpjax.tasks.base import Tokenizer
 
+_NAMED = 8  # labels named with their rows
+_LARGEST = float(np.finfo(np.float32).max)  # labels are float32
 _WIDE = 10.0  # standard deviation of values beyond which the loss needs a scale
 
 
@@ -112,6 +114,9 @@ class ClassTask(SentenceTask):
         counts = Counter(labels[i] for i in (index_of(name, known) for name in names)
                          if i is not None)  # fmt: skip
         check_labels(labels, counts, table.source)
+        named = ", ".join(f"{shown(label)} ({counts[label]})" for label in labels[:_NAMED])
+        more = ", ..." if len(labels) > _NAMED else ""
+        log.info("%s: %d labels (rows): %s%s", table.source, len(labels), named, more)
         return dataclasses.replace(task, labels=labels)
 
     def rows(self, table: Table) -> list[Row]:
@@ -198,10 +203,10 @@ class ValueTask(SentenceTask):
             else:
                 rows.append({"texts": list(example.texts), "label": value})
         if wrong:
+            which = places([example.number for example in wrong], table.unit)
             raise InputError(
-                f"{table.source}: {shown(self.label)} of "
-                f"{places([example.number for example in wrong], table.unit)} is no number, such "
-                f"as {shown(repr(wrong[0].label), 60)}; write numbers as 3.5, or use --task "
+                f"{table.source}: {shown(self.label)} of {which} is no number of 32 bits, "
+                f"such as {shown(repr(wrong[0].label), 60)}; write numbers as 3.5, or use --task "
                 "classification for classes"
             )
         return rows
@@ -227,4 +232,5 @@ class ValueTask(SentenceTask):
 def _number(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
         return None
-    return number(value) if isinstance(value, str) else number(str(value))
+    found = number(value if isinstance(value, str) else str(value))
+    return None if found is None or abs(found) > _LARGEST else found
