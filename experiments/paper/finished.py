@@ -67,8 +67,7 @@ def find(*folders: Path) -> list[FinishedRun]:
     """
     found = [
         from_json(record.name, record.config, record.result, record.path)
-        for folder in folders
-        for record in records(folder)
+        for record in {one.path: one for folder in folders for one in records(folder)}.values()
         if _is_published(record.config)
     ]
     if not found:

@@ -9,7 +9,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
+from jax.core import Tracer
 
 from mpjax.optim.held_masks import hold_masks
 from mpjax.optim.hyperparameters import Hyperparameters
@@ -107,13 +109,15 @@ class OptimizerConfig:
             raise ValueError(
                 f"first_density is {self.first_density}; it must be above 0 and at most 1"
             )
-        if self.prune_every < 1:
+        if not self.prune_every >= 1:
             raise ValueError(f"masks change every {self.prune_every} steps; use 1 or more")
+        if self.lr_cycle is not None and self.lr_cycle < 1:
+            raise ValueError(f"lr_cycle is {self.lr_cycle}; it must be 1 step or more")
         for name in _NOT_NEGATIVE:
-            value = getattr(self, name)
-            if isinstance(value, Real) and not 0 <= float(value) < math.inf:  # traced values pass
+            value = _known(getattr(self, name))
+            if value is not None and not 0 <= value < math.inf:
                 raise ValueError(f"{name} is {value}; it must be a number of at least 0")
-        if isinstance(self.max_grad_norm, Real) and not self.max_grad_norm > 0:
+        if (norm := _known(self.max_grad_norm)) is not None and not norm > 0:
             raise ValueError(
                 f"max_grad_norm is {self.max_grad_norm}; it must be above 0, inf for no clipping"
             )
@@ -225,9 +229,9 @@ def make_optimizer(
         comes before its end; the rule has no density that ``score_optimizer`` or ``first_density``
         could be for. From ``init``: ``config.frozen`` matches no parameter.
     """
-    if pruning is not None:
-        _check_rule(config, pruning.rule)
     values = hyperparameters or config.hyperparameters()
+    if pruning is not None:
+        _check_rule(config, pruning.rule, values)
     pattern = re.compile(config.frozen)
 
     def frozen(path: str) -> bool:
@@ -278,19 +282,28 @@ def make_optimizer(
     return hold_masks(tx, pruning, due, values.density)
 
 
-def _check_rule(config: OptimizerConfig, rule: Rule) -> None:
+def _known(value: Any) -> float | None:
+    """Number of an option; None for one that is not given, or traced."""
+    concrete = isinstance(value, Real | np.ndarray | jax.Array)
+    return float(value) if concrete and not isinstance(value, Tracer) else None
+
+
+def _check_rule(config: OptimizerConfig, rule: Rule, values: Hyperparameters) -> None:
     """Raises `ValueError` for options that mean nothing, or another thing, with a rule."""
-    if config.score_optimizer in IMPORTANCES and rule.has_scores and not rule.is_density:
+    ranks = rule.is_density and not rule.has_penalty
+    if config.score_optimizer in IMPORTANCES and rule.has_scores and not ranks:
         raise ValueError(
-            f"score_optimizer {config.score_optimizer!r} sets scores to an importance, which a "
-            f"threshold of {rule.name} would not cut; use movement, which cuts by density"
+            f"score_optimizer {config.score_optimizer!r} sets scores to an importance, which "
+            f"needs a cut by density and no penalty; use movement, not {rule.name} with "
+            f"regularization {rule.regularization!r}"
         )
-    first, final = config.first_density, rule.final_density
-    if first is None:
+    if config.first_density is None:
         return
+    first, given = config.first_density, values.final_threshold
     if not rule.is_density and not rule.is_steered:
         raise ValueError(f"first_density is {first}, and {rule.name} is given no density")
-    if isinstance(final, Real) and first < final:
+    final = _known(rule.final_density if given is None else given)
+    if final is not None and first < final:
         raise ValueError(f"first_density is {first}, below the final density {final}; raise it")
 
 

@@ -67,7 +67,7 @@ def platon(beta1: float = 0.85, beta2: float = 0.95) -> optax.GradientTransforma
     def update_fn(updates, state, params=None):
         importance = jax.tree.map(jnp.abs, updates)
         mean = _average(beta1, state.mean, importance)
-        spread = jax.tree.map(lambda i, m: jnp.abs(i - m), importance, mean)
+        spread = jax.tree.map(lambda i, m: jnp.abs(i.astype(m.dtype) - m), importance, mean)
         uncertainty = _average(beta2, state.uncertainty, spread)
         scores = jax.tree.map(jnp.multiply, mean, uncertainty)
         return _updates_to(scores, params, "platon"), PlatonState(mean, uncertainty)
@@ -81,15 +81,16 @@ def _zeros(scores: Any) -> Any:
 
 
 def _wide(array: Any) -> Any:
-    return jnp.promote_types(array.dtype, jnp.float32)
+    own = jax.dtypes.canonicalize_dtype(array.dtype)
+    return jnp.float32 if jnp.finfo(own).bits < 32 else own
 
 
 def _average(beta: float, old: Any, new: Any) -> Any:
-    return jax.tree.map(lambda m, x: beta * m + (1 - beta) * x, old, new)
+    return jax.tree.map(lambda m, x: beta * m + (1 - beta) * x.astype(m.dtype), old, new)
 
 
 def _updates_to(values: Any, params: Any, name: str) -> Any:
     """Updates that ``optax.apply_updates`` turns into ``values``, to rounding of the difference."""
     if params is None:
         raise ValueError(f"{name} needs the scores: update(grads, state, scores)")
-    return jax.tree.map(lambda v, p: (v - p).astype(p.dtype), values, params)
+    return jax.tree.map(lambda v, p: (v - p.astype(v.dtype)).astype(p.dtype), values, params)

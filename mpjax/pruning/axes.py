@@ -132,7 +132,7 @@ def guess_axes(path: str, shapes: Mapping[str, Shape]) -> Axes | None:
     if rank == 2:
         return (OUTPUT, INPUT) if turned else (INPUT, OUTPUT)
     if turned:
-        return _guess_turned(shapes[path], bias)
+        return _guess_turned(shapes[path], bias, "conv" in parent.rpartition("/")[2].lower())
     by_bias = _guess_by_bias(shapes[path], bias)
     by_name = _guess_by_name(parent, last, shapes)
     if by_name is not None and bias is None and rank > _MOST_AXES:
@@ -142,16 +142,20 @@ def guess_axes(path: str, shapes: Mapping[str, Shape]) -> Axes | None:
     return by_bias[0] if len(by_bias) == 1 else None
 
 
-def _guess_turned(shape: Shape, bias: Shape | None) -> Axes | None:
-    """Roles of a ``weight``: outputs come first, and the window of a convolution last."""
+def _guess_turned(shape: Shape, bias: Shape | None, called: bool) -> Axes | None:
+    """Roles of a ``weight``: outputs come first, and the window of a convolution last.
+
+    Args:
+      called: whether the layer is called a convolution.
+    """
     rank = len(shape)
     if bias is None:
         return None
     stack = rank == 3 and bias == shape[:2]
     convolution = bias[:1] == shape[:1] and set(bias[1:]) <= {1}
-    if stack and convolution:  # of one output each, or of one input
+    if stack and convolution and not called and shape[0] > 1:  # of one output each, or one input
         return None
-    if stack:
+    if stack and not convolution:
         return (STACK, OUTPUT, INPUT)
     return (OUTPUT, *[INPUT] * (rank - 1)) if convolution else None
 

@@ -320,8 +320,9 @@ class Pruning:
         def positive_zeros(weights: jax.Array, mask: jax.Array) -> jax.Array:
             return jnp.where((weights == 0) | (mask == 0), jnp.zeros_like(weights), weights)
 
-        kernels, masked = pick(pruned, self.where), leaves_by_keys(masks)
-        return replace(pruned, {k: positive_zeros(w, masked[k]) for k, w in kernels.items()})
+        kernels = leaves_by_keys(pruned)
+        masked = leaves_by_keys(masks).items()
+        return replace(pruned, {keys: positive_zeros(kernels[keys], mask) for keys, mask in masked})
 
     def groups(self, params: Tree) -> list[Group]:
         """Score arrays of the parameters; a rule without scores ranks weights in their place.

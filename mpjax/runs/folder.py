@@ -133,8 +133,11 @@ def with_dtype(config: TrainConfig) -> TrainConfig:
     return dataclasses.replace(config, dtype=dtype)
 
 
-def check(config: TrainConfig) -> RunDir:
+def check(config: TrainConfig, *, member: bool = False) -> RunDir:
     """Run folder of a config, after checking that it is free or belongs to the same run.
+
+    Args:
+      member: it is one of a sweep, whose options do not change on the way.
 
     Raises:
       InputError: the output is a file, not empty and no run, or a run with other options, which
@@ -164,19 +167,21 @@ def check(config: TrainConfig) -> RunDir:
         more = [f"and {len(changed) - _NAMED} more"] if len(changed) > _NAMED else []
         raise InputError(
             f"--output {run.path} belongs to a different run: "
-            f"{'; '.join(changed[:_NAMED] + more)}. {_remedy(config, then, len(changed))}"
+            f"{'; '.join(changed[:_NAMED] + more)}. "
+            "Choose another folder, or the recorded options to continue it"
+            + ("" if run.result.is_file() or member else _change_advice(config, then, len(changed)))
         )
     return run
 
 
-def _remedy(config: TrainConfig, then: Mapping[str, Any], differences: int) -> str:
-    """Advice where a command is not that of the run in its folder."""
-    now = as_dict(config)
-    free = [name for name in CHANGEABLE if name in then and now[name] != then[name]]
-    if len(free) < differences:
-        return "Choose another folder, or the recorded options to continue it"
-    values = ",".join(f"{option(name)[2:]}={now[name]}" for name in free)
-    return f"To go on with it as changed, give --continue-with {values} and the recorded options"
+def _change_advice(config: TrainConfig, then: Mapping[str, Any], differences: int) -> str:
+    """How to change a run by all the options that differ, "" where one of them cannot change."""
+    now, given = as_dict(config), changes(config)
+    free = {name: now[name] for name in CHANGEABLE if name in then and now[name] != then[name]}
+    if len(free.keys() - given.keys()) < differences or None in free.values():
+        return ""
+    values = ",".join(f"{option(name)[2:]}={value}" for name, value in (free | given).items())
+    return f"; to change it, give these and --continue-with {values}"
 
 
 def create(run: RunDir, config: TrainConfig, derived: Mapping[str, Any]) -> dict[str, Any]:
@@ -192,15 +197,18 @@ def create(run: RunDir, config: TrainConfig, derived: Mapping[str, Any]) -> dict
         # Runs recorded before cuts were fitted to the run had the interval of the option, and
         # earlier ones no digests of their rows.
         recorded = read_object(run.config)
-        absent = {name: derived.get(name) for name in (DEV_DIGEST, DATA_DIGEST)}
-        unknown = {"prune_every": config.prune_every, **absent}
-        then = unknown | recorded[DERIVED]
-        changed = [_change_of(k, then.get(k), v) for k, v in derived.items() if then.get(k) != v]
-        if changed:
+        digests = {name: derived[name] for name in (DEV_DIGEST, DATA_DIGEST) if name in derived}
+        then = {"prune_every": config.prune_every, **digests} | recorded[DERIVED]
+        other = {name: value for name, value in derived.items() if then.get(name) != value}
+        if DATA_DIGEST in other:
+            other.pop(DEV_DIGEST, None)  # of some of these rows
+        if changed := [_change_of(name, then.get(name), value) for name, value in other.items()]:
             raise InputError(
                 f"the data of the run in {run.path} have changed since it began: "
                 f"{'; '.join(changed)}. Choose another --output"
             )
+        if digests.keys() - recorded[DERIVED].keys():
+            write_json(run.config, {**recorded, DERIVED: digests | recorded[DERIVED]})
         now = {name: value for name, value in changes(config).items() if recorded[name] != value}
         return {name: [recorded[name], value] for name, value in now.items()}
     run.path.mkdir(parents=True, exist_ok=True)
@@ -212,7 +220,7 @@ def _change_of(name: str, then: Any, now: Any) -> str:
     """Change of a derived value, as part of a sentence."""
     if name == DATA_DIGEST and isinstance(then, list) and len(then) == len(now):
         rows = [f"{split} rows" for split, a, b in zip(SPLITS, then, now, strict=True) if a != b]
-        return f"texts or labels of the {' and '.join(rows)}"
+        return f"texts, labels or tokens of the {' and '.join(rows)}"
     return f"{name} was {shown(then)}, now {now}"
 
 

@@ -98,7 +98,7 @@ def _sweep(
     output: Path, configs: Mapping[str, TrainConfig], axes: Sequence[str], limits: Limits
 ) -> list[dict[str, Any]]:
     """`sweep` in a folder that no other process writes."""
-    runs = {name: folder.check(config) for name, config in configs.items()}
+    runs = {name: folder.check(config, member=True) for name, config in configs.items()}
     waiting = [name for name, run in runs.items() if run.read_result() is None]
     if waiting:
         size, begun = begun_groups(output, waiting, configs.keys())
@@ -118,7 +118,8 @@ def _sweep(
         rest = [name for name in waiting if not any(name in names for names in begun)]
         groups = [*begun, *chunks(rest, chosen.members)]
         for name in waiting:
-            folder.create(runs[name], configs[name], jobs[name].derived)
+            changed = folder.create(runs[name], configs[name], jobs[name].derived)
+            folder.change(runs[name], changed)
         record_groups(output, chosen.members, groups)
         log.info(
             "%d members x %d steps, %d at a time, on %d device(s)", len(waiting),

@@ -26,6 +26,7 @@ Row = dict[str, Any]
 OWN = ("classification", "regression", "tokens", "qa")  # tasks on own data
 SPLITS = ("train", "dev")
 IGNORE = -100  # label left out of the loss
+TEACHER_LOGITS = "teacher_logits"  # of distillation
 _BLOCK = 8192  # rows hashed at once
 ROW = "row"  # key of `Encoded.extra`: index of the row that was read, where a row is split
 
@@ -65,13 +66,21 @@ class Encoded:
 
     @cached_property
     def digest(self) -> str:
-        """Hash of the arrays as batches take them, 32 hex digits: from memory as from the cache."""
+        """Hash of the rows as batches take them, 32 hex digits: from memory as from the cache.
+
+        Without logits of a teacher, which are computed.
+        """
         state = xxhash.xxh3_128()
-        for name, array in sorted({**self.arrays, "lengths": self.lengths}.items()):
+        for name, given in sorted({**self.arrays, "lengths": self.lengths}.items()):
+            if name == TEACHER_LOGITS:
+                continue
+            array = np.asarray(given)
+            if array.dtype.hasobject:
+                raise InputError(f"the encoded rows have objects in {name}; encode them as numbers")
             state.update(f"{name} {array.shape}".encode())
             kind = np.int32 if array.dtype.kind == "u" else array.dtype
             for begin in range(0, len(array), _BLOCK):
-                state.update(np.ascontiguousarray(array[begin : begin + _BLOCK], kind).data)
+                state.update(array[begin : begin + _BLOCK].astype(kind, copy=False).tobytes())
         return state.hexdigest()
 
 

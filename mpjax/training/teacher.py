@@ -27,14 +27,13 @@ from mpjax.parallel.sharding import fetch, make_mesh, own_rows, place, place_bat
 from mpjax.runs.class_order import check_order, untrained
 from mpjax.runs.progress import bar
 from mpjax.tasks import cache as data_cache
-from mpjax.tasks.base import Encoded, Row, Task
+from mpjax.tasks.base import TEACHER_LOGITS, Encoded, Row, Task
 from mpjax.tasks.batches import Batches, collect, eval_batches
 from mpjax.training.predict import INPUTS, make_predict
 
 if TYPE_CHECKING:
     from mpjax.tasks.base import Tokenizer
 
-LOGITS = "teacher_logits"
 ROWS = 4096  # of logits looked at together
 PER_TOKEN = ("tokens", "qa")  # heads whose logits belong to tokens
 
@@ -106,9 +105,9 @@ def teacher_logits(
             if known is not None:
                 return known
         logits = _predict(teacher, batch_size, mesh)
-        if first() and keep(path, {LOGITS: logits}):
+        if first() and keep(path, {TEACHER_LOGITS: logits}):
             mapped = kept(path)  # leaves the memory of the logits to the training
-            logits = logits if mapped is None else mapped[LOGITS]
+            logits = logits if mapped is None else mapped[TEACHER_LOGITS]
     return logits
 
 
@@ -136,7 +135,7 @@ def with_teacher_logits(
     if task.head == "classification" and first():
         gold = batches.encoded.arrays["labels"]
         check_order(teacher.model, task, logits, gold, f"--teacher {teacher.model.folder}")
-    return batches.with_array(LOGITS, logits)
+    return batches.with_array(TEACHER_LOGITS, logits)
 
 
 def _predict(teacher: Teacher, batch_size: int, mesh: Mesh | None) -> np.ndarray:
@@ -183,7 +182,7 @@ def _load(path: Path, teacher: Teacher) -> np.ndarray | None:
     found = kept(path)
     if found is None:
         return None
-    logits, encoded = found.get(LOGITS, np.zeros(0)), teacher.encoded
+    logits, encoded = found.get(TEACHER_LOGITS, np.zeros(0)), teacher.encoded
     rows, config = len(encoded), teacher.model.config
     each = 2 if teacher.model.head == "qa" else config.num_labels
     per_token = teacher.model.head in PER_TOKEN

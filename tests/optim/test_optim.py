@@ -23,6 +23,8 @@ from mpjax.pruning.schedules import held
 from mpjax.training.state import create_state
 from mpjax.training.step import finalize
 
+IMPORTANCE = {"score_optimizer": "sensitivity"}
+
 
 def cubic(t, initial, final, total, warmup, i, f):
     if t <= i * warmup:
@@ -313,6 +315,8 @@ def test_the_scale_of_an_equinox_norm_has_no_decay():
         ({"learning_rate": float("nan")}, "learning_rate is nan; it must be a number of at least"),
         ({"score_learning_rate": np.float32(-1)}, "score_learning_rate is -1.0; it must be"),
         ({"initial_warmup": float("nan")}, "initial_warmup is nan"),
+        ({"weight_decay": jnp.float32(-1)}, "weight_decay is -1.0"),
+        ({"lr_cycle": 0}, "lr_cycle is 0; it must be 1 step or more"),
         ({"final_lambda": float("inf")}, "final_lambda is inf"),
         ({"max_grad_norm": 0.0}, "max_grad_norm is 0.0; it must be above 0, inf for no clipping"),
         ({"max_grad_norm": float("nan")}, "max_grad_norm is nan"),
@@ -323,27 +327,34 @@ def test_options_that_cannot_be_are_refused(options, said):
         OptimizerConfig(**options)
 
 
-@pytest.mark.parametrize("name", ["soft_movement", "movement"])
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("rule", "options", "said"),
     [
-        ({"score_optimizer": "sensitivity"}, "a threshold of soft_movement would not cut"),
-        ({"first_density": 0.5}, "first_density is 0.5, and soft_movement is given no density"),
+        (make_rule("soft_movement"), IMPORTANCE, "no penalty; use movement, not soft_movement"),
+        (make_rule("l0"), IMPORTANCE, "use movement, not l0 with regularization 'l0'"),
+        (
+            make_rule("movement", regularization="l1"),
+            IMPORTANCE,
+            "not movement with regularization 'l1'",
+        ),
+        (make_rule("soft_movement"), {"first_density": 0.5}, "soft_movement is given no density"),
     ],
 )
-def test_options_for_a_density_need_one(name, options, said):
-    pruning, config = Pruning(make_rule(name), "kernel"), OptimizerConfig(**options)
-    if name == "movement":
-        make_optimizer(config, pruning, 10)
-        return
+def test_options_for_a_density_need_one(rule, options, said):
+    make_optimizer(OptimizerConfig(**options), Pruning(make_rule("movement"), "kernel"), 10)
     with pytest.raises(ValueError, match=said):
-        make_optimizer(config, pruning, 10)
+        make_optimizer(OptimizerConfig(**options), Pruning(rule, "kernel"), 10)
 
 
 def test_a_first_density_below_the_final_one_is_refused():
     pruning = Pruning(make_rule("movement", final=0.25), "kernel")
     with pytest.raises(ValueError, match=r"first_density is 0\.2, below the final density 0\.25"):
         make_optimizer(OptimizerConfig(first_density=0.2), pruning, 10)
+    lower = OptimizerConfig().hyperparameters()._replace(final_threshold=0.1)
+    make_optimizer(OptimizerConfig(first_density=0.2), pruning, 10, lower)
+    higher = lower._replace(final_threshold=0.5)
+    with pytest.raises(ValueError, match=r"below the final density 0\.5"):
+        make_optimizer(OptimizerConfig(first_density=0.3), pruning, 10, higher)
 
 
 @pytest.mark.parametrize(

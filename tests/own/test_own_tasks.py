@@ -294,7 +294,7 @@ def test_values_that_are_no_numbers(tmp_path):
     rows = [("a", "1.5"), ("b", "2,5"), ("c", "three"), ("d", "nan"), ("e", "1_0")]
     with pytest.raises(InputError, match=r"label of 4 rows \(lines 3, 4, 5, ...\) .*'2,5'"):
         VALUES.fit(table(tmp_path / "x.csv", rows), asked())
-    with pytest.raises(InputError, match=r"no number of 32 bits, such as '1e39'"):
+    with pytest.raises(InputError, match=r"no number, or beyond float32, such as '1e39'"):
         VALUES.fit(table(tmp_path / "z.csv", [("a", "1.5"), ("b", "1e39")]), asked())
     with pytest.raises(InputError, match="every row has the value 1"):
         VALUES.fit(table(tmp_path / "y.csv", pairs(4, ("1", "1.0"))), asked())

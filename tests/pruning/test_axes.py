@@ -261,6 +261,8 @@ STACKED = [f"{name}/kernel" for name in ("query", "key", "value", "out")]
         ("c/weight", {"c/weight": (8, 4, 3), "c/bias": (8, 1)}, "output input input"),
         # Convolutions of one input each, or linears of one output.
         ("c/weight", {"c/weight": (8, 1, 3), "c/bias": (8, 1)}, None),
+        ("c/weight", {"c/weight": (1, 1, 3), "c/bias": (1, 1)}, "output input input"),
+        ("conv/weight", {"conv/weight": (8, 1, 3), "conv/bias": (8, 1)}, "output input input"),
         ("l/w", {"l/w": (3, 4, 8), "l/b": (3, 8)}, "stack input output"),
         ("l/w", {"l/w": (3, 3, 4, 8), "l/b": (8,)}, "input input input output"),
         ("kernel", {"kernel": (3, 4, 8), "bias": (3, 8)}, "stack input output"),

@@ -74,6 +74,8 @@ def test_parts_make_the_batches_of_the_whole(
     monkeypatch.setattr(cache, "PART", 7)
     parts = cache.encode(task, rows, demo_tokenizer, width, tmp_path)
     assert parts.digest == whole.digest
+    logits = {"teacher_logits": np.ones((len(whole), 2), np.float32)}
+    assert dataclasses.replace(whole, arrays=whole.arrays | logits).digest == whole.digest
     assert not parts.lengths.flags.owndata and not parts.lengths.flags.writeable  # it is mapped
     assert parts.arrays["input_ids"].dtype == np.uint16
     assert list(whole.arrays) == list(parts.arrays) and list(whole.extra) == list(parts.extra)

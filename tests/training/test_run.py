@@ -338,10 +338,29 @@ def test_a_different_config_is_refused_by_its_options(finished, root):
     before = finished.config.read_bytes()
     with pytest.raises(InputError, match=r"--seed was 0, now 1; --eval-every was 2, now 3"):
         start(root, "movement", eval_every=3, seed=1)
-    change = r"give --continue-with eval-every=3 and the recorded options"
-    with pytest.raises(InputError, match=change):
-        start(root, "movement", eval_every=3)
     assert finished.config.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("options", "advice"),
+    [
+        ({"eval_every": 3}, "; to change it, give these and --continue-with eval-every=3$"),
+        ({"eval_every": None}, "options to continue it$"),
+        ({"continue_with": "clip=0.5", "seed": 1}, "options to continue it$"),
+        (
+            {"continue_with": "clip=0.5", "eval_every": 3},
+            "--continue-with clip=0.5,eval-every=3$",
+        ),
+    ],
+)
+def test_a_run_that_has_begun_can_be_changed(options, advice, finished, root, tmp_path):
+    shutil.copytree(finished.path, tmp_path / "run")
+    (tmp_path / "run" / "result.json").unlink()
+    options = {"eval_every": 2, "output": str(tmp_path / "run")} | options
+    with pytest.raises(InputError, match=f"belongs to a different run: .*{advice}"):
+        start(root, "movement", **options)
+    with pytest.raises(InputError, match=r"options to continue it$"):  # of a sweep
+        folder.check(tiny.config(root, method="movement", **options), member=True)
 
 
 def test_a_run_is_no_model_to_begin_with(finished, root, tmp_path):
@@ -373,7 +392,9 @@ def test_changed_data_are_refused(finished, root, tmp_path):
 
 
 @pytest.mark.parametrize(("split", "named"), [("train", "train rows"), ("dev", "dev rows")])
-def test_other_labels_of_as_many_rows_are_refused(split, named, finished, root, tmp_path):
+def test_other_labels_of_as_many_rows_are_refused(
+    split, named, finished, root, tmp_path, monkeypatch
+):
     shutil.copytree(root / "data", tmp_path / "data")
     shutil.copytree(finished.path, tmp_path / "run")
     (tmp_path / "run" / "result.json").unlink()
@@ -385,11 +406,23 @@ def test_other_labels_of_as_many_rows_are_refused(split, named, finished, root, 
     text, label = lines[-1].rsplit("\t", 1)
     rows.write_text("\n".join([*lines[:-1], f"{text}\t{1 - int(label)}"]) + "\n")
     options = {"output": str(tmp_path / "run"), "data": str(tmp_path / "data"), "eval_every": 2}
-    with pytest.raises(InputError, match=rf"have changed.*: texts or labels of the {named}\. "):
+    with pytest.raises(
+        InputError, match=rf"have changed.*: texts, labels or tokens of the {named}\. "
+    ):
         start(root, "movement", **options)
     derived = {k: v for k, v in recorded["derived"].items() if k != "data_digest"}
     files.write_json(path, {**recorded, "derived": derived})  # of an earlier version
-    assert start(root, "movement", **options)["steps"] == tiny.STEPS
+    with monkeypatch.context() as broken:
+        broken.setattr(training, "_train", _unreadable)
+        with pytest.raises(InputError, match="unreadable"):
+            start(root, "movement", **options)
+    now = files.read_object(path)["derived"]["data_digest"]
+    assert now[split == "train"] == recorded["derived"]["data_digest"][split == "train"]
+    assert now != recorded["derived"]["data_digest"]
+
+
+def _unreadable(*args):
+    raise InputError("unreadable")
 
 
 def test_a_run_recorded_without_its_interval_had_that_of_the_option(root, tmp_path):

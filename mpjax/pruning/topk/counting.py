@@ -31,7 +31,7 @@ def _count_true(marks: jax.Array) -> jax.Array:
     rows = as_rows(marks)
     # Groups of rows are added up in int8, of which a vector register holds four times as many as
     # of int32. 16 divides the shards of most sharded axes, so that groups rarely straddle two.
-    group = math.gcd(rows.shape[0], GROUP) or 1
+    group = math.gcd(rows.shape[0], GROUP)
     groups = rows.reshape(rows.shape[0] // group, group, rows.shape[1])
     # Then in float32, which adds up faster than int32 and is exact below 2^24.
     exact = jnp.float32 if marks.size < 2**24 else jnp.int32

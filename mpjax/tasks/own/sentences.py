@@ -205,7 +205,7 @@ class ValueTask(SentenceTask):
         if wrong:
             which = places([example.number for example in wrong], table.unit)
             raise InputError(
-                f"{table.source}: {shown(self.label)} of {which} is no number of 32 bits, "
+                f"{table.source}: {shown(self.label)} of {which} is no number, or beyond float32, "
                 f"such as {shown(repr(wrong[0].label), 60)}; write numbers as 3.5, or use --task "
                 "classification for classes"
             )
