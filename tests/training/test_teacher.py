@@ -13,11 +13,11 @@ from mpjax.arrays import keep
 from mpjax.config.resolve import resolve
 from mpjax.errors import InputError
 from mpjax.runs.folder import RunDir
-from mpjax.tasks.base import Encoded
+from mpjax.tasks.base import TEACHER_LOGITS, Encoded
 from mpjax.tasks.batches import Batches
 from mpjax.training.predict import INPUTS, make_predict
 from mpjax.training.prepare import prepare
-from mpjax.training.teacher import LOGITS, teacher_logits
+from mpjax.training.teacher import teacher_logits
 from mpjax.training.train import train, with_teacher
 
 pytestmark = pytest.mark.usefixtures("programs")
@@ -106,7 +106,7 @@ def teacher(root, teachers):
 def test_answers_are_kept_and_belong_to_the_data(root, teachers, teacher, tmp_path):
     first = teacher_logits(teacher, 8, tmp_path)
     [file] = tmp_path.iterdir()
-    keep(file, {LOGITS: first + 1})  # what the cache holds is what is used
+    keep(file, {TEACHER_LOGITS: first + 1})  # what the cache holds is what is used
     np.testing.assert_array_equal(teacher_logits(teacher, 8, tmp_path), first + 1)
     other = prepare(resolve(student(root, teachers, "classification", limit_train=30))).inputs
     assert other.teacher is not None
@@ -119,10 +119,12 @@ DAMAGES = {
     "flipped": lambda file, logits: file.write_bytes(
         file.read_bytes()[:-9] + bytes([file.read_bytes()[-9] ^ 64]) + file.read_bytes()[-8:]
     ),
-    "rows": lambda file, logits: keep(file, {LOGITS: logits[:-1]}),
-    "turned": lambda file, logits: keep(file, {LOGITS: logits.T}),
-    "type": lambda file, logits: keep(file, {LOGITS: logits.astype(np.float64)}),
-    "not finite": lambda file, logits: keep(file, {LOGITS: np.where(logits > 0, np.nan, logits)}),
+    "rows": lambda file, logits: keep(file, {TEACHER_LOGITS: logits[:-1]}),
+    "turned": lambda file, logits: keep(file, {TEACHER_LOGITS: logits.T}),
+    "type": lambda file, logits: keep(file, {TEACHER_LOGITS: logits.astype(np.float64)}),
+    "not finite": lambda file, logits: keep(
+        file, {TEACHER_LOGITS: np.where(logits > 0, np.nan, logits)}
+    ),
     "name": lambda file, logits: keep(file, {"other": logits}),
 }
 
