@@ -25,12 +25,21 @@ _NOTHING: Any = object()
 def matcher(where: Where) -> Callable[[str, Any], bool]:
     """Predicate on (path, leaf) from a regular expression or a predicate.
 
+    Raises:
+      ValueError: neither of them, or no valid regular expression.
+
     >>> matcher(r".*/kernel")("encoder/layer_0/kernel", None)
     True
     """
     if callable(where):
         return where
-    pattern = re.compile(where)
+    try:
+        pattern = re.compile(where)
+    except (re.error, TypeError) as error:
+        raise ValueError(
+            f"where is {where!r}, which is no regular expression ({error}); '.*kernel' matches"
+            " all paths that end in 'kernel', and a predicate on (path, leaf) picks any others"
+        ) from None
     return lambda path, leaf: pattern.fullmatch(path) is not None
 
 

@@ -334,6 +334,8 @@ def test_vmap_over_scores():
     ("params", "where", "words"),
     [
         ({"a": {"w": FIRST["w"]}}, ".*/kernel", ["no parameter path", "a/w"]),
+        ({"a": FIRST}, ["a/w"], ["where is ['a/w']", "regular expression"]),
+        ({"a": FIRST}, "*w", ["where is '*w'", "nothing to repeat", "'.*kernel'"]),
         ([], ".*", ["no parameter path", "no arrays"]),
         ({"a": {"w": jax.nn.relu}}, ".*/w", ["a/w", "no array"]),
         ({"a": {"w": jnp.ones((2, 2), jnp.int32)}}, ".*/w", ["a/w, an array of int32", "floating"]),

@@ -8,6 +8,7 @@ A rule turns scores into masks, and says what is trained and penalised. To add o
 
 import abc
 import dataclasses
+import numbers
 import pkgutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -72,6 +73,10 @@ class Rule(abc.ABC):
             RULES[cls.name] = cls
 
     def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(field.default, float) and not isinstance(value, numbers.Real):
+                raise ValueError(f"{self.name}: {field.name} is {value!r}; it must be a number")
         made = isinstance(self.scope, NofM | ByWeight) and self.final_density is not None
         if self.scope not in self.scopes and not made:
             raise ValueError(
