@@ -141,7 +141,7 @@ def check(config: TrainConfig, *, member: bool = False) -> RunDir:
 
     Raises:
       InputError: the output is a file, not empty and no run, or a run with other options, which
-        are named. Nothing is written.
+        are named, or is finished and is to change. Nothing is written.
     """
     run = RunDir(Path(config.output))
     if run.path.exists() and not run.path.is_dir():  # devices and sockets, too
@@ -159,6 +159,12 @@ def check(config: TrainConfig, *, member: bool = False) -> RunDir:
         )
     then = read_object(run.config)
     del then[DERIVED]
+    new = [name for name, value in changes(config).items() if then.get(name) != value]
+    if new and run.result.is_file():
+        raise InputError(
+            f"the run in {run.path} is finished: --continue-with cannot change its "
+            f"{', '.join(option(name)[2:] for name in new)}; choose another --output to train anew"
+        )
     changed = differences(
         {**as_dict(config), **{name: then.get(name) for name in changes(config)}}, then
     )
