@@ -54,7 +54,8 @@ class OptimizerConfig:
     Attributes:
       learning_rate: peak learning rate of weights, biases and norms.
       score_learning_rate: peak learning rate of the scores.
-      weight_decay: decoupled weight decay of the weights; biases and norms have none.
+      weight_decay: decoupled weight decay of the weights; biases and norms have none, but for the
+        norms in a stack of Equinox layers, whose `weight` has two axes.
       adam_eps: ε of Adam.
       max_grad_norm: largest global norm of the gradient; ``inf`` for no clipping.
       warmup_steps: linear warm-up from 0 of all learning rates, in steps.

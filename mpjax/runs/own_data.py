@@ -14,13 +14,13 @@ import xxhash
 from mpjax import models, tasks
 from mpjax.config.checks import check_no_split, check_seed_has_share
 from mpjax.config.evaluate import EvaluateConfig
-from mpjax.config.recorded import DERIVED, DEV_DIGEST
+from mpjax.config.recorded import DATA_DIGEST, DERIVED, DEV_DIGEST
 from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError
 from mpjax.files import shown
 from mpjax.log import log
 from mpjax.runs.opening import model_folder
-from mpjax.tasks.base import OWN, DataOptions, Row, Task
+from mpjax.tasks.base import OWN, DataOptions, Encoded, Row, Task
 from mpjax.tasks.own.task import OwnTask
 from mpjax.tasks.repairing import with_repair
 
@@ -97,8 +97,8 @@ def dev_digest(task: Task, rows: Sequence[Row]) -> dict[str, Any]:
     return {DEV_DIGEST: [len(rows), state.hexdigest()]}
 
 
-def check_dev_rows(task: Task, rows: Sequence[Row], recorded: Mapping[str, Any], data: Any) -> None:
-    """Warns where the first dev rows are not those of the run.
+def moved(task: Task, rows: Sequence[Row], recorded: Mapping[str, Any], data: Any) -> bool:
+    """Whether the first dev rows are others than those of the run; warns where they are.
 
     A split goes by the places of the rows in the file, so one row more or less moves it.
 
@@ -106,12 +106,36 @@ def check_dev_rows(task: Task, rows: Sequence[Row], recorded: Mapping[str, Any],
       recorded: `config.json` of a run on the same data.
     """
     then = recorded[DERIVED].get(DEV_DIGEST)
-    if then is not None and dev_digest(task, rows[: then[0]])[DEV_DIGEST] != then:
+    if then is None or dev_digest(task, rows[: then[0]])[DEV_DIGEST] == then:
+        return False
+    log.warning(
+        "--data %s has changed since the run was trained on it: the rows scored here are not "
+        "those that it left out, and some of them may be rows that it was trained on. Give the "
+        "file as it was, or one of new rows",
+        shown(data),
+    )
+    return True
+
+
+def check_encoded(
+    config: EvaluateConfig, recorded: Mapping[str, Any], encoded: Encoded, length: int
+) -> None:
+    """Warns where the dev rows of a run on its own data have other labels or tokens than then.
+
+    Rows that are more, fewer or cut to another length than those of the run are not compared.
+
+    Args:
+      recorded: `config.json` of the run, {} for a model folder.
+      encoded: of the first `limit` rows, up to ``length`` tokens.
+    """
+    then = recorded.get(DERIVED, {}).get(DATA_DIGEST)
+    same = _same(config.data, recorded.get("data")) and config.task == recorded.get("task")
+    rows = (config.limit, length) == (recorded.get("limit_eval"), recorded.get("max_length"))
+    if then is not None and same and rows and encoded.digest != then[1]:
         log.warning(
-            "--data %s has changed since the run was trained on it: the rows scored here are not "
-            "those that it left out, and some of them may be rows that it was trained on. Give the "
-            "file as it was, or one of new rows",
-            shown(data),
+            "the dev rows of --data %s have changed since the run was scored on them: their "
+            "labels, texts or tokens. Its result.json and this score do not compare",
+            shown(config.data),
         )
 
 

@@ -26,7 +26,7 @@ from mpjax.parallel.sharding import fetch, own_rows, place_batch
 from mpjax.runs.class_order import check_order, given_places, untrained
 from mpjax.runs.folder import RunDir
 from mpjax.runs.opening import load_for_task, model_folder
-from mpjax.runs.own_data import check_dev_rows, fitted_task, on_own_data
+from mpjax.runs.own_data import check_encoded, fitted_task, moved, on_own_data
 from mpjax.runs.progress import bar
 from mpjax.tasks.batches import ALL, collect, eval_batches
 from mpjax.tasks.scoring import check_destination, predicting
@@ -76,13 +76,13 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     folder = model_folder(config.model)
     width = config.max_length or TrainConfig.max_length
     check_length(folder, width)
-    rows = task.read(config.data, "dev")
-    if on_own_data(config, recorded):
-        check_dev_rows(task, rows, recorded, config.data)
-    rows = rows[: config.limit]
+    found = task.read(config.data, "dev")
+    rows = found[: config.limit]
     tokenizer = models.load_tokenizer(folder)
     encoded = encode(task, rows, tokenizer, width, config.cache)
     check_known(encoded, tokenizer, "rows")
+    if not (on_own_data(config, recorded) and moved(task, found, recorded, config.data)):
+        check_encoded(config, recorded, encoded, width)
     dtype = "float32" if config.runtime == "sparse" else chosen_dtype(config.dtype)
     loaded = load_for_task(folder, task, dtype, seed=0, threshold=config.threshold, places=places)
     if loaded.fresh:

@@ -273,7 +273,7 @@ def test_bad_rules_are_refused():
         make_rule("movement", regularization="l2")
     with pytest.raises(ValueError, match="soft_movement: floor is None; it must be a number"):
         make_rule("soft_movement", floor=None)
-    with pytest.raises(ValueError, match="magnitude: final is '0.1'; it must be a number"):
+    with pytest.raises(ValueError, match=r"magnitude: final is '0.1'; it must be a number"):
         make_rule("magnitude", final="0.1")
     assert make_rule("magnitude", final=np.float32(0.5)).final == 0.5
     assert dataclasses.replace(make_rule("l0"), cut=False).final == 1.0

@@ -112,7 +112,7 @@ def test_a_run_stops_at_the_step_and_goes_on_with_another_rate(
     np.testing.assert_allclose(rates[-1], 0.2e-3, rtol=1e-6)
     assert start(root, run.path, **change) == result, "finished: the same command shows it"
     anew = {"continue_with": "learning-rate=2e-3,clip=0.5"}
-    with pytest.raises(InputError, match="finished: .* cannot change its learning-rate; choose"):
+    with pytest.raises(InputError, match=r"finished: .* cannot change its learning-rate; choose"):
         start(root, run.path, log_every=log_every, **anew)
     with pytest.raises(InputError, match=r"--learning-rate was 0.001, now 0.01"):
         start(root, run.path, log_every=log_every)

@@ -141,6 +141,27 @@ def test_evaluating_the_folder_gives_the_score_of_the_run(finished):
     assert evaluate(EvaluateConfig(str(finished.path), cache="none", limit=5))["rows"] == 5
 
 
+def test_evaluating_a_run_says_that_the_labels_of_its_rows_have_changed(finished, caplog):
+    dev = finished.path.parent / "data" / "dev.tsv"
+    before = dev.read_text()
+    runs = [EvaluateConfig(str(finished.path), cache="none", limit=n) for n in (None, 5)]
+    evaluate(runs[0])
+    assert not caplog.text
+    flip = {"0": "1", "1": "0"}
+    lines = [f"{line[:-1]}{flip.get(line[-1], line[-1])}" for line in before.splitlines()]
+    try:
+        dev.write_text("\n".join(lines) + "\n")
+        flipped = evaluate(runs[0])["score"]
+        evaluate(runs[1])  # cannot be told
+    finally:
+        dev.write_text(before)
+    assert flipped["accuracy"] == pytest.approx(100 - finished.read_result()["score"]["accuracy"])
+    said = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    assert (
+        len(said) == 1 and "have changed since the run was scored on them: their labels" in said[0]
+    )
+
+
 class Stop(Exception):
     """A crash in the middle of a run."""
 
