@@ -11,6 +11,7 @@ import numpy as np
 import optax
 
 from mpjax import models
+from mpjax.config import recipes
 from mpjax.config.freeze import WEIGHTS, frozen_groups
 from mpjax.config.length import RunLength
 from mpjax.config.resolve import config_rule
@@ -27,6 +28,7 @@ from mpjax.training.losses import Loss, distillation_loss, task_loss
 
 # Share of the mean |W|. MiniLM on SST-2 collapsed with 0.03, 0.3 and 0.45, and learned with 0.9.
 ROOM = 2 / 3
+MEASURED_WIDTH = 384  # hidden size of MiniLM, on which the rate of the recipe was found
 
 
 def make_pruning(config: TrainConfig, head_size: int) -> Pruning | None:
@@ -132,6 +134,26 @@ def movement_note(config: TrainConfig, length: RunLength, params: Tree) -> str |
         f"by {distance:.2g} at most, and the mean size of a weight is {size:.2g}. Weights are cut "
         "before they have moved, which may undo the training: give --density without --method, "
         "more steps, a longer --initial-warmup or a higher --learning-rate"
+    )
+
+
+def rate_note(config: TrainConfig, width: int) -> str | None:
+    """Note on the recommended recipe's learning rate for a wide model; None for other runs.
+
+    Args:
+      config: resolved.
+      width: hidden size of the model.
+    """
+    recipe = recipes.get(recipes.RECOMMENDED).options
+    untouched = all(
+        getattr(config, name) == recipe[name] for name in ("score_optimizer", "learning_rate")
+    )
+    if not untouched or width <= MEASURED_WIDTH:
+        return None
+    return (
+        f"the learning rate of {config.learning_rate:g} is that of the recipe, found on a model of "
+        f"width {MEASURED_WIDTH}; this one has {width}. PLATON's authors prune BERT-base with 5e-5 "
+        "to 1e-4: should the loss not fall, try --learning-rate 1e-4"
     )
 
 

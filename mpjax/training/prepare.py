@@ -47,6 +47,7 @@ from mpjax.training.build import (
     make_pruning,
     movement_note,
     optimizer_config,
+    rate_note,
 )
 from mpjax.training.filling import fill
 from mpjax.training.job import Cadence, DevSet, Inputs, Job, Lengths, Mishaps
@@ -122,8 +123,9 @@ def read_inputs(config: TrainConfig) -> Inputs:
     check_head(model, config, task)
     pruning = make_pruning(config, model.config.head_size)
     scores = starting_scores(model, config, pruning)
-    note = movement_note(config, length, model.params) if scores is None else None
-    if note is not None and first():
+    notes = [rate_note(config, model.config.hidden_size)]
+    notes += [movement_note(config, length, model.params)] if scores is None else []
+    for note in filter(None, notes if first() else ()):
         log.warning("%s", note)
     weights = class_weights(task, encoded, config.class_weights)
     return Inputs(task, model, batches, dev, mesh, held, teacher, scores, weights)

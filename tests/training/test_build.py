@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from mpjax.config.length import run_length
+from mpjax.config.recipes import recipe_config
 from mpjax.config.resolve import resolve
 from mpjax.config.train import TrainConfig
 from mpjax.pruning import Pruning, linear_warmup_decay, make_rule, unflatten
-from mpjax.training.build import make_learning_rates, make_optimizers, movement_note
+from mpjax.training.build import make_learning_rates, make_optimizers, movement_note, rate_note
 
 BASE = {
     "model": "m", "task": "sst2", "output": "o", "method": "movement", "density": 0.5,
@@ -95,3 +96,13 @@ def test_a_cut_before_weights_can_have_moved_is_noted(changes, noted):
     assert (note is not None) == noted
     if note and not changes:
         assert "step 2" in note and "0.0005" in note and "0.1" in note
+
+
+def test_the_rate_of_the_recipe_is_noted_for_wide_models():
+    given = {name: BASE[name] for name in ("model", "task", "output")}
+    given |= {"density": 0.1, "steps": 200}
+    note = rate_note(resolve(recipe_config(None, **given)), 768)
+    assert note and "0.0003" in note and "width 384; this one has 768" in note
+    assert rate_note(resolve(recipe_config(None, **given)), 384) is None
+    for name, options in ((None, {"learning_rate": 1e-4}), ("platon", {}), ("gmp", {})):
+        assert rate_note(resolve(recipe_config(name, **given, **options)), 768) is None
