@@ -43,5 +43,5 @@ def run(args: argparse.Namespace) -> None:
         embeddings=args.embeddings,
         overwrite=args.overwrite,
     )
-    sizes = measure_packed(packed, os.path.getsize(args.output))
+    sizes = measure_packed(packed, os.path.getsize(os.path.expanduser(args.output)))
     print(json.dumps(sizes.to_json(), indent=2) if args.json else sizes.table())

@@ -16,6 +16,7 @@ from mpjax.log import log
 from mpjax.models import is_training_checkpoint, read_config, save_model
 from mpjax.models.hf.saving import finish
 from mpjax.models.hf.tensors import is_standard
+from mpjax.models.packed.file import is_packed
 from mpjax.runs.opening import model_folder
 from mpjax.temporary import beside, restore
 
@@ -44,6 +45,8 @@ def export_model(
       InputError: an unfinished run, an ``output`` that is a file or holds anything but the same
         export, or as `known_files`.
     """
+    if is_packed(run):
+        raise InputError(f"{run} is a packed model; make a folder of it with: mpjax unpack")
     if not os.path.isdir(run):
         raise InputError(f"{run} is not a folder; give the folder of a run")
     source, target = model_folder(run), output_folder(output, run, overwrite=True)

@@ -17,7 +17,7 @@ from mpjax.export.source import card_of, known_files, output_folder
 from mpjax.files import shown
 from mpjax.models.families import CONFIG_JSON, known_config
 from mpjax.models.hf.saving import write_folder
-from mpjax.models.hf.scores import split_scores
+from mpjax.models.hf.scores import SCORES_SUFFIX, split_scores
 from mpjax.models.hf.tensors import read_tensors
 from mpjax.models.hf.tokenizer import TOKENIZER_FILES
 from mpjax.models.hf.weights import check_body
@@ -52,7 +52,8 @@ def pack_model(
     The card of a run, or the one in the folder, goes into the file.
 
     Args:
-      int8: quantise the weights of the linear layers, one scale per output channel.
+      int8: quantise the weights of the linear layers, one scale per output channel; the mask
+        scores of a training checkpoint stay as they are.
       embeddings: ``float32`` keeps the tables unchanged, ``float16`` and ``int8`` (one scale per
         row) round them. Biases and norms are always kept bit for bit.
       overwrite: replace an ``output`` that exists.
@@ -82,7 +83,8 @@ def pack_model(
     tensors.clear()
 
     def encode_named(name: str) -> PackedTensor:
-        dtype = embeddings if is_embedding(name) else "int8" if int8 else "float32"
+        linear = "int8" if int8 and not name.endswith(SCORES_SUFFIX) else "float32"
+        dtype = embeddings if is_embedding(name) else linear
         try:
             return _encode_array(waiting.pop(name), dtype)
         except ValueError as error:

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from mpjax.config.checks import DENSE
-from mpjax.config.recorded import is_run
+from mpjax.config.recorded import DERIVED, is_run
 from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError
 from mpjax.export.carded import save_with_card, write_card
@@ -92,6 +92,11 @@ def _method(options: dict[str, Any]) -> tuple[str, float]:
         raise InputError(
             f"--with-scores does not apply to {name} with --density: the published {name} has no "
             "such cut"
+        )
+    if options[DERIVED].get("prune_every", 1) > 1:
+        raise InputError(
+            f"--with-scores does not apply to --prune-every {options['prune_every']}: the masks "
+            "are those of the last cut, and the scores have moved on since"
         )
     return METHOD_OF[name], options["final_threshold"]
 

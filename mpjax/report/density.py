@@ -153,6 +153,7 @@ def measure(
 
     Args:
       dense: names and shapes before heads and FFN units were removed; default: as in ``tensors``.
+        Tensors of other names are not counted.
 
     >>> import numpy as np
     >>> name = "bert.encoder.layer.0.output.dense"
@@ -160,6 +161,9 @@ def measure(
     >>> density.linear, density.encoder_remaining
     (0.5, 0.75)
     """
+    if dense is not None:
+        known = set(map(_key, dense))
+        tensors = {name: tensor for name, tensor in tensors.items() if _key(name) in known}
     kept, _ = _sums({name: int(np.count_nonzero(tensor)) for name, tensor in tensors.items()})
     stored = {name: tensor.size for name, tensor in tensors.items()}
     _, others = _sums(stored)
@@ -185,6 +189,14 @@ def encoder_matrix(name: str) -> tuple[int, str] | None:
     if match is None or match[3] != "weight" or "norm" in match[2].lower():
         return None
     return int(match[1]), _SHORT.get(match[2], match[2])
+
+
+def _key(name: str) -> tuple[str, str, str]:
+    """Layer, module and kind of a tensor of an encoder layer, the same in every spelling."""
+    match = _LAYER.search(name)
+    if match is None:
+        return "", "", ""
+    return match[1], match[2], {"gamma": "weight", "beta": "bias"}.get(match[3], match[3])
 
 
 def _sums(counts: Mapping[str, int]) -> tuple[dict[tuple[int, str], int], dict[int, int]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -29,11 +30,21 @@ def model_folder(name: str | Path) -> Path:
         return models.local_folder(name)
     run = RunDir(Path(name))
     if not run.model.is_dir():
+        check_converged(run, run.read_result() or {})
         raise InputError(
             f"the run in {name} is not finished, it has no model yet; "
             "give its mpjax train command again to finish it"
         )
     return run.model
+
+
+def check_converged(run: RunDir, result: Mapping[str, Any]) -> None:
+    """Raises `InputError` for the result of a member of a sweep that has diverged."""
+    if "diverged" in result:
+        raise InputError(
+            f"the run in {run.path} has diverged at step {result['diverged']} and has no model; "
+            "train it in another folder with a lower --learning-rate"
+        )
 
 
 def load_for_task(

@@ -17,7 +17,7 @@ from mpjax.runs.checkpoints import Checkpoints
 from mpjax.runs.folder import RunDir
 from mpjax.training.job import Job
 
-CHECKPOINTS, GROUPS = "checkpoints", "groups.json"
+CHECKPOINTS, GROUPS, MEMBERS = "checkpoints", "groups.json", "members"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,8 +35,7 @@ class Group:
 
     @property
     def checkpoints(self) -> Path:
-        names = "\n".join([str(self.size), *(run.path.name for _, run in self.members)])
-        return self.output / CHECKPOINTS / hashlib.sha256(names.encode()).hexdigest()[:16]
+        return _place(self.output, self.size, [run.path.name for _, run in self.members])
 
     def open_checkpoints(self) -> Checkpoints:
         """Checkpoints of the group, which hold the growing files of every member."""
@@ -56,6 +55,10 @@ def begun_groups(
     Args:
       waiting: members without a result.
       known: members of the sweep.
+
+    Raises:
+      InputError: the record is damaged, or a group in training has an unfinished member that is
+        not known: its checkpoint would be lost.
     """
     path = output / CHECKPOINTS / GROUPS
     if not path.is_file():
@@ -63,15 +66,32 @@ def begun_groups(
     plan = read_object(path)
     try:
         groups = [[str(name) for name in names] for names in plan["groups"]]
-        return int(plan["size"]), [
-            group
-            for group in groups
-            if set(group) <= set(known) and not set(group).isdisjoint(waiting)
-        ]
+        size = int(plan["size"])
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{path} is damaged; remove {path.parent} to train the unfinished members anew"
         ) from error
+    for group in groups:
+        left = [name for name in group if name not in known and not _finished(output, name)]
+        if left and _place(output, size, group).is_dir():
+            raise InputError(
+                f"{output} trains {', '.join(left)} together with other members, and has a "
+                "checkpoint of them: give their values too, to finish them first, or remove "
+                f"{path.parent} to train the unfinished members anew"
+            )
+    return size, [
+        group for group in groups if set(group) <= set(known) and not set(group).isdisjoint(waiting)
+    ]
+
+
+def _finished(output: Path, name: str) -> bool:
+    return RunDir(output / MEMBERS / name).result.is_file()
+
+
+def _place(output: Path, size: int, names: Sequence[str]) -> Path:
+    """Folder of the checkpoints of a group."""
+    words = "\n".join([str(size), *names])
+    return output / CHECKPOINTS / hashlib.sha256(words.encode()).hexdigest()[:16]
 
 
 def chunks(names: Sequence[str], size: int) -> list[list[str]]:

@@ -26,6 +26,7 @@ from mpjax.runs.alone import alone
 from mpjax.runs.checkpoints import Checkpoints
 from mpjax.runs.folder import RunDir
 from mpjax.runs.journal import Journal, Watch
+from mpjax.runs.opening import check_converged
 from mpjax.runs.signals import StopRequests
 from mpjax.trackers import Reports
 from mpjax.training.divergence import Diverged, watch_finite
@@ -67,6 +68,7 @@ def train_resolved(config: TrainConfig) -> dict[str, Any]:
 def _train_alone(config: TrainConfig, run: RunDir) -> dict[str, Any]:
     """`train_resolved` in a folder that no other process writes."""
     if (result := run.read_result()) is not None:
+        check_converged(run, result)
         log.warning("%s is finished; nothing to train", run.path)
         return result
     with ExitStack() as stack:

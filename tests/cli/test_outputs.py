@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +77,20 @@ def test_overwrite_replaces_models_only(command, root, tmp_path, capsys):
     assert make(command, root, "one", tmp_path / "home", "--overwrite") == 2
     assert "holds no config.json, so it is not replaced" in refused(capsys)
     assert tree(tmp_path / "home") == {"letter": b"dear"}
+    model = tmp_path / "model"
+    shutil.copytree(root / "one", model)
+    for name, content, message in (
+        ("config.json", "{}", "its config.json is not that of a model"),
+        ("metrics.jsonl", "", "it holds metrics.jsonl, which is no file of a model"),
+        ("checkpoints/1/state", "", "it holds checkpoints, which is no file of a model"),
+    ):
+        other = tmp_path / name.partition("/")[0]
+        shutil.copytree(model, other)
+        (other / name).parent.mkdir(parents=True, exist_ok=True)
+        (other / name).write_text(content)
+        before = tree(other)
+        assert make(command, root, "one", other, "--overwrite") == 2
+        assert message in refused(capsys) and tree(other) == before
 
 
 @pytest.mark.parametrize("command", COMMANDS)

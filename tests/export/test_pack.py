@@ -228,6 +228,24 @@ def test_an_encoder_of_six_per_cent_is_within_the_target(tmp_path):
     assert encoder.size < 0.06 * weight.size * 4 / 2  # half of the kept floats alone
 
 
+def test_mask_scores_are_not_rounded(tmp_path):
+    values = np.random.default_rng(5).normal(size=(2, 64, 48)).astype(np.float32)
+    scores = QUERY.replace("weight", "mask_scores")
+    (tmp_path / "config.json").write_text("{}")
+    save_file({QUERY: values[0], scores: values[1]}, tmp_path / "model.safetensors")
+    found = pack_model(tmp_path, tmp_path / "m.mpz", int8=True).restore()
+    np.testing.assert_array_equal(found[scores], values[1])
+    assert not np.array_equal(found[QUERY], values[0])
+
+
+def test_a_path_from_home_is_understood(tmp_path, monkeypatch, capsys, root):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cli.main(["pack", str(root / "classifier"), "--output=~/m.mpz"]) == 0
+    assert (tmp_path / "m.mpz").is_file()
+    assert cli.main(["export", str(tmp_path / "m.mpz"), "--output", str(tmp_path / "d")]) == 2
+    assert "is a packed model; make a folder of it with: mpjax unpack" in capsys.readouterr().err
+
+
 def test_what_training_drops_has_no_sign():
     """Half of a mask's zeros would be −0.0: a bit each, more than the mask itself."""
     kernel, scores = jax.random.normal(jax.random.key(0), (2, 40, 30))

@@ -411,10 +411,12 @@ def test_what_the_published_code_has_no_form_of_is_refused(run, tmp_path):
     path = run / "config.json"
     text = path.read_text()
     try:
-        refused = {"scope": "global"}, {"method": "l0"}, {"structure": "hybrid"}
+        refused = {"scope": "global"}, {"method": "l0"}, {"structure": "hybrid"}, {"prune_every": 5}
         for change in refused:
             message = f"--with-scores does not apply to .*{next(iter(change.values()))}"
-            path.write_text(json.dumps(json.loads(text) | change))
+            config = json.loads(text) | change
+            config["derived"] |= {k: v for k, v in change.items() if k == "prune_every"}
+            path.write_text(json.dumps(config))
             with pytest.raises(InputError, match=message):
                 export_with_scores(run, tmp_path / "c")
     finally:

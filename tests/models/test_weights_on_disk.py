@@ -16,6 +16,7 @@ from test_models_folder import assert_same, numbered, reconfigure
 from mpjax import models
 from mpjax.errors import InputError
 from mpjax.export import export_model
+from mpjax.export.inspect import inspect_model
 from mpjax.models.hf.forms.safetensors_file import read_safetensors, safetensors_shapes
 from mpjax.models.hf.tensors import read_tensors
 
@@ -95,12 +96,23 @@ def test_the_name_of_another_family_is_no_prefix_to_strip(tmp_path):
         models.load_model(folder, "classification")
 
 
+def test_only_tensors_of_the_model_are_counted(tmp_path):
+    folder, _, tensors = made(tmp_path)
+    before = inspect_model(folder)
+    more = {"crf.layer.0.dense.weight": np.ones((2, 2), np.float32)}
+    save_file(tensors | more, folder / WEIGHTS)
+    assert inspect_model(folder) == before
+
+
 def test_two_models_in_one_file_are_refused(tmp_path):
     folder, _, tensors = made(tmp_path)
     both = {f"{who}.{n}": t for who in ("student", "teacher") for n, t in tensors.items()}
     save_file(both, folder / WEIGHTS)
     with pytest.raises(InputError, match=r"holds 2 models, student\.bert\., teacher\.bert\.; wr"):
         models.load_model(folder, "classification")
+    save_file(tensors | {f"teacher.{n}": t for n, t in tensors.items()}, folder / WEIGHTS)
+    with pytest.raises(InputError, match=r"holds 2 models, bert\., teacher\.bert\.; wr"):
+        inspect_model(folder)
     save_file(tensors | {f"module.{n}": t for n, t in tensors.items()}, folder / WEIGHTS)
     with pytest.raises(InputError, match=r"holds both bert\.\S+ and module\.bert\.\S+, one"):
         models.load_model(folder, "classification")

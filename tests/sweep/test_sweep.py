@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
+from disks import tree
 from safetensors.numpy import load_file
 
 from mpjax import cli, models
@@ -194,6 +195,11 @@ def test_groups_share_a_program_and_a_sweep_goes_on_where_it_stopped(
     results = tmp_path / "parts" / "members"
     assert (results / whole[1]["member"] / "result.json").exists()
     assert not (results / whole[2]["member"] / "result.json").exists()
+    other = {**AXES, "density": [0.7]}
+    before = tree(tmp_path / "parts" / "checkpoints")
+    with pytest.raises(InputError, match=f"trains {whole[2]['member']} together with other"):
+        sweep(parts, other, members_at_once=2)
+    assert tree(tmp_path / "parts" / "checkpoints") == before
     monkeypatch.setattr(Journals, "train", write)
     again = sweep(parts, AXES, members_at_once=2)
     assert "continuing 1 members from step 3" in caplog.text
@@ -225,6 +231,14 @@ def test_a_member_that_diverges_leaves_the_others_alone(root, tmp_path, capsys):
     assert cli.main(["inspect", str(member), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["linear_density"] == rows[1]["linear_density"]
+    diverged = str(tmp_path / "sweep" / "members" / rows[0]["member"])
+    for again in (
+        ["inspect", diverged],
+        ["train", "--config", f"{diverged}/config.json", "--output", diverged],
+    ):
+        assert cli.main(again) == 2
+        said = capsys.readouterr().err
+        assert f"has diverged at step {rows[0]['diverged']} and has no model; train it" in said
 
 
 def test_what_does_not_fit_is_refused_with_the_arithmetic(root, tmp_path):

@@ -75,7 +75,7 @@ def _small(args: argparse.Namespace) -> Steps:
     if "heads" in structure or "hybrid" in structure or "units" in structure:
         return [("shrink", _mpjax("shrink", run, "--output", "DIR", "--measure"))]
     if getattr(args, "method", DENSE) == DENSE and "method" in args.given:
-        return [("prune it", _mpjax("train", "--model", run, "--density", "0.1", "..."))]
+        return [("prune it", _mpjax("train", "--model", f"{run}/model", "--density", "0.1", "..."))]
     return [("store small", _mpjax("pack", run, "--output", "model.mpz"))]
 
 

@@ -57,13 +57,14 @@ def _start(names: Iterable[str], family: Family, source: Path) -> str:
     """Prefix in front of the model's own names; "" without one, or if it names another family."""
     before = {name.removesuffix(_TABLE) for name in names if f".{name}".endswith(f".{_TABLE}")}
     own = f"{family.prefix}."
-    if not before or before & {"", own}:
-        return ""
     if len(before) > 1:
+        named = ", ".join(name or "one without a prefix" for name in sorted(before))
         raise InputError(
-            f"{source} holds {len(before)} models, {shown(', '.join(sorted(before)))}; "
+            f"{source} holds {len(before)} models, {shown(named)}; "
             "write the tensors of one of them to a folder of its own"
         )
+    if not before or before & {"", own}:
+        return ""
     start = before.pop()
     others = {other.prefix for other in FAMILIES.values()} - {family.prefix}
     return "" if others & set(start.split(".")) else start.removesuffix(own)
