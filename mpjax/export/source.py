@@ -10,9 +10,9 @@ from mpjax.log import log
 from mpjax.models import Model, load_plain, tokenizer_files
 from mpjax.models.hf.folder import CONFIG_JSON
 from mpjax.models.hf.forms.weight_files import find_weights
-from mpjax.models.hf.replacing import replaced_folder
+from mpjax.models.hf.replacing import check_only_model
 from mpjax.models.hf.tokenizer import TOKENIZER_FILES
-from mpjax.outputs import check_apart
+from mpjax.outputs import check_apart, new_folder
 from mpjax.runs.opening import model_folder
 
 
@@ -48,11 +48,12 @@ def tokenizer_of(model: Model) -> Path | None:
 def output_folder(output: str | Path, name: str | Path, overwrite: bool = False) -> Path:
     """Absolute path of the folder for what is made of the model ``name``.
 
-    Raises `InputError` as `replaced_folder`: in use, not to be written, or one within the other.
+    Raises `InputError` as `new_folder` and `check_only_model`, and for one within the other.
     """
-    target = replaced_folder(output, overwrite=overwrite)
+    target = new_folder(output, marks=(CONFIG_JSON,), overwrite=overwrite)
     read = Path(name).expanduser()  # a run holds the folder of its model
     check_apart(target, (read if read.exists() else model_folder(name)).resolve())
+    check_only_model(target)
     return target
 
 

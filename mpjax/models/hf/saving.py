@@ -16,7 +16,7 @@ from mpjax.models.config import EncoderConfig
 from mpjax.models.families import FAMILIES, check_head
 from mpjax.models.hf.folder import CONFIG_JSON
 from mpjax.models.hf.forms.weight_files import SAFETENSORS
-from mpjax.models.hf.replacing import replaced_folder
+from mpjax.models.hf.replacing import check_only_model
 from mpjax.models.hf.scores import MASKED_TYPE, score_tensors
 from mpjax.models.hf.tokenizer import tokenizer_files
 from mpjax.models.hf.weights import Params, to_torch_names
@@ -142,7 +142,9 @@ def _config_json(
 def _checked_target(folder: str | Path, exist_ok: bool) -> Path:
     """The folder without links; `InputError` for one in use, unless a model is to be replaced."""
     if exist_ok:
-        return replaced_folder(folder, overwrite=True, named="output folder")
+        target = new_folder(folder, marks=(CONFIG_JSON,), overwrite=True, named="output folder")
+        check_only_model(target, "output folder")
+        return target
     return new_folder(folder, named="output folder")
 
 
