@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shlex
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import PurePath
 from typing import Any
 
@@ -84,9 +85,10 @@ def recipe_of(options: Mapping[str, Any], command: Sequence[str] = ()) -> str | 
 
     A recipe without a method, as `published`, is known by the command only.
     """
-    if "--recipe" in command[:-1]:
-        named = command[list(command).index("--recipe") + 1]
-        return named if named in recipes.names() else None
+    named = [word for option, word in pairwise(command) if option == "--recipe"]
+    named += [word.partition("=")[2] for word in command if word.startswith("--recipe=")]
+    if named:
+        return named[0] if named[0] in recipes.names() else None
     fitting = {
         name: len(recipe.options)
         for name in recipes.names()

@@ -78,8 +78,8 @@ def sweep(
     if base.output:
         base = dataclasses.replace(base, output=os.path.abspath(os.path.expanduser(base.output)))
     output = Path(base.output)
+    configs = member_configs(base, axes)  # names options that are missing
     _check_output(output)
-    configs = member_configs(base, axes)
     configs = _with_dtype(configs, output)
     with alone(output):
         return _sweep(output, configs, list(axes), Limits(devices, members_at_once, memory))

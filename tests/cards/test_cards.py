@@ -223,6 +223,7 @@ def test_a_recipe_is_told_by_its_options_or_its_command(name):
     assert recipe_of(options) == name
     changed = options | {"learning_rate": 1.0}
     assert recipe_of(changed, ["mpjax", "train", "--recipe", name]) == name
+    assert recipe_of(changed, ["mpjax", "train", f"--recipe={name}"]) == name
 
 
 def test_scores_of_other_rows_are_not_put_beside(root, tmp_path):

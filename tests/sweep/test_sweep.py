@@ -301,6 +301,7 @@ def test_members_whose_activations_do_not_fit_are_warned_of(root, caplog):
         (["--density", "0.1,0.2", "--memory", "1e-6"], ["2 members x (", "0.001 MB", "--memory"]),
         (["--density", "0.1,0.2", "--memory", "0"], ["--memory is 0; it must be above 0"]),
         (["--density", "0.1", "--model", ""], ["--model is missing (see --help)"]),
+        (["--density", "0.1", "--output", ""], ["--output is missing (see --help)"]),
     ],
 )
 def test_mistakes_are_refused_before_anything_happens(words, parts, root, tmp_path, capsys):
