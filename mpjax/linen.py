@@ -47,13 +47,20 @@ class Pruned(nn.Module):
         if self.scope is not None:
             nn.share_scope(self, self.module)
 
-    def __call__(self, *args: Any, threshold: Threshold | None = None, **kwargs: Any) -> Any:
+    def __call__(
+        self,
+        *args: Any,
+        threshold: Threshold | None = None,
+        kept: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> Any:
         """Output of the module on masked kernels.
 
         Args:
           args, kwargs: arguments of the module.
           threshold: density or τ, as the rule takes it, possibly traced; None runs the module
             dense.
+          kept: marks of held masks, as in `Pruning.prune`.
 
         Raises:
           InputError: the collection ``scores`` does not fit the kernels.
@@ -65,7 +72,7 @@ class Pruned(nn.Module):
                 return dense
         if threshold is None:
             return self.module(*args, **kwargs)
-        return nn.map_variables(_call, "params", self._masked(threshold))(
+        return nn.map_variables(_call, "params", self._masked(threshold, kept))(
             self.module, *args, **kwargs
         )
 
@@ -75,13 +82,15 @@ class Pruned(nn.Module):
         for name, branch in scores.items():
             self.put_variable("scores", name, branch)
 
-    def _masked(self, threshold: Threshold) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    def _masked(
+        self, threshold: Threshold, kept: Any
+    ) -> Callable[[dict[str, Any]], dict[str, Any]]:
         """Map from variables of a scope to those with masked kernels."""
         params, scores = self._collection("params"), self._collection("scores")
         noise = None
         if self.has_rng("gates"):
             noise = self.pruning.sample_noise(self.make_rng("gates"), scores)
-        pruned, _ = self.pruning.prune(params, scores, threshold, noise)
+        pruned, _ = self.pruning.prune(params, scores, threshold, noise, kept=kept)
         own = [id(leaf) for leaf in jax.tree.leaves(params)]
 
         def mask(variables: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import re
 from collections.abc import Callable, Hashable
 from numbers import Real
 from typing import Any
@@ -24,6 +23,7 @@ from mpjax.optim.transforms import (
     freeze_params,
     per_weight,
     sparsity_schedule,
+    with_parts,
 )
 from mpjax.pruning.pruning import Pruning
 from mpjax.pruning.rules import Rule
@@ -37,7 +37,7 @@ from mpjax.pruning.schedules import (
     linear_schedule,
     linear_warmup_decay,
 )
-from mpjax.pruning.trees import leaves_by_keys, map_named, names
+from mpjax.pruning.trees import compiled, leaves_by_keys, map_named, names
 
 _NOT_NEGATIVE = (
     "learning_rate", "score_learning_rate", "weight_decay", "adam_eps", "warmup_steps",
@@ -54,8 +54,8 @@ class OptimizerConfig:
     Attributes:
       learning_rate: peak learning rate of weights, biases and norms.
       score_learning_rate: peak learning rate of the scores.
-      weight_decay: decoupled weight decay of the weights; biases and norms have none, but for the
-        norms in a stack of Equinox layers, whose `weight` has two axes.
+      weight_decay: decoupled weight decay of the weights; biases and norms have none, but for
+        norms of Equinox whose `weight` has two axes, as those in a stack of layers.
       adam_eps: ε of Adam.
       max_grad_norm: largest global norm of the gradient; ``inf`` for no clipping.
       warmup_steps: linear warm-up from 0 of all learning rates, in steps.
@@ -66,9 +66,11 @@ class OptimizerConfig:
       first_step: t of the first forward pass in the sparsity schedule.
       frozen: regular expression for the ``/``-joined paths of parameters that are not trained; ""
         freezes none. The published runs freeze the embeddings, as `mpjax train` does.
-      score_optimizer: one of ``SCORE_OPTIMIZERS``; "sensitivity", "platon" have no learning rate.
+      score_optimizer: one of ``SCORE_OPTIMIZERS``; "sensitivity", "platon" have no learning rate,
+        and average the importance by gradients after clipping.
       score_beta: share of the running importance of "sensitivity" and "platon" that a step keeps.
-      prune_every: steps between two changes of the masks and the threshold.
+      prune_every: steps between two changes of the threshold, and of the masks where `prune` and
+        `finalize` are given the marks that the state holds, ``kept=held_marks(opt_state)``.
       first_cut: t of the first change, from which the others are counted; None = ``first_step``.
       first_density: density of the first cut; None = the ramp starts at the initial threshold.
       lr_cycle: steps in which the learning rate of the weights falls to ``lr_floor``, before it
@@ -115,7 +117,13 @@ class OptimizerConfig:
         if self.lr_cycle is not None and self.lr_cycle < 1:
             raise ValueError(f"lr_cycle is {self.lr_cycle}; it must be 1 step or more")
         for name in _NOT_NEGATIVE:
-            value = _known(getattr(self, name))
+            given: Any = getattr(self, name)
+            if given is None or isinstance(given, str) or callable(given):
+                raise ValueError(
+                    f"{name} is {given!r}; it must be a number (warmup_steps, lr_cycle and lr_floor"
+                    " make the schedules)"
+                )
+            value = _known(given)
             if value is not None and not 0 <= value < math.inf:
                 raise ValueError(f"{name} is {value}; it must be a number of at least 0")
         if (norm := _known(self.max_grad_norm)) is not None and not norm > 0:
@@ -231,9 +239,11 @@ def make_optimizer(
         could be for. From ``init``: ``config.frozen`` matches no parameter.
     """
     values = hyperparameters or config.hyperparameters()
+    if pruning is not None and not isinstance(pruning, Pruning):  # pyright: ignore
+        raise ValueError(f"pruning is {pruning!r}; give a mpjax.Pruning, or None for no pruning")
     if pruning is not None:
         _check_rule(config, pruning.rule, values)
-    pattern = re.compile(config.frozen)
+    pattern = compiled(config.frozen, "frozen")
 
     def frozen(path: str) -> bool:
         return config.frozen != "" and pattern.fullmatch(path) is not None
@@ -334,22 +344,23 @@ def _groups(variables: Any, pattern: str, frozen: Callable[[str], bool]) -> Any:
 def labels(variables: Any, frozen: Callable[[str], bool]) -> Any:
     """Optimiser group of every leaf: frozen, no_decay (biases and norms), weights or scores.
 
-    Collections other than ``params`` and ``scores`` are frozen.
+    Parameters of one axis are taken for biases and norms. Collections other than
+    ``params`` and ``scores`` are frozen.
 
-    >>> labels({"params": {"kernel": 1, "bias": 2}, "scores": {"kernel": 3}, "batch_stats": {"m": 4}},
+    >>> labels({"params": {"kernel": 1, "bias": 2}, "batch_stats": {"mean": 4}},
     ...        lambda path: False)
-    {'params': {'bias': 'no_decay', 'kernel': 'weights'}, 'scores': {'kernel': 'scores'}, 'batch_stats': {'m': 'frozen'}}
-    """  # noqa: E501
+    {'params': {'bias': 'no_decay', 'kernel': 'weights'}, 'batch_stats': {'mean': 'frozen'}}
+    """
 
     def label(path: str, leaf: Any) -> str:
         if frozen(path):
             return FROZEN
         last = path.rpartition("/")[2]
-        norm = last == "weight" and jnp.ndim(leaf) < 2  # of Equinox
-        return NO_DECAY if last in UNDECAYED or norm else WEIGHTS
+        plain = last in UNDECAYED or last.startswith("bias") or jnp.ndim(leaf) == 1
+        return NO_DECAY if plain else WEIGHTS
 
     own = {"params": map_named(label, variables["params"])}
     if "scores" in variables:
         own["scores"] = jax.tree.map(lambda _: SCORES, variables["scores"])
     others = {name: tree for name, tree in variables.items() if name not in own}
-    return {**own, **jax.tree.map(lambda _: FROZEN, others)}
+    return with_parts(variables, **own, **jax.tree.map(lambda _: FROZEN, others))

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from mpjax.optim.transforms import SparsityState
+from mpjax.optim.transforms import SparsityState, with_parts
 from mpjax.pruning import Pruning
 from mpjax.pruning.schedules import Schedule
 
@@ -92,7 +92,7 @@ def steer_density(
         unit = _average_ratio(state, updates["scores"], slope, first_step)
         lam = state.schedule.lam
         scores = jax.tree.map(lambda g, r: g + lam.astype(g.dtype) * r, updates["scores"], slope)
-        updates, inner_state = inner.update({**updates, "scores": scores}, state.inner, params)
+        updates, inner_state = inner.update(with_parts(updates, scores=scores), state.inner, params)
         new: Any = optax.apply_updates(params, updates)
         step = state.schedule.step + 1
         lower, upper = funnel.lower(step), funnel.upper(step)

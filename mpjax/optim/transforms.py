@@ -39,6 +39,12 @@ class SparsityState(NamedTuple):
     lam: jax.Array  # shape=(), float: λ at t
 
 
+def with_parts(variables: Any, **parts: Any) -> Any:
+    """Mapping of the type of ``variables`` with some of its collections replaced."""
+    changed = {**variables, **parts}
+    return changed if isinstance(variables, dict) else type(variables)(changed)  # a FrozenDict
+
+
 def add_score_penalty(
     penalty: Callable[[Any], jax.Array], lam: Schedule, *, first_step: int = 0
 ) -> optax.GradientTransformation:
@@ -70,7 +76,7 @@ def add_score_penalty(
         scores = jax.tree.map(
             lambda g, s: g + jnp.asarray(scale, g.dtype) * s, updates["scores"], slope
         )
-        return {**updates, "scores": scores}, ScorePenaltyState(count=state.count + 1)
+        return with_parts(updates, scores=scores), ScorePenaltyState(count=state.count + 1)
 
     return optax.GradientTransformation(init_fn, update_fn)
 
@@ -132,7 +138,7 @@ def per_weight(pruning: Pruning) -> optax.GradientTransformation:
             return (g.astype(jnp.promote_types(g.dtype, jnp.float32)) / count).astype(g.dtype)
 
         scores = jax.tree.map(mean, updates["scores"], covers)
-        return {**updates, "scores": scores}, state
+        return with_parts(updates, scores=scores), state
 
     return optax.GradientTransformation(optax.init_empty_state, update_fn)
 
@@ -205,7 +211,7 @@ def freeze_params(frozen: Callable[[str], bool]) -> optax.GradientTransformation
             for name, tree in updates.items()
             if name not in ("params", "scores")
         }
-        return {**updates, **zeros, "params": held}, state
+        return with_parts(updates, **zeros, params=held), state
 
     return optax.GradientTransformation(optax.init_empty_state, update_fn)
 
@@ -230,7 +236,7 @@ def hold_zeros(masks: Any) -> optax.GradientTransformation:
         del params
         own = leaves_by_keys(updates["params"])
         held = {keys: jnp.where(mask, own[keys], 0) for keys, mask in fixed.items()}
-        return {**updates, "params": replace(updates["params"], held)}, state
+        return with_parts(updates, params=replace(updates["params"], held)), state
 
     return optax.GradientTransformation(optax.init_empty_state, update_fn)
 

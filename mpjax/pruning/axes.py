@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from mpjax.errors import InputError
+from mpjax.pruning.trees import compiled
 
 Shape = tuple[int, ...]
 Axes = tuple[str, ...]  # role of each axis
@@ -88,7 +89,7 @@ def kernels_of(
     unused = {pattern for pattern, _ in given}
     found: dict[str, Kernel] = {}
     for path in chosen:
-        own = next(((p, axes) for p, axes in given if re.fullmatch(p, path)), None)
+        own = next(((p, axes) for p, axes in given if compiled(p, "axes").fullmatch(path)), None)
         if own is None:
             found[path] = Kernel(shapes[path], guess_axes(path, shapes))
             continue

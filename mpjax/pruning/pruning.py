@@ -311,7 +311,12 @@ class Pruning:
           variables: ``{"params": ..., "scores": ...}``.
           threshold: as in `prune`; the final one for a finished run.
           kept: as in `prune`.
+
+        Raises:
+          InputError: ``variables`` have no ``params``, and as `prune`.
         """
+        if "params" not in variables:
+            raise InputError('finalize takes variables, {"params": ..., "scores": ...}')
         params = variables["params"]
         pruned, masks = self.prune(params, variables.get("scores", {}), threshold, kept=kept)
 
@@ -359,6 +364,10 @@ class Pruning:
         """Raises `InputError` for a number out of the rule's range; values on a device pass."""
         if isinstance(threshold, str):
             raise InputError(f"the threshold is the text {threshold!r}; give a number")
+        shape = None if threshold is None else getattr(threshold, "shape", ())  # pyright: ignore
+        if shape != ():
+            found = "None" if shape is None else f"of shape {shape}"
+            raise InputError(f"the threshold is {found}; give a number, or an array of no axes")
         if self.rule.name and isinstance(threshold, Real):  # replays have a cut on raw scores
             value = float(threshold)
             density = self.rule.is_density or self.rule.final_density is not None

@@ -21,10 +21,17 @@ from mpjax.pruning.granularities import Group, Member
 
 
 def expand(group: Group, scores: jax.Array, member: Member) -> jax.Array:
-    """Array like a kernel from one like its scores; no copy for one score per weight."""
+    """Array like a kernel from one like its scores; no copy for one score per weight.
+
+    In half precision it goes by way of float32: differentiated, the way back sums over the weights
+    of a score, and such sums stagnate.
+    """
     if group.per_weight:
         return scores
-    return from_matrices(spread(scores, member.kernel.matrices, member.axis), member.kernel)
+    floats = jnp.issubdtype(scores.dtype, jnp.floating)
+    wide = scores.astype(jnp.promote_types(scores.dtype, jnp.float32)) if floats else scores
+    whole = from_matrices(spread(wide, member.kernel.matrices, member.axis), member.kernel)
+    return whole.astype(scores.dtype)
 
 
 def mean_size(group: Group, kernels: Sequence[jax.Array]) -> jax.Array:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mpjax.errors import InputError
 from mpjax.pruning.axes import Kernel
 from mpjax.pruning.granularities import Element, Granularity, Group
+from mpjax.pruning.trees import compiled
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,16 @@ class Part:
     granularity: Granularity
     penalty: float = 1.0
 
+    def __post_init__(self) -> None:
+        compiled(self.where, "where of a part")
+        if isinstance(self.granularity, str):  # pyright: ignore
+            raise InputError(
+                f"the granularity of a part is the text {self.granularity!r}; give one of "
+                "mpjax.pruning, as Block(2, 2) or NofM(2, 4)"
+            )
+
     def matches(self, path: str) -> bool:
-        return re.fullmatch(self.where, path) is not None
+        return compiled(self.where, "where of a part").fullmatch(path) is not None
 
 
 @dataclass(frozen=True)

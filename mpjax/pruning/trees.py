@@ -33,14 +33,23 @@ def matcher(where: Where) -> Callable[[str, Any], bool]:
     """
     if callable(where):
         return where
+    pattern = compiled(where, "where")
+    return lambda path, leaf: pattern.fullmatch(path) is not None
+
+
+def compiled(pattern: str, named: str) -> re.Pattern[str]:
+    """Regular expression for whole paths.
+
+    Raises:
+      ValueError: it is none; the message begins with the name.
+    """
     try:
-        pattern = re.compile(where)
+        return re.compile(pattern)
     except (re.error, TypeError) as error:
         raise ValueError(
-            f"where is {where!r}, which is no regular expression ({error}); '.*kernel' matches"
-            " all paths that end in 'kernel', and a predicate on (path, leaf) picks any others"
+            f"{named} is {pattern!r}, which is no regular expression ({error}); '.*kernel' matches"
+            " all paths that end in 'kernel'"
         ) from None
-    return lambda path, leaf: pattern.fullmatch(path) is not None
 
 
 def flatten(tree: Tree) -> dict[str, Any]:

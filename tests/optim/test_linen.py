@@ -43,6 +43,18 @@ def test_init_returns_both_collections_and_apply_prunes():
     np.testing.assert_array_equal(model.apply(variables, X), dense)
 
 
+def test_held_marks_stand_for_the_cut():
+    pruning = Pruning(make_rule("movement", final=0.25), "hidden/kernel")
+    model = Pruned(Net(), pruning)
+    variables = model.init(jax.random.key(0), X)
+    marks = jax.tree.map(lambda s: jnp.arange(s.size).reshape(s.shape) >= 24, variables["scores"])
+    by_hand = jax.tree.map(jnp.array, variables["params"])
+    by_hand["hidden"]["kernel"] *= marks["hidden"]["kernel"]
+    found = model.apply(variables, X, threshold=0.25, kept=marks)
+    np.testing.assert_allclose(found, Net().apply({"params": by_hand}, X), rtol=1e-6)
+    assert not np.allclose(found, model.apply(variables, X, threshold=0.25))
+
+
 @pytest.mark.slow
 def test_both_collections_have_gradients_under_jit():
     model = Pruned(Net(), Pruning(make_rule("soft_movement"), lambda path, leaf: leaf.ndim == 2))

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax.core import FrozenDict, freeze, unfreeze
 
 from mpjax.errors import InputError
 from mpjax.optim.hyperparameters import Hyperparameters
@@ -18,7 +19,15 @@ from mpjax.optim.transforms import (
     pruning_state,
     sparsity_schedule,
 )
-from mpjax.pruning import Pruning, cubic_schedule, linear_cycles, linear_warmup_decay, make_rule
+from mpjax.pruning import (
+    Block,
+    Part,
+    Pruning,
+    cubic_schedule,
+    linear_cycles,
+    linear_warmup_decay,
+    make_rule,
+)
 from mpjax.pruning.schedules import held
 from mpjax.training.state import create_state
 from mpjax.training.step import finalize
@@ -293,11 +302,49 @@ def test_a_bias_and_a_norm_have_no_decay_at_any_depth():
     }
     config = OptimizerConfig(learning_rate=0.1, weight_decay=0.5)
     tx = make_optimizer(config, None, 10)
-    variables = {"params": {"kernel": jnp.ones(1), "bias": jnp.ones(1)}, "scores": {}}
+    variables = {"params": {"kernel": jnp.ones((1, 1)), "bias": jnp.ones(1)}, "scores": {}}
     zeros = jax.tree.map(jnp.zeros_like, variables)
     updates, _ = tx.update(zeros, tx.init(variables), variables)
     assert float(updates["params"]["bias"][0]) == 0.0
-    assert float(updates["params"]["kernel"][0]) == pytest.approx(-0.05)
+    assert float(updates["params"]["kernel"][0, 0]) == pytest.approx(-0.05)
+
+
+def test_a_chain_keeps_the_type_of_its_variables():
+    """Of a `FrozenDict`, as Flax gives it to a `TrainState`."""
+    pruning = Pruning(make_rule("movement", final=0.5, regularization="l1"), "d/kernel")
+    params = {"d": {"kernel": jnp.ones((2, 2))}, "e": {"kernel": jnp.ones((2, 2))}}
+    plain = {"params": params, "scores": pruning.init_scores(params)}
+    config = OptimizerConfig(frozen="e/kernel", final_lambda=1.0, warmup_steps=1)
+    tx = make_optimizer(config, pruning, 10)
+    frozen = freeze(plain)
+    found, _ = tx.update(frozen, tx.init(frozen), frozen)
+    expected, _ = tx.update(plain, tx.init(plain), plain)
+    assert isinstance(found, FrozenDict)
+    jax.tree.map(np.testing.assert_array_equal, unfreeze(found), expected)
+
+
+def test_what_is_no_pruning_or_no_pattern_is_named():
+    with pytest.raises(ValueError, match=r"pruning is Movement\(.*; give a mpjax.Pruning, or None"):
+        make_optimizer(OptimizerConfig(), make_rule("movement"), 10)
+    pruning = Pruning(make_rule("movement", final=0.5), "kernel")
+    with pytest.raises(ValueError, match=r"frozen is '\*', which is no regular expression"):
+        make_optimizer(OptimizerConfig(frozen="*"), pruning, 10)
+    params = {"kernel": jnp.ones((2, 2))}
+    for threshold, found in ((None, "None"), (jnp.array([0.5]), r"of shape \(1,\)")):
+        with pytest.raises(ValueError, match=f"the threshold is {found}; give a number"):
+            pruning.prune(params, pruning.init_scores(params), threshold)
+    with pytest.raises(ValueError, match="finalize takes variables"):
+        pruning.finalize(params, 0.5)
+    with pytest.raises(ValueError, match=r"where of a part is '\*', which is no regular"):
+        Part("*", Block(1, 2))
+    with pytest.raises(ValueError, match="the granularity of a part is the text '2:4'"):
+        Part(".*", "2:4")
+
+
+def test_biases_of_any_name_have_no_decay():
+    params = [(jnp.ones((2, 3)), jnp.ones(3)), {"cell": {"bias_n": jnp.ones((2, 3))}}]
+    found = labels({"params": params}, lambda path: False)["params"]
+    assert found == [("weights", "no_decay"), {"cell": {"bias_n": "no_decay"}}]
 
 
 def test_the_scale_of_an_equinox_norm_has_no_decay():
@@ -320,6 +367,8 @@ def test_the_scale_of_an_equinox_norm_has_no_decay():
         ({"final_lambda": float("inf")}, "final_lambda is inf"),
         ({"max_grad_norm": 0.0}, "max_grad_norm is 0.0; it must be above 0, inf for no clipping"),
         ({"max_grad_norm": float("nan")}, "max_grad_norm is nan"),
+        ({"learning_rate": "1e-3"}, "learning_rate is '1e-3'; it must be a number"),
+        ({"learning_rate": optax.constant_schedule(1e-3)}, "warmup_steps, lr_cycle and lr_floor"),
     ],
 )
 def test_options_that_cannot_be_are_refused(options, said):

@@ -10,7 +10,15 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from mpjax.optim.make import OptimizerConfig, schedules
 from mpjax.parallel.sharding import make_mesh
-from mpjax.pruning import RULES, Pruning, Rule, linear_density, make_rule, mask_density
+from mpjax.pruning import (
+    RULES,
+    Pruning,
+    Rule,
+    linear_density,
+    make_rule,
+    mask_density,
+    top_v,
+)
 
 DENSITY = 0.29  # int(0.29 * 100) is 28: a density whose product is not what it seems
 
@@ -286,3 +294,25 @@ def test_only_a_subclass_with_a_name_of_its_own_becomes_a_rule():
         pass
 
     assert Mine.name == "movement" and known == RULES
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16])
+def test_the_floor_of_a_matrix_holds_in_half_precision(dtype):
+    scores = {"kernel": (-(jnp.arange(64) + 3.0)).reshape(8, 8).astype(dtype)}  # none are tied
+    kernels = {"kernel": jnp.ones((8, 8), dtype)}
+    soft = make_rule("soft_movement")
+    published = make_rule("movement", scope="global", published_cut=True)
+    assert int(soft.masks(kernels, scores, 0.1)["kernel"].sum()) == 1
+    assert int(published.masks(kernels, scores, 0.1)["kernel"].sum()) == 7
+
+
+def test_a_rule_without_scores_needs_masks_only():
+    @dataclasses.dataclass(frozen=True)
+    class Sizes(Rule):
+        has_scores = False
+
+        def masks(self, kernels, scores, threshold, noise=None):
+            return top_v(jax.tree.map(jnp.abs, kernels), threshold, self)
+
+    pruned, _ = Pruning(Sizes(final=0.5), "w").prune({"w": jnp.array([[1.0, -3.0]])}, {}, 0.5)
+    assert pruned["w"].tolist() == [[0.0, -3.0]]

@@ -403,3 +403,19 @@ def test_means_of_half_precision_rank_as_those_of_float32(dtype):
     grads = {"params": {"kernel": kernel}, "scores": {"kernel": jnp.full((1, 4), 100.0, dtype)}}
     means = tx.update(grads, tx.init(grads), grads)[0]["scores"]["kernel"]
     np.testing.assert_allclose(np.asarray(means, np.float32), 100 / 65536, rtol=2**-7)
+
+
+@pytest.mark.parametrize("granularity", [Block(64, 64), Shared("heads", (("wide/kernel", 1),), 64)])
+def test_gradients_of_grouped_scores_are_summed_in_float32(granularity):
+    """In bfloat16 a sum of ones ends at 256: 256 + 1 rounds to 256."""
+    pruning = Pruning(make_rule("movement"), "wide/kernel", Structure((Part(".*", granularity),)))
+    params = {"wide": {"kernel": jnp.ones((512, 512), jnp.bfloat16)}}
+
+    def total(scores):
+        pruned, _ = pruning.prune(params, scores, 1.0)
+        return pruned["wide"]["kernel"].astype(jnp.float32).sum()
+
+    scores = pruning.init_scores(params)
+    slopes = jax.tree.leaves(jax.jit(jax.grad(total))(scores))
+    covered = 512 * 512 / sum(s.size for s in slopes)
+    assert all(s.dtype == jnp.bfloat16 and (s == covered).all() for s in slopes)

@@ -127,6 +127,8 @@ class Rule(abc.ABC):
 
     def straight_through_masks(self, scores: Tree, masks: Tree) -> dict[str, Any]:
         """Masks whose gradient goes to the scores: :func:`straight_through`."""
+        if not self.has_scores:
+            return dict(masks)
         return map_leaves(straight_through, scores, masks)
 
     def num_kept(self, density: Threshold, size: int) -> int | jax.Array:
@@ -227,7 +229,8 @@ def floored(
     """
     least = [int(floor * s.size) + 1 for s in scores]
     kept = [count_true(s > c) for s, c in zip(scores, cuts, strict=True)]
-    own = jnp.stack([jnp.asarray(c, s.dtype) for s, c in zip(scores, cuts, strict=True)])
+    wide = jnp.result_type(jnp.float32, *scores)  # half precision may round a cut up to a score
+    own = jnp.stack([jnp.asarray(c, wide) for c in cuts])
     few = jnp.stack(kept) < jnp.asarray(least)
 
     def lowered() -> jax.Array:

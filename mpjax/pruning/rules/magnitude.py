@@ -41,7 +41,3 @@ class Magnitude(Rule):
         del scores, noise
         sizes = map_leaves(jnp.abs, kernels)
         return top_v(sizes, threshold, self, published_cut=self.published_cut)
-
-    def straight_through_masks(self, scores: Tree, masks: Tree) -> dict[str, Any]:
-        del scores
-        return dict(masks)
