@@ -310,7 +310,7 @@ def test_a_bias_and_a_norm_have_no_decay_at_any_depth():
 
 
 def test_a_chain_keeps_the_type_of_its_variables():
-    """Of a `FrozenDict`, as Flax gives it to a `TrainState`."""
+    """Flax gives a `FrozenDict` to a `TrainState`."""
     pruning = Pruning(make_rule("movement", final=0.5, regularization="l1"), "d/kernel")
     params = {"d": {"kernel": jnp.ones((2, 2))}, "e": {"kernel": jnp.ones((2, 2))}}
     plain = {"params": params, "scores": pruning.init_scores(params)}
