@@ -46,10 +46,14 @@ def test_an_export_is_the_model_and_doing_it_again_changes_nothing(run, tmp_path
 @pytest.mark.slow
 def test_an_output_that_holds_something_else_stays_as_it_is(run, tmp_path):
     target = export_model(run, tmp_path / "out")
-    (target / "config.json").write_text("{}")
-    with pytest.raises(InputError, match="not empty"):
-        export_model(run, target)
-    assert (target / "config.json").read_text() == "{}"
+    for text, message in (
+        ('{"model_type": "bert"}', "not empty and not this export"),
+        ("{}", "not that of a model"),
+    ):
+        (target / "config.json").write_text(text)
+        with pytest.raises(InputError, match=message):
+            export_model(run, target)
+        assert (target / "config.json").read_text() == text
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="file"):
         export_model(run, tmp_path / "file")
