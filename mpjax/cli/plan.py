@@ -17,10 +17,10 @@ EXAMPLE = (
 
 # Options of train that change the cost of a step.
 PLANNED = (
-    "model", "task", "method", "density", "final_lambda", "structure", "scope", "published_cut",
-    "batch_size", "max_length", "dtype", "accumulate", "mesh", "remat", "scan_layers",
-    "train_embeddings", "freeze", "score_optimizer", "prune_every", "dense_gradient", "plugin",
-    "rule_option",
+    "model", "task", "method", "density", "final_lambda", "regularization", "lambda_ramp",
+    "structure", "scope", "published_cut", "batch_size", "max_length", "dtype", "accumulate",
+    "mesh", "remat", "scan_layers", "train_embeddings", "freeze", "score_optimizer", "prune_every",
+    "dense_gradient", "plugin", "rule_option",
 )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from mpjax.files import read_object, shown
 CONFIG = "config.json"
 DERIVED = "derived"  # key for the sizes that followed from the data
 DATA_DIGEST = "data_digest"  # among these: hashes of the encoded training and dev rows
+TEACHER_DIGEST = "teacher_digest"  # among these: hash of the weights of the teacher
 DEV_DIGEST = "dev_digest"  # among these: number and hash of the dev rows of own data
 # Options about storage, devices and mishaps, which change no number of a run that goes well.
 OPERATIONAL = (

@@ -34,6 +34,7 @@ from mpjax.config.recorded import (
     DATA_DIGEST,
     DERIVED,
     DEV_DIGEST,
+    TEACHER_DIGEST,
     as_dict,
     changed_meaning,
     differences,
@@ -201,9 +202,10 @@ def create(run: RunDir, config: TrainConfig, derived: Mapping[str, Any]) -> dict
     """
     if run.config.is_file():
         # Runs recorded before cuts were fitted to the run had the interval of the option, and
-        # earlier ones no digests of their rows.
+        # earlier ones no digests of their rows and teacher.
         recorded = read_object(run.config)
-        digests = {name: derived[name] for name in (DEV_DIGEST, DATA_DIGEST) if name in derived}
+        later = (DEV_DIGEST, DATA_DIGEST, TEACHER_DIGEST)
+        digests = {name: derived[name] for name in later if name in derived}
         then = {"prune_every": config.prune_every, **digests} | recorded[DERIVED]
         other = {name: value for name, value in derived.items() if then.get(name) != value}
         if DATA_DIGEST in other:
@@ -227,6 +229,8 @@ def _change_of(name: str, then: Any, now: Any) -> str:
     if name == DATA_DIGEST and isinstance(then, list) and len(then) == len(now):
         rows = [f"{split} rows" for split, a, b in zip(SPLITS, then, now, strict=True) if a != b]
         return f"texts, labels or tokens of the {' and '.join(rows)}"
+    if name == TEACHER_DIGEST:
+        return "the weights of the teacher"
     return f"{name} was {shown(then)}, now {now}"
 
 

@@ -37,6 +37,15 @@ def tokenized(tokenizer: Tokenizer, *texts: Any, **options: Any) -> Any:
         ) from error
 
 
+def check_room(tokenizer: Tokenizer, max_length: int, *, pair: bool) -> None:
+    """Raises `InputError` where a length holds nothing but the special tokens."""
+    special = tokenizer.num_special_tokens_to_add(pair=pair)
+    if max_length <= special:
+        raise InputError(
+            f"--max-length {max_length} leaves no room beside {special} special tokens; raise it"
+        )
+
+
 def encode_texts(
     firsts: Sequence[str], seconds: Sequence[str] | None, tokenizer: Tokenizer, max_length: int
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -51,11 +60,7 @@ def encode_texts(
     Raises:
       InputError: `max_length` holds nothing but the special tokens.
     """
-    special = tokenizer.num_special_tokens_to_add(pair=seconds is not None)
-    if max_length <= special:
-        raise InputError(
-            f"--max-length {max_length} leaves no room beside {special} special tokens; raise it"
-        )
+    check_room(tokenizer, max_length, pair=seconds is not None)
     n = len(firsts)
     arrays = padding_arrays(n, max_length, tokenizer)
     lengths = np.zeros(n, np.int32)

@@ -44,17 +44,25 @@ class Reports:
         self._waiting: tuple[int, dict[str, float]] = (0, {})
         self._finished = False
 
-    def begin(self, past: Callable[[], Iterable[tuple[int, Values]]] = tuple) -> None:
+    def begin(
+        self,
+        past: Callable[[], Iterable[tuple[int, Values]]] = tuple,
+        changed_after: int | None = None,
+    ) -> None:
         """Opens the trackers and gives them the steps that they lack.
 
         Args:
           past: values of the steps before this session, in order; called where there are trackers.
+          changed_after: last step of the sessions before, where this one trains the later steps
+            with other options. A tracker that can replace steps gets them again.
         """
         if not self._names:
             return
         note = _read_note(self._folder / NOTE)
         self._id = str(note.get("id") or uuid.uuid4().hex[:12])
         self._given = {name: step for name, step in note.items() if isinstance(step, int)}
+        if changed_after is not None:
+            self._given = {name: min(step, changed_after) for name, step in self._given.items()}
         self._save()
         for name in self._names:
             with self._guard(name):

@@ -11,7 +11,7 @@ import optax
 from jax.sharding import Mesh
 
 from mpjax.config.length import RunLength
-from mpjax.config.recorded import DATA_DIGEST
+from mpjax.config.recorded import DATA_DIGEST, TEACHER_DIGEST
 from mpjax.models import LABEL_WORDS, Model
 from mpjax.optim import Hyperparameters
 from mpjax.pruning import Pruning, Tree
@@ -20,7 +20,7 @@ from mpjax.tasks.base import Encoded, Row, Task
 from mpjax.tasks.batches import Batches
 from mpjax.training.losses import Loss
 from mpjax.training.state import ScoreInit
-from mpjax.training.teacher import Teacher
+from mpjax.training.teacher import Teacher, weights_digest
 
 Lengths = tuple[int, ...] | None
 
@@ -139,7 +139,7 @@ class Job:
     def derived(self) -> dict[str, Any]:
         """Sizes that followed from the data, for `config.json`."""
         batches, dev, weights = self.inputs.batches, self.inputs.dev, self.inputs.class_weights
-        model = self.inputs.model
+        model, teacher = self.inputs.model, self.inputs.teacher
         words = model.config.extra.get(LABEL_WORDS) if model.head == LABEL_WORDS else None
         return {
             "total_steps": self.length.total_steps,
@@ -150,6 +150,7 @@ class Job:
             "dev_rows": len(dev.encoded),
             **self.inputs.task.fitted,
             DATA_DIGEST: [batches.encoded.digest, dev.encoded.digest],
+            **({TEACHER_DIGEST: weights_digest(teacher)} if teacher is not None else {}),
             **dev_digest(self.inputs.task, dev.rows),
             **({"class_weights": list(weights)} if weights else {}),
             **({LABEL_WORDS: words} if words else {}),

@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from mpjax import models, tasks
+from mpjax.config.checks import check_no_split
 from mpjax.config.data import data_options
 from mpjax.config.freeze import HEAD, frozen_groups
 from mpjax.config.length import run_length, shortened
@@ -33,7 +34,7 @@ from mpjax.runs.folder import RunDir
 from mpjax.runs.label_words import load_to_train
 from mpjax.runs.opening import load_for_task, model_folder
 from mpjax.tasks import cache as data_cache
-from mpjax.tasks.base import Encoded, Row, Task
+from mpjax.tasks.base import OWN, Encoded, Row, Task
 from mpjax.tasks.batches import Batches
 from mpjax.tasks.masking import MaskedBatches, MaskSettings
 from mpjax.tasks.own.weights import class_weights
@@ -83,6 +84,13 @@ def read_inputs(config: TrainConfig) -> Inputs:
     """Data, model and teacher of a resolved config; errors as in `prepare`."""
     mesh = choose_mesh(config)
     task = with_repair(tasks.get(config.task), config.repair)
+    if config.task not in OWN:
+        share, seed = config.dev_share, config.split_seed
+        check_no_split(
+            config.task,
+            None if share == TrainConfig.dev_share else share,
+            None if seed == TrainConfig.split_seed else seed,
+        )
     task = task.fit(config.data, data_options(config))
     folder = _start_of(config)
     check_length(folder, config.max_length)

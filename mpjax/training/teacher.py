@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
@@ -94,7 +95,7 @@ def teacher_logits(
     """
     if cache is None:
         return _predict(teacher, batch_size, mesh)
-    path = cache / f"teacher-{_weights(teacher.model)}-{teacher.key}{SUFFIX}"
+    path = cache / f"teacher-{_logits_of(teacher.model)}-{teacher.key}{SUFFIX}"
     seen, known = _stamp(path), _load(path, teacher)
     if everywhere(known is not None):  # all processes compute if one must
         assert known is not None
@@ -159,9 +160,18 @@ def _inputs(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: batch[name] for name in INPUTS if name in batch}
 
 
-def _weights(model: Model) -> str:
-    """Hash of every parameter, 32 hex digits."""
-    digest = hashlib.sha256(repr(model.config).encode())
+def weights_digest(teacher: Teacher) -> str:
+    """Hash of every parameter of a teacher, 32 hex digits."""
+    return _hash(b"", teacher.model)
+
+
+def _logits_of(model: Model) -> str:
+    """Hash of what logits depend on beside the rows: config, compute dtype and parameters."""
+    return _hash(f"{model.config!r} {jnp.dtype(model.module.dtype)}".encode(), model)
+
+
+def _hash(first: bytes, model: Model) -> str:
+    digest = hashlib.sha256(first)
     for path, leaf in jax.tree_util.tree_leaves_with_path(model.params):
         digest.update(jax.tree_util.keystr(path).encode())
         digest.update(np.ascontiguousarray(leaf).data)

@@ -151,7 +151,7 @@ def _train(job: Job, run: RunDir, changed: Mapping[str, Any], reports: Reports) 
         batch_size = inputs.batches.batch_size
         watch = Watch(watch_loss(job, run, start), watch_finite(job.mishaps.most_skipped))
         notes = Journal(run, start, batch_size, reports, job.learning_rates, first(), watch)
-        begin_reports(reports, run)
+        begin_reports(reports, run, start if changed else None)
         agreed = Agreement(mesh)
         span = Span(start, total, job.label, run.path, batch_size)
         stopped = functools.partial(_stopped, agreed, stop)

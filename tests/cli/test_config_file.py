@@ -141,7 +141,45 @@ CONFIGS = [
     {"structure": "2:4"},
     {"recipe": "gmp", "density": 0.1},
     {"density": 0.1, "teacher": "lab/bert"},
+    {"density": 0.1, "report_to": "tensorboard", "tensorboard": True},
 ]
+
+
+def test_epochs_stand_for_the_steps_of_a_file(tmp_path):
+    from mpjax.cli.arguments import train_config
+
+    path = file(tmp_path, "model: m\ntask: sst2\noutput: o\nmethod: dense\nsteps: 3")
+    assert train_config(cli.parse(["train", "--config", path])).steps == 3
+    config = train_config(cli.parse(["train", "--config", path, "--epochs", "5"]))
+    assert (config.epochs, config.steps) == (5.0, None)
+
+
+def test_a_record_says_only_what_was_given(tmp_path):
+    """Other commands have other defaults, and the model of `--fill-from` follows from it again."""
+    from mpjax.cli.arguments import train_config
+
+    (tmp_path / "d.csv").write_text("text,label\n")
+    data = str(tmp_path / "d.csv")
+    common = {"model": "m", "task": "classification", "data": data, "output": "o"}
+    record = as_dict(resolve(TrainConfig(**common, method="dense"))) | {"derived": {}}
+    path = file(tmp_path, record, "config.json")
+    args = cli.parse(["evaluate", "--config", path, "--model", "runs/ten"])
+    assert args.dev_share is None and args.split_seed is None and args.batch_size != 32
+    args = cli.parse(["evaluate", "--config", path, "--model", "m", "--dev-share", "0.5"])
+    assert args.dev_share == 0.5
+    record = as_dict(TrainConfig(**common | {"model": "A"}, fill_from="A", method="dense"))
+    path = file(tmp_path, record | {"derived": {}}, "config.json")
+    assert train_config(cli.parse(["train", "--config", path, "--fill-from", "B"])).model == ""
+    record = as_dict(
+        resolve(
+            TrainConfig(
+                **common, method="movement", density=0.1, regularization="l1", final_lambda=3.0
+            )
+        )
+    )
+    path = file(tmp_path, record | {"derived": {}}, "config.json")
+    planned = cli.parse(["plan", "--config", path, "--topology", "v5e:4x4"])
+    assert planned.regularization == "l1"
 
 
 @pytest.mark.parametrize("options", CONFIGS, ids=str)

@@ -218,6 +218,8 @@ def test_a_faulty_file_is_scored_after_repair(tmp_path, capsys):
         ({"answers": {"text": ["a"], "answer_start": [1, 2]}}, "line 1: 1 answers have 2 starts"),
         ({"answers": {"text": [["a"]], "answer_start": [1]}}, r"an answer must be text.*\['a'\]"),
         ({"answers": "zebra"}, r"none of 1 questions can be used.*--text, where the passage comes"),
+        ({"answers": [{"answer": "a"}]}, "line 1: an answer has no 'text', but answer"),
+        ({"answers": {"x": 1}}, "line 1: an answer has no 'text', but x"),
         ({"answers": ""}, "none of 1 questions has an answer in answers"),
         ({"context": 1.5, "question": ["a"]}, "line 1: question must be text"),
     ],

@@ -241,6 +241,18 @@ def test_scores_of_classes(tmp_path):
         CLASSES.fit(path, DataOptions(metric="bleu"))
 
 
+def test_f1_is_of_the_last_class_by_name_in_any_order(tmp_path):
+    path = table(tmp_path / "x.csv", pairs(6, ("no", "yes")))
+    found = []
+    for labels in (("no", "yes"), ("yes", "no")):
+        task = CLASSES.fit(path, DataOptions(metric="f1", labels=labels))
+        assert task.labels == labels
+        rows = task.read(path, "dev")
+        logits = np.eye(2)[[labels.index("yes")] * len(rows)]
+        found.append(task.score(rows, None, logits))
+    assert found[0] == pytest.approx(found[1]) and found[0]["f1"] == pytest.approx(100 * 2 / 3)
+
+
 def test_macro_f1_by_the_formula():
     rng = np.random.default_rng(0)
     gold, guess = rng.integers(0, 5, 200), rng.integers(0, 6, 200)

@@ -196,6 +196,8 @@ def test_first_tokens_carry_the_labels(tmp_path, family, caplog):
     assert "words have no token within --max-length 4" in caplog.text
     score = task.score(rows, cut, np.eye(4)[np.maximum(cut.arrays["labels"], 0)])
     assert score["accuracy"] < 60
+    with pytest.raises(InputError, match="--max-length 2 leaves no room beside 2 special tokens"):
+        task.encode(rows, words, 2)
 
 
 def test_first_tokens_of_words_with_blanks_and_without_letters():

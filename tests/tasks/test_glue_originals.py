@@ -134,6 +134,21 @@ def test_a_table_that_pandas_wrote_loses_its_quotes(tmp_path, said):
 
 
 @pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('label,sentence\n1,good\n0,"bad\n1,fine\n', r"line 3: a quote is not closed"),
+        ('sentence,label\n"a film,1\nbad,0\n"worse,0\n', r"line 2: a quote is not closed, or not"),
+        ("sentence,label,label\na,1,0\n", "line 1: two columns are called label; rename one"),
+        ('sentence,label\n"two\nlines",1\na,b,c\n', "line 4: expected 2 cells"),
+    ],
+)
+def test_a_csv_that_cannot_be_read_for_sure_is_refused(text, message, tmp_path):
+    put(tmp_path / "dev.csv", text)
+    with pytest.raises(InputError, match=message):
+        tasks.get("sst2").read(tmp_path, "dev")
+
+
+@pytest.mark.parametrize(
     "text",
     [
         'He said " no .',

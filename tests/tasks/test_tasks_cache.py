@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny
 import xxhash
 from disks import fill, make_read_only, small_disk, tree
 from safetensors.numpy import save
@@ -13,6 +14,7 @@ from safetensors.numpy import save
 from mpjax import tasks
 from mpjax.arrays import keep, kept
 from mpjax.errors import InputError
+from mpjax.models import load_tokenizer
 from mpjax.tasks import cache, demo
 from mpjax.tasks.base import Encoded
 from mpjax.tasks.batches import Batches, eval_batches
@@ -263,3 +265,17 @@ def test_a_full_or_read_only_cache_is_said_once_and_not_needed(
         cache.encode(task, rows, demo_tokenizer, 16, disk)
     assert caplog.text.count("going on without the cache: ") == 1
     assert "cannot be written: the disk is full" in caplog.text
+
+
+def test_texts_lose_their_end_whatever_the_folder_says(tmp_path: Path) -> None:
+    for side in ("left", "right"):
+        folder = tiny.model(tmp_path / side)
+        settings = folder / "tokenizer_config.json"
+        settings.write_text(
+            json.dumps(json.loads(settings.read_text()) | {"truncation_side": side})
+        )
+    ids = [
+        load_tokenizer(tmp_path / side)("the cat sat on the mat", truncation=True, max_length=4)
+        for side in ("left", "right")
+    ]
+    assert ids[0]["input_ids"] == ids[1]["input_ids"]

@@ -80,6 +80,15 @@ def test_a_continued_run_gives_every_step_once(opened, tmp_path):
     assert before.session.id == after.session.id and after.session.given == 5
 
 
+def test_steps_trained_again_with_other_options_are_given_again(opened, tmp_path):
+    session(tmp_path, 1, 5)
+    with Reports(("wandb",), tmp_path, CONFIG) as reports:
+        reports.begin(lambda: [(s, STEPS[s]) for s in (1, 2, 3)], changed_after=3)
+        for step in (4, 5, 6):
+            reports.write(step, STEPS[step])
+    assert [step for step, _ in opened[1].rows] == [4, 5, 6] and opened[1].session.given == 3
+
+
 @pytest.mark.parametrize("names", [("trackio",), ("wandb", "trackio")])
 def test_a_tracker_that_comes_later_gets_the_steps_before(opened, tmp_path, names):
     session(tmp_path, 1, 3)

@@ -442,6 +442,25 @@ def test_other_labels_of_as_many_rows_are_refused(
     assert now != recorded["derived"]["data_digest"]
 
 
+def test_a_split_of_own_data_is_refused_for_other_tasks(root, tmp_path):
+    for options, named in (
+        ({"dev_share": 0.5}, "--dev-share"),
+        ({"split_seed": 9}, "--split-seed"),
+    ):
+        with pytest.raises(InputError, match=f"{named} is for own data; sst2 has a dev set"):
+            start(root, "movement", output=str(tmp_path / "run"), **options)
+
+
+def test_lines_before_the_first_checkpoint_are_not_read(finished, root, tmp_path):
+    shutil.copytree(finished.path, tmp_path / "run")
+    run = RunDir(tmp_path / "run")
+    shutil.rmtree(run.checkpoints)
+    run.result.unlink()
+    run.metrics.write_bytes(b"\0\0\n" + run.metrics.read_bytes())
+    start(root, "movement", output=str(run.path), eval_every=2)
+    assert folder.read_lines(run.metrics) == folder.read_lines(finished.metrics)
+
+
 def _unreadable(*args):
     raise InputError("unreadable")
 

@@ -10,8 +10,10 @@ import tiny
 from disks import fill, make_read_only, small_disk
 
 from mpjax.arrays import keep
+from mpjax.config.recorded import TEACHER_DIGEST
 from mpjax.config.resolve import resolve
 from mpjax.errors import InputError
+from mpjax.files import read_object, write_json
 from mpjax.runs.folder import RunDir
 from mpjax.tasks.base import TEACHER_LOGITS, Encoded
 from mpjax.tasks.batches import Batches
@@ -111,6 +113,32 @@ def test_answers_are_kept_and_belong_to_the_data(root, teachers, teacher, tmp_pa
     other = prepare(resolve(student(root, teachers, "classification", limit_train=30))).inputs
     assert other.teacher is not None
     assert len(teacher_logits(other.teacher, 8, tmp_path)) == 30
+
+
+def test_answers_belong_to_the_compute_dtype(root, teachers, teacher, tmp_path):
+    exact = teacher_logits(teacher, 8, tmp_path)
+    half = prepare(resolve(student(root, teachers, "classification", dtype="bfloat16"))).inputs
+    assert half.teacher is not None
+    assert not np.array_equal(teacher_logits(half.teacher, 8, tmp_path), exact)
+    np.testing.assert_array_equal(teacher_logits(teacher, 8, tmp_path), exact)
+
+
+@pytest.mark.slow
+def test_another_teacher_at_the_same_path_is_said(root, teachers, tmp_path):
+    run = RunDir(tmp_path / "run")
+    config = student(root, teachers, "classification", output=str(run.path))
+    train(config)
+    run.result.unlink()
+    recorded = read_object(run.config)
+    digest = recorded["derived"].pop(TEACHER_DIGEST)
+    write_json(run.config, recorded)  # of an earlier version
+    train(config)
+    assert read_object(run.config)["derived"][TEACHER_DIGEST] == digest
+    run.result.unlink()
+    recorded["derived"][TEACHER_DIGEST] = "another"
+    write_json(run.config, recorded)
+    with pytest.raises(InputError, match="have changed since it began: the weights of the teacher"):
+        train(config)
 
 
 DAMAGES = {

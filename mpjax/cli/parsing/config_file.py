@@ -18,6 +18,8 @@ from mpjax.files import shown
 from mpjax.log import log
 
 _NOT_IN_A_FILE = ("help", "config")
+# Options that have another default in `evaluate` and `score` than in `train`.
+_OTHERWISE = ("dev_share", "split_seed", "batch_size")
 _KINDS = {int: "a whole number", float: "a number", str: "text"}
 
 
@@ -29,6 +31,7 @@ def take_config(parser: argparse.ArgumentParser, args: argparse.Namespace) -> No
     """
     if args.config is not None:
         args.given |= {a.dest for a in _positional(parser) if getattr(args, a.dest)}
+        given = set(args.given)
         path = Path(args.config).expanduser()
         found = read_options(path)
         if DERIVED in found and "recipe" in args.given:
@@ -37,6 +40,8 @@ def take_config(parser: argparse.ArgumentParser, args: argparse.Namespace) -> No
                 "every option and leaves none to a recipe; give the options of yours instead of it"
             )
         for name, value in _values(parser, path, found).items():
+            if name == "steps" and "epochs" in given:
+                continue
             if name not in args.given:
                 setattr(args, name, value)
                 args.given.add(name)
@@ -75,6 +80,9 @@ def _values(parser: argparse.ArgumentParser, path: Path, found: dict[str, Any]) 
         if name in values:
             raise InputError(f"--config {shown(path)}: {shown(key)} is there twice; keep one")
         try:
+            own = actions[name].default
+            if run and name in _OTHERWISE and own != value == getattr(TrainConfig, name):
+                continue
             values[name] = _value(actions[name], value)
         except ValueError as error:
             raise InputError(f"--config {shown(path)}: {shown(key)} is {error}") from error

@@ -15,7 +15,7 @@ from mpjax.errors import InputError
 _FILLED = (
     "final_threshold", "initial_threshold", "regularization", "final_lambda", "mask_scale",
     "mask_init", "density", "score_learning_rate", "temperature", "alpha_ce", "alpha_distil",
-    "plugin",
+    "plugin", "report_to",
 )  # fmt: skip
 
 
@@ -26,6 +26,7 @@ def as_given(recorded: Mapping[str, Any]) -> dict[str, Any]:
     density on the command line would contradict it.
     """
     options = {name: value for name, value in recorded.items() if name != DERIVED}
+    follows: dict[str, Any] = {"model": None} if options.get("fill_from") else {}
     known = {field.name for field in dataclasses.fields(TrainConfig)}
     try:
         config = TrainConfig(**{name: options[name] for name in known & options.keys()})
@@ -36,8 +37,8 @@ def as_given(recorded: Mapping[str, Any]) -> dict[str, Any]:
                 config = without
                 options[name] = None
     except InputError:  # data that are gone, a plugin that is not here: the command says so itself
-        return options
-    return options
+        return options | follows
+    return options | follows
 
 
 def _resolves_to(config: TrainConfig, whole: Mapping[str, Any]) -> bool:

@@ -46,6 +46,7 @@ def load_tokenizer(folder: str | Path) -> Any:
                 (Path(unpacked) / name).write_bytes(content)
             tokenizer = _load(Path(unpacked), path, options)
     check_casing(tokenizer, path)
+    tokenizer.truncation_side = "right"  # long texts lose their end, whatever the folder says
     return tokenizer
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -64,20 +65,38 @@ def _records(
     path: Path, text: str, separator: str, header: Sequence[str] | None
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     csv.field_size_limit(LONGEST)
-    lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     columns = tuple(header or ())
-    try:
-        for cells in lines:
-            if not any(cell.strip() for cell in cells):
-                continue
-            if not columns:
-                columns = tuple(cells)
-                continue
-            if len(cells) != len(columns):
+    for begin, cells in _cells(path, lines):
+        if not any(cell.strip() for cell in cells):
+            continue
+        if not columns:
+            columns = tuple(cells)
+            twice = [name for name, count in Counter(columns).items() if count > 1]
+            if twice:
                 raise InputError(
-                    f"{path} line {lines.line_num}: expected {len(columns)} cells "
-                    f"({shown(', '.join(columns))}), found {len(cells)}"
+                    f"{path} line {begin}: two columns are called {shown(twice[0])}; rename one"
                 )
-            yield lines.line_num, dict(zip(columns, cells, strict=True))
-    except csv.Error as error:
-        raise InputError(f"{path} line {lines.line_num}: {error}; write the file again") from error
+            continue
+        if len(cells) != len(columns):
+            raise InputError(
+                f"{path} line {begin}: expected {len(columns)} cells "
+                f"({shown(', '.join(columns))}), found {len(cells)}"
+            )
+        yield begin, dict(zip(columns, cells, strict=True))
+
+
+def _cells(path: Path, lines: Any) -> Iterator[tuple[int, list[str]]]:
+    """First line and cells of every record of a `csv.reader`; `InputError` for an open quote."""
+    while True:
+        begin = lines.line_num + 1
+        try:
+            cells = next(lines, None)
+        except csv.Error as error:
+            raise InputError(
+                f"{path} line {begin}: a quote is not closed, or not at the end of its cell "
+                f"({error}); write the file again"
+            ) from error
+        if cells is None:
+            return
+        yield begin, cells

@@ -40,6 +40,9 @@ def cell_answers(value: Any, start: Any, where: str) -> list[Answer]:
     ([], [])
     """
     value = _parsed(value, (dict, str))
+    for item in value if isinstance(value, list) else [value]:
+        if isinstance(item, dict) and item and "text" not in item:
+            raise InputError(f"{where}: an answer has no 'text', but {shown(', '.join(item))}")
     if isinstance(value, dict):
         value, start = value.get("text"), value.get("answer_start")
     if isinstance(value, list) and all(isinstance(item, dict) for item in value):

@@ -157,7 +157,11 @@ class ClassTask(SentenceTask):
         guess = np.array([predictions[i] for i in self.ids(rows)])
         found = {"accuracy": metrics.accuracy(guess, gold), "macro_f1": macro_f1(guess, gold)}
         if len(self.labels) == 2:
-            found |= {"f1": metrics.f1(guess, gold), "matthews": metrics.matthews(guess, gold)}
+            last = self.labels.index(find_labels(self.labels)[-1])
+            found |= {
+                "f1": metrics.f1(guess == last, gold == last),
+                "matthews": metrics.matthews(guess, gold),
+            }
         self.check_metric()
         return ordered(found, self.metric)
 

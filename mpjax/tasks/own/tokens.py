@@ -17,7 +17,7 @@ from mpjax.errors import InputError
 from mpjax.files import shown
 from mpjax.log import log
 from mpjax.tasks.base import IGNORE, Encoded, Row
-from mpjax.tasks.features import CHUNK, padding_arrays, tokenized
+from mpjax.tasks.features import CHUNK, check_room, padding_arrays, tokenized
 from mpjax.tasks.glue import files as glue_files
 from mpjax.tasks.glue.metrics import accuracy
 from mpjax.tasks.own import columns
@@ -90,6 +90,7 @@ class TokenTask(OwnTask):
     def encode(self, rows: Sequence[Row], tokenizer: Tokenizer, max_length: int) -> Encoded:
         if not tokenizer.is_fast:
             raise InputError(f"{self.name} needs a fast tokenizer (a tokenizer.json)")
+        check_room(tokenizer, max_length, pair=False)
         n = len(rows)
         arrays = padding_arrays(n, max_length, tokenizer)
         arrays["labels"] = np.full((n, max_length), IGNORE, np.int32)

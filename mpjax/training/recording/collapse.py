@@ -125,7 +125,7 @@ def watch_loss(job: Job, run: RunDir, start: int) -> Callable[[int, Mapping[str,
             text = message(finding, step, metrics.get("density"), remedies(job.pruning))
             log.warning("%s: %s", run.path, text)
 
-    for line in read_lines(run.metrics):
+    for line in read_lines(run.metrics) if start else ():  # without a checkpoint it is made anew
         if "task_loss" in line and line["step"] <= start:
             see(line["step"], line)
     return warn

@@ -13,9 +13,12 @@ def reports_of(job: Job, run: RunDir, writes: bool = True) -> Reports:
     return Reports(job.trackers if writes else (), run.path, job.config)
 
 
-def begin_reports(reports: Reports, run: RunDir) -> None:
+def begin_reports(reports: Reports, run: RunDir, changed_after: int | None = None) -> None:
     """Opens trackers, and gives them the steps before this session that they lack.
 
     The metrics end at the step that the session starts from: its `Journal` has cut them.
+
+    Args:
+      changed_after: that step, where the session goes on with other options.
     """
-    reports.begin(lambda: lines_as_steps(read_lines(run.metrics)))
+    reports.begin(lambda: lines_as_steps(read_lines(run.metrics)), changed_after)
