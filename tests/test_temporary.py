@@ -31,6 +31,11 @@ with beside(Path(sys.argv[1]), folder=sys.argv[2] == "folder") as path:
 TENSORS = {"w": np.arange(6, dtype=np.float32)}
 
 
+def config(word: str) -> bytes:
+    """A `config.json` as only models have, so that its folder may be replaced."""
+    return f'{{"model_type": "{word}"}}'.encode()
+
+
 def stopped(target: Path, kind: str) -> tuple[subprocess.Popen, Path]:
     """A process in the middle of writing, and its temporary."""
     command = [sys.executable, "-c", STOPS, str(target), kind]
@@ -46,7 +51,7 @@ def kill(process: subprocess.Popen) -> None:
 
 def write(target: Path, kind: str) -> None:
     if kind == "folder":
-        write_folder(target, {"config.json": b"{}"}, TENSORS, exist_ok=True)
+        write_folder(target, {"config.json": config("any")}, TENSORS, exist_ok=True)
     else:
         write_text(target, "whole")
 
@@ -155,7 +160,7 @@ if where == "between renames":
 if where == "removal":
     temporary.exchange = lambda a, b: False
     temporary.shutil.rmtree = die
-files, tensors = {"config.json": b"new"}, {"w": np.ones(2, np.float32)}
+files, tensors = {"config.json": b'{"model_type": "new"}'}, {"w": np.ones(2, np.float32)}
 saving.write_folder(sys.argv[1], files, tensors, exist_ok=True)
 """
 
@@ -167,15 +172,15 @@ saving.write_folder(sys.argv[1], files, tensors, exist_ok=True)
 )  # fmt: skip
 def test_a_kill_while_a_folder_is_replaced(where, whole, tmp_path):
     target = tmp_path / "model"
-    write_folder(target, {"config.json": b"old"}, TENSORS)
+    write_folder(target, {"config.json": config("old")}, TENSORS)
     done = subprocess.run([sys.executable, "-c", DIES, str(target), where])
     assert done.returncode == -signal.SIGKILL
     if whole is None:  # only where names cannot be exchanged
         restore(target)
         whole = "old"
-    assert (target / "config.json").read_text() == whole
-    write_folder(target, {"config.json": b"next"}, TENSORS, exist_ok=True)
-    assert (target / "config.json").read_text() == "next"
+    assert (target / "config.json").read_bytes() == config(whole)
+    write_folder(target, {"config.json": config("next")}, TENSORS, exist_ok=True)
+    assert (target / "config.json").read_bytes() == config("next")
     assert os.listdir(tmp_path) == ["model"]
 
 
@@ -207,14 +212,14 @@ def test_a_file_that_is_to_stay_stays_even_if_it_came_meanwhile(tmp_path, monkey
 def test_a_full_and_a_read_only_disk(tmp_path):
     large = {"w": np.zeros(100_000, np.float32)}
     with small_disk(tmp_path / "disk", "128k") as disk:
-        write_folder(disk / "model", {"config.json": b"old"}, TENSORS)
+        write_folder(disk / "model", {"config.json": config("old")}, TENSORS)
         write_text(disk / "file", "old")
         before = tree(disk)
         said = (
             r"(model|file) cannot be written: the disk is full \([\d,]+ bytes are needed, [\d,]+ "
         )
         with pytest.raises(InputError, match=said):
-            write_folder(disk / "model", {"config.json": b"new"}, large, exist_ok=True)
+            write_folder(disk / "model", {"config.json": config("new")}, large, exist_ok=True)
         assert tree(disk) == before
         with pytest.raises(InputError, match=said):
             write_text(disk / "file", "new" * 100_000)
