@@ -17,7 +17,8 @@ from mpjax.runs.checkpoints import Checkpoints
 from mpjax.runs.folder import RunDir
 from mpjax.training.job import Job
 
-CHECKPOINTS, GROUPS, MEMBERS = "checkpoints", "groups.json", "members"
+CHECKPOINTS, GROUPS = "checkpoints", "groups.json"
+MEMBER_RUNS = "members"  # folder of the runs of a sweep
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +86,7 @@ def begun_groups(
 
 
 def _finished(output: Path, name: str) -> bool:
-    return RunDir(output / MEMBERS / name).result.is_file()
+    return RunDir(output / MEMBER_RUNS / name).result.is_file()
 
 
 def _place(output: Path, size: int, names: Sequence[str]) -> Path:

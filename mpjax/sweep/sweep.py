@@ -39,7 +39,14 @@ from mpjax.log import log
 from mpjax.runs import folder
 from mpjax.runs.alone import alone
 from mpjax.runs.signals import StopRequests
-from mpjax.sweep.groups import CHECKPOINTS, Group, begun_groups, chunks, record_groups
+from mpjax.sweep.groups import (
+    CHECKPOINTS,
+    MEMBER_RUNS,
+    Group,
+    begun_groups,
+    chunks,
+    record_groups,
+)
 from mpjax.sweep.journals import Journals
 from mpjax.sweep.placement import place_members
 from mpjax.sweep.population import Population, make_population, stack
@@ -141,7 +148,7 @@ def _sweep(
 def _with_dtype(configs: Mapping[str, TrainConfig], output: Path) -> dict[str, TrainConfig]:
     """Configs with the compute dtype of the members that have begun, where they ask for `auto`."""
     one = next(iter(configs.values()))
-    begun = next((run for run in sorted((output / "members").glob("*")) if is_run(run)), None)
+    begun = next((run for run in sorted((output / MEMBER_RUNS).glob("*")) if is_run(run)), None)
     like = one if begun is None else dataclasses.replace(one, output=str(begun))
     dtype = folder.with_dtype(like).dtype
     return {name: dataclasses.replace(config, dtype=dtype) for name, config in configs.items()}
@@ -161,7 +168,7 @@ def member_configs(base: TrainConfig, axes: Axes) -> dict[str, TrainConfig]:
     for values in itertools.product(*axes.values()):
         point = dict(zip(axes, values, strict=True))
         name = "-".join(f"{field}-{value}" for field, value in point.items()) or "single"
-        place = str(Path(base.output) / "members" / name) if base.output else ""
+        place = str(Path(base.output) / MEMBER_RUNS / name) if base.output else ""
         changes: dict[str, Any] = {**point, "output": place, "devices": 1}
         config = resolve(dataclasses.replace(base, **changes))
         single = config.single_length or (several and tasks.get(config.task).head == "qa")
@@ -248,7 +255,7 @@ def _check_output(output: Path) -> None:
     if output.exists() and not output.is_dir():
         raise InputError(f"--output {output} is a file; give a folder for the sweep")
     names = {path.name for path in output.iterdir()} if output.is_dir() else set()
-    if names - {LOCK} and "members" not in names:
+    if names - {LOCK} and MEMBER_RUNS not in names:
         raise InputError(f"--output {output} is not empty and not a sweep; choose another folder")
 
 

@@ -20,7 +20,7 @@ from mpjax.tasks.base import Encoded, Row, Task
 from mpjax.tasks.batches import Batches
 from mpjax.training.losses import Loss
 from mpjax.training.state import ScoreInit
-from mpjax.training.teacher import Teacher, weights_digest
+from mpjax.training.teacher import Teacher
 
 Lengths = tuple[int, ...] | None
 
@@ -150,7 +150,7 @@ class Job:
             "dev_rows": len(dev.encoded),
             **self.inputs.task.fitted,
             DATA_DIGEST: [batches.encoded.digest, dev.encoded.digest],
-            **({TEACHER_DIGEST: weights_digest(teacher)} if teacher is not None else {}),
+            **({TEACHER_DIGEST: teacher.digest} if teacher is not None else {}),
             **dev_digest(self.inputs.task, dev.rows),
             **({"class_weights": list(weights)} if weights else {}),
             **({LABEL_WORDS: words} if words else {}),

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,15 @@ class Teacher:
     model: Model
     encoded: Encoded
     key: str  # hash of rows, tokenizer and settings
+
+    @cached_property
+    def digest(self) -> str:
+        """Hash of every parameter, 32 hex digits."""
+        digest = hashlib.sha256()
+        for path, leaf in jax.tree_util.tree_leaves_with_path(self.model.params):
+            digest.update(jax.tree_util.keystr(path).encode())
+            digest.update(np.ascontiguousarray(leaf).data)
+        return digest.hexdigest()[:32]
 
 
 def prepare_teacher(
@@ -95,7 +105,7 @@ def teacher_logits(
     """
     if cache is None:
         return _predict(teacher, batch_size, mesh)
-    path = cache / f"teacher-{_logits_of(teacher.model)}-{teacher.key}{SUFFIX}"
+    path = cache / f"teacher-{_weights(teacher)}-{teacher.key}{SUFFIX}"
     seen, known = _stamp(path), _load(path, teacher)
     if everywhere(known is not None):  # all processes compute if one must
         assert known is not None
@@ -160,22 +170,11 @@ def _inputs(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: batch[name] for name in INPUTS if name in batch}
 
 
-def weights_digest(teacher: Teacher) -> str:
-    """Hash of every parameter of a teacher, 32 hex digits."""
-    return _hash(b"", teacher.model)
-
-
-def _logits_of(model: Model) -> str:
-    """Hash of what logits depend on beside the rows: config, compute dtype and parameters."""
-    return _hash(f"{model.config!r} {jnp.dtype(model.module.dtype)}".encode(), model)
-
-
-def _hash(first: bytes, model: Model) -> str:
-    digest = hashlib.sha256(first)
-    for path, leaf in jax.tree_util.tree_leaves_with_path(model.params):
-        digest.update(jax.tree_util.keystr(path).encode())
-        digest.update(np.ascontiguousarray(leaf).data)
-    return digest.hexdigest()[:32]
+def _weights(teacher: Teacher) -> str:
+    """Hash of what logits depend on beside the rows: parameters, config and compute dtype."""
+    model = teacher.model
+    words = f"{teacher.digest} {model.config!r} {jnp.dtype(model.module.dtype)}"
+    return hashlib.sha256(words.encode()).hexdigest()[:32]
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

@@ -101,7 +101,11 @@ def test_a_run_stops_at_the_step_and_goes_on_with_another_rate(
         with pytest.raises(InputError, match="cannot be read"):
             start(root, run.path, **change)
     assert files.read_object(run.config)["clip"] == 1.0, "a run that did not go on is unchanged"
-    result = start(root, run.path, **change)
+    began = []
+    with monkeypatch.context() as watched:
+        watched.setattr("mpjax.training.train.begin_reports", lambda *args: began.append(args[2]))
+        result = start(root, run.path, **change)
+    assert began == [2], "trackers get the later steps again"
     assert result["steps"] == tiny.STEPS
     config = files.read_object(run.config)
     assert (config["learning_rate"], config["clip"]) == (1e-3, 0.5)

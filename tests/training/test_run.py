@@ -14,13 +14,14 @@ from safetensors.numpy import load_file
 
 from mpjax import cli, files
 from mpjax.config.evaluate import EvaluateConfig
+from mpjax.config.resolve import resolve
 from mpjax.errors import InputError, Interrupted
 from mpjax.runs import folder
 from mpjax.runs.folder import RunDir
 from mpjax.tasks.batches import Batches
 from mpjax.training import train as training
 from mpjax.training.evaluate import _completed, evaluate
-from mpjax.training.prepare import limited
+from mpjax.training.prepare import limited, prepare
 from mpjax.training.train import train
 
 pytestmark = pytest.mark.usefixtures("programs")
@@ -440,6 +441,13 @@ def test_other_labels_of_as_many_rows_are_refused(
     now = files.read_object(path)["derived"]["data_digest"]
     assert now[split == "train"] == recorded["derived"]["data_digest"][split == "train"]
     assert now != recorded["derived"]["data_digest"]
+
+
+def test_a_wide_model_is_noted_before_it_trains(root, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("mpjax.training.build.MEASURED_WIDTH", 8)
+    options = {"output": str(tmp_path / "run"), "learning_rate": 3e-4, "scope": "global"}
+    prepare(resolve(tiny.config(root, method="movement", score_optimizer="sensitivity", **options)))
+    assert "found on a model of width 8; this one has 16" in caplog.text
 
 
 def test_a_split_of_own_data_is_refused_for_other_tasks(root, tmp_path):
