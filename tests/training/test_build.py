@@ -102,7 +102,7 @@ def test_the_rate_of_the_recipe_is_noted_for_wide_models():
     given = {name: BASE[name] for name in ("model", "task", "output")}
     given |= {"density": 0.1, "steps": 200}
     note = rate_note(resolve(recipe_config(None, **given)), 768)
-    assert note and "0.0003" in note and "width 384; this one has 768" in note
+    assert note and "0.0004" in note and "width 384; this one has 768" in note
     assert rate_note(resolve(recipe_config(None, **given)), 384) is None
     for name, options in ((None, {"learning_rate": 1e-4}), ("platon", {}), ("gmp", {})):
         assert rate_note(resolve(recipe_config(name, **given, **options)), 768) is None

@@ -445,7 +445,7 @@ def test_other_labels_of_as_many_rows_are_refused(
 
 def test_a_wide_model_is_noted_before_it_trains(root, tmp_path, monkeypatch, caplog):
     monkeypatch.setattr("mpjax.training.build.MEASURED_WIDTH", 8)
-    options = {"output": str(tmp_path / "run"), "learning_rate": 3e-4, "scope": "global"}
+    options = {"output": str(tmp_path / "run"), "learning_rate": 4e-4, "scope": "global"}
     prepare(resolve(tiny.config(root, method="movement", score_optimizer="sensitivity", **options)))
     assert "found on a model of width 8; this one has 16" in caplog.text
 

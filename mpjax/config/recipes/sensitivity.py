@@ -13,7 +13,7 @@ RECIPE = Recipe(
         "dense_gradient": True,
         # The ramp of the defaults, from 10% to 80% of the run, and a rate that rises for 40%: a
         # dense model bears less of it than one of which most weights are cut.
-        "learning_rate": 3e-4,
+        "learning_rate": 4e-4,
         "warmup": 0.4,
         "initial_warmup": 0.25,
         "final_warmup": 0.5,
