@@ -99,7 +99,8 @@ def options(launch: Launch) -> dict[str, Any]:
     resolve(dataclasses.replace(recipes.recipe_config(named, **given), data=None))
     off = [name for name, value in launch.changes.items() if value is False]
     spelled = given if named is None or not off else {**recipes.get(named).options} | given
-    ordered = {name: spelled[name] for name in FIELDS if name in spelled and name not in off}
+    left = [*off, "epochs"] if "steps" in spelled else off  # not both lengths of a run
+    ordered = {name: spelled[name] for name in FIELDS if name in spelled and name not in left}
     return ({"recipe": named} if named and not off else {}) | ordered
 
 

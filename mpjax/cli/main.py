@@ -139,6 +139,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         near = difflib.get_close_matches(wrong.split("=")[0], options, n=1)
         hint = f"did you mean {near[0]}?" if near else f"see: mpjax {args.command or ''} --help"
         raise InputError(f"unknown option {wrong}; {hint}")
+    if {"steps", "epochs"} <= args.given:
+        raise InputError(
+            f"--steps {args.steps} beside --epochs {args.epochs:g}: both are the length of the run; "
+            "give one of them"
+        )
     if args.command and "--config" in flags:
         from mpjax.cli.parsing.config_file import take_config
 

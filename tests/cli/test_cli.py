@@ -117,6 +117,7 @@ def test_a_misspelt_option_is_answered_with_the_right_one(argv, meant, capsys):
         (["trian"], ["trian", "train"]),
         (["train"], ["--model", "missing"]),
         (["train", "--epochs", "many"], ["--epochs", "many"]),
+        (["train", "--epochs", "5", "--steps", "60"], ["--steps 60 beside --epochs 5", "one"]),
         (["train", "--scope", "all"], ["--scope", "global"]),
         (["evaluate"], ["--model", "missing"]),
         (["inspect"], ["RUN_OR_MODEL"]),

@@ -65,6 +65,14 @@ def test_options_override_the_recipe_and_the_task(capsys):
     )
 
 
+@pytest.mark.parametrize("off", [[], ["--set", "dense_gradient=false"]])
+@pytest.mark.parametrize("recipe", ["sensitivity", "gmp"])
+def test_steps_stand_for_the_epochs_of_the_task_and_the_recipe(recipe, off, capsys):
+    command = printed(capsys, "sst2", recipe, "--density", "0.1", "--set", "steps=60", *off)
+    assert "--epochs" not in command
+    assert train_config(cli.parse(command[1:])).steps == 60
+
+
 def test_a_switch_is_turned_off_by_writing_the_recipe_out(capsys):
     words = ["sst2", "sensitivity", "--density", "0.1", "--set", "dense_gradient=false"]
     command = printed(capsys, *words, "--set", "clip=0")
