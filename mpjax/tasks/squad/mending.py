@@ -142,12 +142,15 @@ def located(text: str, near: int | None, context: str) -> tuple[str, int] | None
     True
     >>> located(" the  cat", -1, "so the cat sat")
     ('the cat', 3)
+    >>> located("ha ha", None, "ha ha ha") is None
+    True
     """
     words = text.split()
     if not words:
         return None
-    pattern = re.compile(r"\s+".join(map(re.escape, words)))
-    found = [(match[0], match.start()) for match in pattern.finditer(context)]
+    # A look ahead finds places that overlap too.
+    pattern = re.compile("(?=(" + r"\s+".join(map(re.escape, words)) + "))")
+    found = [(match[1], match.start()) for match in pattern.finditer(context)]
     if near is not None:
         beside = [one for one in found if abs(one[1] - near) <= NEAR]
         nearest = min((abs(start - near) for _, start in beside), default=0)
