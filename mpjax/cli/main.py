@@ -141,8 +141,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         raise InputError(f"unknown option {wrong}; {hint}")
     if {"steps", "epochs"} <= args.given:
         raise InputError(
-            f"--steps {args.steps} beside --epochs {args.epochs:g}: both are the length of the run; "
-            "give one of them"
+            f"--steps {args.steps} beside --epochs {args.epochs:g}: both are the length of the "
+            "run; give one of them"
         )
     if args.command and "--config" in flags:
         from mpjax.cli.parsing.config_file import take_config
