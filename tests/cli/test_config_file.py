@@ -79,6 +79,7 @@ def test_yaml_has_no_surprises(tmp_path):
         ("task: {a: b}", ["task is {'a': 'b'}; give text"]),
         ("plugin: [[a]]", ["plugin", "give texts or numbers"]),
         ("epochs:", ["epochs is None; give a number"]),
+        ("epochs: 2\nsteps: 60", ["steps and epochs are both the length of the run"]),
         ("scope: all", ["scope is 'all'; choose from local, global, type"]),
         ("a: 1\n  b: 2", ["line 2: not YAML"]),
         ("seed: 1\nseed: 2", ["line 2", "seed is there twice"]),

@@ -86,6 +86,10 @@ def _values(parser: argparse.ArgumentParser, path: Path, found: dict[str, Any]) 
             values[name] = _value(actions[name], value)
         except ValueError as error:
             raise InputError(f"--config {shown(path)}: {shown(key)} is {error}") from error
+    if not run and {"steps", "epochs"} <= values.keys():
+        raise InputError(
+            f"--config {shown(path)}: steps and epochs are both the length of the run; keep one"
+        )
     if left:
         log.info("left out of %s, no options of this command: %s", path, ", ".join(left))
     return {name: value for name, value in values.items() if value is not None}
