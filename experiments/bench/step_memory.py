@@ -24,7 +24,7 @@ from mpjax.planning.memory import read_memory
 from mpjax.planning.plan import plan_config
 from mpjax.planning.program import abstract_step
 from mpjax.report import render
-from mpjax.training.memory.announce import as_computed
+from mpjax.training.memory.announce import computed_on
 from mpjax.training.memory.estimate import Trained, step_memory
 
 
@@ -65,6 +65,6 @@ def both(config: BertConfig, batch: tuple[int, int], rule: str, mesh: Mesh) -> t
     places, trained = shardings(step.state, mesh), Trained(rule != "dense", models.FROZEN)
     head = "classification"
     own = rows // batch_parts(mesh)
-    computed = as_computed(models.encoder(config, head), mesh, (own, length))
+    computed = computed_on(models.encoder(config, head), mesh, (own, length))
     ours = step_memory(step.state, places, config, head, trained, computed).total
     return ours, read_memory(step.lower().compile()).total

@@ -57,4 +57,5 @@ def run(args: argparse.Namespace) -> None:
     from mpjax.planning.show import format_plan, to_json
 
     made = plan_step(train_config(args, PLANNED), args.topology, args.full_effort)
+    args.fits = made.fits
     print(json.dumps(to_json(made), indent=2) if args.json else format_plan(made))

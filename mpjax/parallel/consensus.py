@@ -20,6 +20,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from mpjax.errors import InputError
 from mpjax.parallel.sharding import replicated
 
+_LATE_SECONDS = 60.0  # by which a network file system may be late
 _PAGE = 4096  # texts are padded to multiples of it, so that few programs are compiled
 
 
@@ -66,14 +67,20 @@ def check_same(values: Mapping[str, Any]) -> None:
             )
 
 
-def check_visible(path: Path, seconds: float = 60.0) -> None:
-    """Raises `InputError` if a file written by process 0 does not appear here in time."""
-    until = time.monotonic() + seconds  # a network file system may be late
-    while not path.is_file():
+def check_visible(name: str, folder: Path, is_there: Callable[[], bool]) -> None:
+    """Raises `InputError` if something written by process 0 does not appear here in time.
+
+    Args:
+      name: of it, for the message.
+      folder: that it is in.
+      is_there: whether it is seen.
+    """
+    until = time.monotonic() + _LATE_SECONDS
+    while not is_there():
         if time.monotonic() > until:
             raise InputError(
-                f"--output {path.parent} is not the folder that process 0 writes to; it must be "
-                "on a file system that all hosts share"
+                f"process {jax.process_index()} does not see {name}, which process 0 has in "
+                f"{folder}; --output must be on a file system that all hosts share"
             )
         time.sleep(0.2)
 

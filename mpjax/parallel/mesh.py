@@ -31,8 +31,9 @@ def choose_mesh(config: TrainConfig, devices: Sequence[Any] | None = None) -> Me
         raise InputError(f"--devices is {config.devices}, but there are {len(found)}; lower it")
     wanted = config.devices or len(found)
     rows = config.batch_size // config.accumulate
-    if jax.process_count() > 1:
-        _check_processes(config, len(found))
+    processes = len({device.process_index for device in found})
+    if processes > 1:
+        _check_processes(config, len(found), processes)
     if config.mesh is None:
         used = max(n for n in range(1, wanted + 1) if rows % n == 0)
         if used < wanted:
@@ -44,7 +45,8 @@ def choose_mesh(config: TrainConfig, devices: Sequence[Any] | None = None) -> Me
     sizes = parse_mesh(config.mesh)
     product = math.prod(sizes.values())
     if product != wanted:
-        less = f", or use --devices {product}" if product < len(found) else ""
+        fewer = product < len(found) and processes == 1 and devices is None
+        less = f", or use --devices {product}" if fewer else ""
         raise InputError(
             f"--mesh {config.mesh} is a mesh of {product} devices, but there are {wanted}; change "
             f"its sizes until their product is {wanted}{less}"
@@ -59,19 +61,19 @@ def choose_mesh(config: TrainConfig, devices: Sequence[Any] | None = None) -> Me
     return make_mesh(sizes, found[:wanted])
 
 
-def _check_processes(config: TrainConfig, devices: int) -> None:
+def _check_processes(config: TrainConfig, devices: int, processes: int) -> None:
     """Raises `InputError` for a mesh that leaves a process out or separates its rows."""
     if config.devices is not None and config.devices < devices:
         raise InputError(
-            f"--devices is {config.devices}, but {jax.process_count()} processes use all of their "
-            f"{devices} devices; leave it out"
+            f"--devices is {config.devices}, but {processes} processes use all of their {devices} "
+            "devices; leave it out"
         )
     if config.mesh is None and config.batch_size // config.accumulate % devices:
         raise InputError(
             f"{_batch(config)} does not split over the {devices} devices of all processes; use "
             f"a multiple of {devices * config.accumulate} as --batch-size"
         )
-    own, tensor = jax.local_device_count(), parse_mesh(config.mesh or "data=1").get("tensor", 1)
+    own, tensor = devices // processes, parse_mesh(config.mesh or "data=1").get("tensor", 1)
     if own % tensor and tensor % own:
         raise InputError(
             f"--mesh {config.mesh}: tensor={tensor} does not go evenly into the {own} devices of a "

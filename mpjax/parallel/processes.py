@@ -145,7 +145,8 @@ def _join_cluster() -> Watch | None:
 def detected() -> str | None:
     """jax's name of the cluster that started this process together with others, or None."""
     here = os.environ
-    if "SLURM_STEP_NODELIST" in here and int(here.get("SLURM_NTASKS", "1")) > 1:
+    tasks = here.get("SLURM_STEP_NUM_TASKS") or here.get("SLURM_NTASKS", "1")  # of the step first
+    if "SLURM_STEP_NODELIST" in here and int(tasks) > 1:
         return "slurm"
     if (here.get("JAX_PLATFORMS") or "tpu").partition(",")[0] != "tpu":
         return None
@@ -168,7 +169,15 @@ def refuse(command: str) -> None:
 def _initialize(**options: Any) -> None:
     # jax would take SIGTERM for itself; the loop stops all processes its own way.
     jax.config.update("jax_enable_preemption_service", False)
-    jax.distributed.initialize(**options)
+    try:
+        jax.distributed.initialize(**options)
+    except RuntimeError as error:
+        if "before any JAX" not in str(error):
+            raise
+        raise InputError(
+            "jax has computed before the processes were joined, as a module of --plugin does that "
+            "makes arrays when it is imported; make them in a function"
+        ) from error
 
 
 def _listen(port: int) -> socket.socket:

@@ -3,7 +3,8 @@
 Source: the Cloud TPU documentation (docs.cloud.google.com/tpu/docs: v4, v5e, v5p, v6e). It gives
 interconnect bandwidth for both directions together; `Chip.ici_rate` is for sending alone. The rate
 of v4 is from its paper (arXiv 2304.01433): six links of 50 GB/s. Memory that the documentation
-gives in GB is in GiB: the compiler reports 15.75 GiB available of the 16 GB of a v5e.
+gives in GB is in GiB. A program can have what libtpu (0.0.52) says when
+it refuses one.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ class Chip:
     name: str
     flops: float  # bfloat16 FLOP/s
     hbm_bytes: float
+    free_bytes: float  # of it, for a program
     hbm_rate: float  # bytes/s
     ici_rate: float  # bytes/s sent over all links together
     dimensions: int  # axes of the torus that slices are cut from
@@ -41,9 +43,9 @@ class Chip:
 CHIPS = {
     chip.name: chip
     for chip in (
-        Chip("v4", 275e12, 32 * GIB, 1200e9, 300e9, 3, config="megacore"),
-        Chip("v5e", 197e12, 16 * GIB, 819e9, 200e9, 2),
-        Chip("v5p", 459e12, 95 * GIB, 2765e9, 600e9, 3),
-        Chip("v6e", 918e12, 32 * GIB, 1638e9, 400e9, 2),
+        Chip("v4", 275e12, 32 * GIB, 30.75 * GIB, 1200e9, 300e9, 3, config="megacore"),
+        Chip("v5e", 197e12, 16 * GIB, 15.75 * GIB, 819e9, 200e9, 2),
+        Chip("v5p", 459e12, 95 * GIB, 95.73 * GIB, 2765e9, 600e9, 3),
+        Chip("v6e", 918e12, 32 * GIB, 31.24 * GIB, 1638e9, 400e9, 2),
     )
 }

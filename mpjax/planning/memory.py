@@ -11,6 +11,7 @@ from mpjax.planning.chips import GIB
 
 if TYPE_CHECKING:
     from mpjax.config.train import TrainConfig
+    from mpjax.training.memory.estimate import StepMemory
 
 # Messages of libtpu about a program that does not fit.
 _TEMPORARIES = re.compile(r"HLO temporaries \(([\d.]+)([KMG])\) exceeds .*\(([\d.]+)([KMG])\)")
@@ -68,43 +69,56 @@ def refused_memory(message: str, arguments: int) -> Memory | None:
 
 
 def advice(
-    config: TrainConfig, memory: Memory, hbm: float, parts: int, split: tuple[int, int]
+    config: TrainConfig,
+    memory: Memory,
+    expected: StepMemory,
+    hbm: float,
+    parts: int,
+    split: tuple[int, int],
 ) -> list[str]:
     """Options that would make a step fit, each with its arithmetic.
 
     Args:
       memory: of the step.
-      hbm: bytes of memory of a device.
+      expected: the same by arithmetic, which tells activations from other temporaries.
+      hbm: bytes that a program can have on a device.
       parts: number of batch shards.
       split: bytes of the state on a device as configured, and with fsdp over all devices.
 
     >>> from mpjax.config.train import TrainConfig
+    >>> from mpjax.training.memory.activations import Computed
+    >>> from mpjax.training.memory.estimate import StepMemory
     >>> big = Memory(2 * GIB, 0, 20 * GIB)
-    >>> print(*advice(TrainConfig(remat=True), big, 16 * GIB, 4, (0, 0)), sep="\\n")
-    --accumulate 2: 2 GiB + 20 GiB / 2 = 12 GiB, if all temporaries are activations
-    --dtype bfloat16: activations take half the room, at best 2 GiB + 20 GiB / 2 = 12 GiB
+    >>> parts = StepMemory(GIB, 0, GIB, 2 * GIB, 18 * GIB, GIB, 0, Computed(8, 128), summed=GIB)
+    >>> print(*advice(TrainConfig(remat=True), big, parts, 16 * GIB, 4, (0, 0)), sep="\\n")
+    --accumulate 2: 5 GiB + 18 GiB / 2 = 14 GiB, about
+    --dtype bfloat16: activations take half the room, at best 4 GiB + 18 GiB / 2 = 13 GiB
     """
     found = []
-    fixed, loose = memory.arguments + memory.outputs + memory.code, memory.temporaries
+    state = memory.arguments + memory.outputs + memory.code
+    weights = min(expected.weights, memory.temporaries)  # masked, summed or gathered
+    loose = memory.temporaries - weights
     if not config.remat:
         found.append("--remat: keeps the input of every layer and recomputes its activations")
     rows = config.batch_size // parts  # per device
+    sums = expected.summed if config.accumulate == 1 else 0
+    whole = loose * config.accumulate
     for many in range(config.accumulate + 1, rows + 1):
-        less = loose * config.accumulate / many
-        if rows % many == 0 and fixed + less <= hbm:
+        least = max(state + weights + sums + whole / many, state + expected.gradients)
+        if rows % many == 0 and least <= hbm:
             found.append(
-                f"--accumulate {many}: {gib(fixed)} + {gib(loose * config.accumulate)} / {many} = "
-                f"{gib(fixed + less)}, if all temporaries are activations"
+                f"--accumulate {many}: {gib(state + weights + sums)} + {gib(whole)} / {many} = "
+                f"{gib(state + weights + sums + whole / many)}, about"
             )
             break
     if config.dtype == "float32":
         found.append(
-            f"--dtype bfloat16: activations take half the room, at best {gib(fixed)} + "
-            f"{gib(loose)} / 2 = {gib(fixed + loose / 2)}"
+            f"--dtype bfloat16: activations take half the room, at best {gib(state + weights)} + "
+            f"{gib(loose)} / 2 = {gib(state + weights + loose / 2)}"
         )
-    now, whole = split
-    if whole < now:
-        found.append(f"--mesh fsdp over all devices: the state takes {gib(whole)}, not {gib(now)}")
+    now, spread = split
+    if spread < now:
+        found.append(f"--mesh fsdp over all devices: the state takes {gib(spread)}, not {gib(now)}")
     if not found:
         found.append("a larger slice, a smaller --batch-size or a smaller --max-length")
     return found

@@ -24,7 +24,7 @@ from mpjax.planning.chips import Chip
 from mpjax.planning.collectives import Collectives, count_collectives
 from mpjax.planning.hlo import parse_hlo
 from mpjax.planning.memory import Memory, advice, read_memory, refused_memory
-from mpjax.planning.program import abstract_step, state_bytes, step_flops
+from mpjax.planning.program import abstract_step, expected_memory, state_bytes, step_flops
 from mpjax.planning.roofline import Roofline, roofline
 from mpjax.planning.shape import read_shape
 from mpjax.planning.topology import parse_topology, topology_devices
@@ -69,7 +69,7 @@ class StepPlan:
     @property
     def fits(self) -> bool:
         """Whether the step fits into the memory of a chip."""
-        return self.step.hbm_bytes is not None and self.step.memory.total <= self.chip.hbm_bytes
+        return self.step.hbm_bytes is not None and self.step.memory.total <= self.chip.free_bytes
 
     def roofline(self, cost: Cost) -> Roofline | None:
         """Roofline of a cost, None for a program that does not fit."""
@@ -133,11 +133,21 @@ def plan_step(
         full_effort=full_effort,
     )  # fmt: skip
     if not made.fits:
-        abstract = abstract_step(config, shape, mesh)
-        fsdp = make_mesh({"fsdp": mesh.size}, list(mesh.devices.flat))
-        split = (state_bytes(abstract, mesh), state_bytes(abstract, fsdp))
-        remedies = advice(config, step.memory, chip.hbm_bytes, batch_parts(mesh), split)
+        remedies = _remedies(config, shape, mesh, step.memory, chip.free_bytes)
     return dataclasses.replace(made, remedies=tuple(remedies))
+
+
+def _remedies(
+    config: TrainConfig, shape: EncoderConfig, mesh: Mesh, memory: Memory, free: float
+) -> list[str]:
+    """Options that would make a step fit."""
+    step, parts = abstract_step(config, shape, mesh), batch_parts(mesh)
+    expected = expected_memory(step, config, shape, mesh)
+    now = spread = state_bytes(step, mesh)
+    if config.batch_size // config.accumulate % mesh.size == 0:
+        fsdp = make_mesh({"fsdp": mesh.size}, list(mesh.devices.flat))
+        spread = state_bytes(step, fsdp)
+    return advice(config, memory, expected, free, parts, (now, spread))
 
 
 def _dense_config(config: TrainConfig) -> TrainConfig:

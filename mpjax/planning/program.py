@@ -15,10 +15,14 @@ from mpjax.config.length import run_length
 from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError
 from mpjax.models import EncoderConfig
+from mpjax.parallel.mesh import batch_parts
 from mpjax.parallel.sharding import shardings
 from mpjax.planning.shape import abstract_model
-from mpjax.training.build import make_optimizers, make_pruning
+from mpjax.runs.opening import MODEL_HEADS
+from mpjax.training.build import make_optimizers, make_pruning, optimizer_config
 from mpjax.training.losses import task_loss
+from mpjax.training.memory.announce import computed_on
+from mpjax.training.memory.estimate import StepMemory, Trained, step_memory
 from mpjax.training.prepare import as_computed, check_trainable
 from mpjax.training.state import TrainState, create_state
 from mpjax.training.step import make_train_step
@@ -28,11 +32,18 @@ _STEPS_PER_EPOCH = 1000  # any number: run lengths are constants of the program 
 
 @dataclass(frozen=True)
 class AbstractStep:
-    """Jitted train step and the shapes of its arguments."""
+    """Jitted train step and the shapes of its arguments.
+
+    Attributes:
+      module: of the model.
+      trained: what of it is trained.
+    """
 
     function: Any
     state: TrainState
     batch: dict[str, jax.ShapeDtypeStruct]
+    module: Any
+    trained: Trained
 
     def lower(self) -> Any:
         """Lowered step, to compile or to count its FLOPs."""
@@ -65,7 +76,8 @@ def abstract_step(config: TrainConfig, shape: EncoderConfig, mesh: Mesh | None) 
         model.module, pruning, tx, task_loss(task.head),
         accumulate=config.accumulate, shardings=None if mesh is None else shardings(state, mesh),
     )  # fmt: skip
-    return AbstractStep(step, state, _batch(task.head, config))
+    trained = Trained(pruning is not None, optimizer_config(config, length).frozen)
+    return AbstractStep(step, state, _batch(task.head, config), model.module, trained)
 
 
 def _batch(head: str, config: TrainConfig) -> dict[str, jax.ShapeDtypeStruct]:
@@ -81,6 +93,16 @@ def _batch(head: str, config: TrainConfig) -> dict[str, jax.ShapeDtypeStruct]:
     inputs = ("input_ids", "attention_mask", "token_type_ids")
     entries = dict.fromkeys(inputs, (tokens, jnp.int32)) | labels
     return {name: jax.ShapeDtypeStruct(*entry) for name, entry in entries.items()}
+
+
+def expected_memory(
+    step: AbstractStep, config: TrainConfig, shape: EncoderConfig, mesh: Mesh
+) -> StepMemory:
+    """Memory of a step on each device of a mesh, by arithmetic."""
+    rows = config.batch_size // config.accumulate // batch_parts(mesh)
+    computed = computed_on(step.module, mesh, (rows, config.max_length), config.accumulate)
+    places, head = shardings(step.state, mesh), tasks.get(config.task).head
+    return step_memory(step.state, places, shape, MODEL_HEADS[head], step.trained, computed)
 
 
 def step_flops(config: TrainConfig, shape: EncoderConfig) -> float:

@@ -120,7 +120,7 @@ def _row(label: str, values: list[Any], form: Any) -> list[str]:
 
 
 def _verdict(plan: StepPlan) -> str:
-    hbm, total = plan.chip.hbm_bytes, plan.step.memory.total
+    hbm, total = plan.chip.free_bytes, plan.step.memory.total
     if plan.fits:
         line = plan.roofline(plan.step)
         assert line is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import shutil
 import threading
@@ -20,7 +21,7 @@ import orbax.checkpoint as ocp
 from mpjax.disk import free_bytes
 from mpjax.errors import InputError
 from mpjax.files import write_atomically
-from mpjax.parallel.consensus import first, from_first
+from mpjax.parallel.consensus import check_visible, first, from_first
 from mpjax.pruning.trees import flatten
 from mpjax.runs import records
 from mpjax.runs.finite import not_finite
@@ -115,6 +116,9 @@ class Checkpoints:
         self.wait()
         if self._latest is None:
             self._latest = from_first(lambda: records.newest_whole(self.folder, self._strict))
+            if step := self._latest:  # that process 0 sees
+                seen = functools.partial(records.is_there, self.folder, step)
+                check_visible(f"checkpoint {step}", self.folder, seen)
         return self._latest or 0
 
     def restore(self, template: State) -> State:

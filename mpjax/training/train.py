@@ -21,7 +21,7 @@ from mpjax.log import log
 from mpjax.models.hf.tensors import read_tensors
 from mpjax.parallel import sharding
 from mpjax.parallel.consensus import Agreement, check_same, check_visible, first, from_first
-from mpjax.runs import folder, journal, provenance
+from mpjax.runs import folder, journal, provenance, records
 from mpjax.runs.alone import alone
 from mpjax.runs.checkpoints import Checkpoints
 from mpjax.runs.folder import RunDir
@@ -76,7 +76,7 @@ def _train_alone(config: TrainConfig, run: RunDir) -> dict[str, Any]:
         job = prepare(config)
         check_same(job.derived)
         changed = folder.create(run, config, job.derived) if first() else {}
-        check_visible(run.config)
+        check_visible(run.config.name, run.path, run.config.is_file)
         reports = stack.enter_context(reports_of(job, run, first()))
         params = _train(with_teacher(job), run, changed, reports)
         if jax.process_count() > 1:
@@ -133,7 +133,7 @@ def _train(job: Job, run: RunDir, changed: Mapping[str, Any], reports: Reports) 
       changed: options that differ from the sessions before, for the provenance.
     """
     inputs, mesh = job.inputs, job.inputs.mesh
-    memory = announce_memory(job, job.optimizer(None))
+    memory = announce_memory(job, job.optimizer(None), bool(records.steps(run.checkpoints)))
     state, programs = run_programs(job)
     program = _program(job, programs, host_bytes(memory, mesh.local_devices))
     total = job.length.total_steps
@@ -141,7 +141,6 @@ def _train(job: Job, run: RunDir, changed: Mapping[str, Any], reports: Reports) 
         checkpoints = stack.enter_context(_checkpoints(job, run))
         stop = stack.enter_context(StopRequests())
         start = checkpoints.latest()
-        check_same({"last checkpoint": start})  # where a file system is late, one may miss it
         state = checkpoints.restore(state)
         if start:
             log.warning("continuing %s from step %d of %d", run.path, start, total)

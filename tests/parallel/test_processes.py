@@ -26,6 +26,8 @@ from mpjax.parallel import consensus as agreement
 from mpjax.parallel import processes
 from mpjax.parallel.mesh import choose_mesh
 from mpjax.parallel.peers import Link, Watch, call, receive
+from mpjax.runs import checkpoints
+from mpjax.runs.checkpoints import Checkpoints
 from mpjax.runs.folder import read_lines
 from mpjax.tasks.base import Encoded
 from mpjax.tasks.batches import Batches, eval_batches
@@ -353,25 +355,38 @@ def test_what_differs_from_process_0_is_named(monkeypatch):
     agreement.check_same({})
 
 
-@pytest.mark.slow
-def test_a_checkpoint_that_one_process_does_not_see_is_said(root, monkeypatch):
-    config = tiny.config(root, output=str(root / "late"), steps=8, checkpoint_every=1)
-    train(config)
-    (root / "late" / "result.json").unlink()
-
-    def exchange(text):
-        return [text, text.replace('"last checkpoint": 8', '"last checkpoint": 7')]
-
-    monkeypatch.setattr(agreement, "exchange", exchange)
-    with pytest.raises(InputError, match="process 1 differs from process 0: last checkpoint 7, no"):
-        train(config)
+def test_what_process_0_has_written_and_another_does_not_see_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(agreement, "_LATE_SECONDS", 0.0)
+    path = tmp_path / "config.json"
+    with pytest.raises(InputError, match=f"not see config.json, .* {tmp_path}; .* hosts share"):
+        agreement.check_visible(path.name, tmp_path, path.is_file)
+    path.write_text("")
+    agreement.check_visible(path.name, tmp_path, path.is_file)
 
 
-def test_an_output_that_is_not_shared_is_said(tmp_path):
-    with pytest.raises(InputError, match=f"--output {tmp_path} .* all hosts share"):
-        agreement.check_visible(tmp_path / "config.json", seconds=0.0)
-    (tmp_path / "config.json").write_text("")
-    agreement.check_visible(tmp_path / "config.json", seconds=0.0)
+def test_a_checkpoint_that_one_process_does_not_see_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(agreement, "_LATE_SECONDS", 0.0)
+    for step in (7, 8):
+        (tmp_path / str(step)).mkdir()
+    (tmp_path / "7" / "record.json").write_text("{}")
+    monkeypatch.setattr(checkpoints, "from_first", lambda make: 8)
+    with (
+        Checkpoints(tmp_path) as late,
+        pytest.raises(InputError, match="does not see checkpoint 8"),
+    ):
+        late.latest()
+    monkeypatch.setattr(checkpoints, "from_first", lambda make: 7)
+    with Checkpoints(tmp_path) as there:
+        assert there.latest() == 7
+
+
+def test_a_plugin_that_computes_at_import_is_said(monkeypatch):
+    def initialize(**options):
+        raise RuntimeError("jax.distributed.initialize() must be called before any JAX calls")
+
+    monkeypatch.setattr(jax.distributed, "initialize", initialize)
+    with pytest.raises(InputError, match="before the processes were joined, as a module of --plu"):
+        processes._initialize()
 
 
 @pytest.mark.parametrize(
@@ -396,14 +411,16 @@ def test_mistakes_in_the_options_are_refused(words, message, root, capsys):
         ({"SLURM_STEP_NODELIST": "n[1-2]", "SLURM_NTASKS": "2"}, "slurm"),
         ({"SLURM_STEP_NODELIST": "n1", "SLURM_NTASKS": "1"}, None),
         ({"SLURM_NTASKS": "2"}, None),  # a batch script, before srun
+        # An interactive step of an allocation of several tasks.
+        ({"SLURM_STEP_NODELIST": "n1", "SLURM_STEP_NUM_TASKS": "1", "SLURM_NTASKS": "2"}, None),
         ({"TPU_WORKER_HOSTNAMES": "a,b", "JAX_PLATFORMS": ""}, "gketpu"),
         ({"TPU_WORKER_HOSTNAMES": "a,b", "JAX_PLATFORMS": "cpu"}, None),
         ({"TPU_WORKER_HOSTNAMES": "a", "JAX_PLATFORMS": "tpu,cpu"}, None),
     ],
 )
 def test_a_scheduler_that_has_started_several_is_noticed(variables, kind, monkeypatch, capsys):
-    for name in ("SLURM_STEP_NODELIST", "SLURM_NTASKS", "TPU_WORKER_HOSTNAMES",
-                 "TPU_PROCESS_ADDRESSES"):  # fmt: skip
+    for name in ("SLURM_STEP_NODELIST", "SLURM_STEP_NUM_TASKS", "SLURM_NTASKS",
+                 "TPU_WORKER_HOSTNAMES", "TPU_PROCESS_ADDRESSES"):  # fmt: skip
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
@@ -426,17 +443,19 @@ class Device:
         ({"devices": 4}, "--devices is 4, but 2 processes use all of their 8 devices"),
         ({"batch_size": 12}, "12 does not split over the 8 devices of all processes; .* 8 as"),
         ({"mesh": "data=2,tensor=3", "batch_size": 12}, "tensor=3 .* 4 devices of a process"),
+        ({"mesh": "data=2"}, "mesh of 2 devices, but there are 8; .* product is 8$"),
     ],
 )
-def test_a_mesh_that_does_not_go_into_the_processes_is_refused(options, message, monkeypatch):
-    count = 6 if "mesh" in options else 8
+@pytest.mark.parametrize("planned", [False, True])
+def test_a_mesh_that_does_not_go_into_the_processes_is_refused(
+    options, message, planned, monkeypatch
+):
     # In an order in which those of a process are apart, as on a TPU slice.
-    devices = [Device(i, i % 2) for i in range(count)]
+    devices = [Device(i, i % 2) for i in range(8)]
     monkeypatch.setattr(jax, "devices", lambda: devices)
-    monkeypatch.setattr(jax, "process_count", lambda: 2)
-    monkeypatch.setattr(jax, "local_device_count", lambda: 4)
+    found = devices if planned else None
     base = {"model": "m", "task": "sst2", "output": "o", "method": "dense", "batch_size": 16}
     with pytest.raises(InputError, match=message):
-        choose_mesh(TrainConfig(**(base | options)))
-    mesh = choose_mesh(TrainConfig(**(base | {"batch_size": count})))
-    assert [device.process_index for device in mesh.devices.flat] == sorted([0, 1] * (count // 2))
+        choose_mesh(TrainConfig(**(base | options)), found)
+    mesh = choose_mesh(TrainConfig(**base), found)
+    assert [device.process_index for device in mesh.devices.flat] == [0] * 4 + [1] * 4

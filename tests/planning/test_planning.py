@@ -1,5 +1,6 @@
 """Plans: arithmetic, and a complete plan on fake devices."""
 
+import argparse
 import dataclasses
 import importlib.util
 import json
@@ -11,6 +12,7 @@ import pytest
 from jax.sharding import SingleDeviceSharding
 
 from mpjax import cli
+from mpjax.cli.parsing.next_steps import say_next
 from mpjax.config.recipes import recipe_config
 from mpjax.config.train import TrainConfig
 from mpjax.errors import InputError
@@ -23,6 +25,8 @@ from mpjax.planning.shape import read_shape
 from mpjax.planning.show import format_plan, to_json
 from mpjax.planning.topology import parse_topology, topology_devices
 from mpjax.planning.traffic import hbm_bytes
+from mpjax.training.memory.activations import Computed
+from mpjax.training.memory.estimate import StepMemory
 
 
 @pytest.mark.parametrize(
@@ -79,14 +83,43 @@ def test_what_the_compiler_refuses_is_read_from_its_message():
 def test_advice_names_the_knobs_that_are_left():
     memory = Memory(4 * GIB, 0, 40 * GIB)
     config = TrainConfig(batch_size=64)
-    all_of_them = advice(config, memory, 16 * GIB, 8, (3 * GIB, GIB))
-    # 40 GiB of temporaries fit into 12 GiB in 4 parts; a device has 8 rows.
+    # Of the temporaries, 4 GiB are masked weights; sums of gradients come to them.
+    expected = StepMemory(
+        GIB, GIB, 2 * GIB, 4 * GIB, 36 * GIB, 6 * GIB, copies=0, summed=2 * GIB,
+        computed=Computed(8, 128),
+    )  # fmt: skip
+    all_of_them = advice(config, memory, expected, 16 * GIB, 8, (3 * GIB, GIB))
     assert [line.split()[0] for line in all_of_them] == [
         "--remat:", "--accumulate", "--dtype", "--mesh",
     ]  # fmt: skip
-    assert all_of_them[1].startswith("--accumulate 4: 4 GiB + 40 GiB / 4 = 14 GiB")
+    # 8 rows of a device go into 1, 2, 4 or 8 parts.
+    assert all_of_them[1].startswith("--accumulate 8: 10 GiB + 36 GiB / 8 = 14.5 GiB")
+    half = dataclasses.replace(config, accumulate=2)  # has the sums already
+    copies = dataclasses.replace(expected, copies=2 * GIB)
+    said = advice(half, memory, copies, 20 * GIB, 8, (GIB, GIB))[1]
+    assert said.startswith("--accumulate 8: 10 GiB + 68 GiB / 8 = 18.5 GiB")
     tight = TrainConfig(batch_size=8, remat=True, dtype="bfloat16")
-    assert "larger slice" in advice(tight, memory, 16 * GIB, 8, (GIB, GIB))[0]
+    assert "larger slice" in advice(tight, memory, expected, 16 * GIB, 8, (GIB, GIB))[0]
+    late = dataclasses.replace(expected, gradients=13 * GIB)  # more than is left
+    assert "--accumulate" not in str(advice(config, memory, late, 16 * GIB, 8, (GIB, GIB)))
+
+
+def test_what_follows_a_plan_depends_on_whether_it_fits(caplog):
+    for fits in (True, False):
+        caplog.clear()
+        say_next(argparse.Namespace(command="plan", fits=fits))
+        assert ("mpjax train with the same options" in caplog.text) == fits
+
+
+@pytest.mark.slow
+def test_fsdp_helps_where_it_divides_the_rows(options, monkeypatch):
+    no_room = dataclasses.replace(CHIPS["v5e"], free_bytes=0)
+    monkeypatch.setitem(CHIPS, "v5e", no_room)
+    for rows, helps in ((16, True), (12, False)):
+        changed = {"batch_size": rows, "mesh": "data=2,tensor=4", "scan_layers": False}
+        config = TrainConfig(**(options | changed))
+        made = plan_step(config, "v5e:2x4", devices=jax.devices())
+        assert not made.fits and ("--mesh fsdp" in str(made.remedies)) == helps
 
 
 TINY = {

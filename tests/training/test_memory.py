@@ -21,7 +21,7 @@ from mpjax.planning.plan import plan_config
 from mpjax.planning.program import abstract_step
 from mpjax.training.memory import announce
 from mpjax.training.memory.activations import Computed, activation_bytes
-from mpjax.training.memory.announce import as_computed, host_bytes, shortage
+from mpjax.training.memory.announce import computed_on, host_bytes, shortage
 from mpjax.training.memory.estimate import StepMemory, Trained, step_memory
 
 SHAPE = BertConfig(
@@ -44,7 +44,7 @@ def memory_of(options, mesh, shape=SHAPE, frozen=models.FROZEN):
     step = abstract_step(config, shape, mesh)
     rows = config.batch_size // config.accumulate // batch_parts(mesh)
     module = models.encoder(shape, "classification").clone(remat=config.remat)
-    computed = as_computed(module, mesh, (rows, config.max_length), config.accumulate)
+    computed = computed_on(module, mesh, (rows, config.max_length), config.accumulate)
     trained = Trained(config.method != "dense", frozen)
     places = shardings(step.state, mesh)
     return step, step_memory(step.state, places, shape, "classification", trained, computed)
@@ -151,6 +151,8 @@ def test_a_shortage_names_the_options_that_help():
     assert "--accumulate 4," in shortage(summing, int(8.5e9), parts=4), "sums are added to stacks"
     assert said.endswith("at most, or more devices in --mesh")
     assert shortage(memory, 8 * 10**9, 4, own=False).endswith("--batch-size 80 at most")
+    begun = shortage(memory, 8 * 10**9, parts=4, begun=True)
+    assert "memory: more devices in --mesh, or another --output with --accumulate 2" in begun
     tight = shortage(memory, int(3.5e9), parts=1)
     assert "with one row at a time it needs 4 GB" in tight and "--mesh fsdp=N" in tight
     host = shortage(memory, int(3.1e9), parts=1, own=False)

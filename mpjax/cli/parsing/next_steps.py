@@ -122,6 +122,12 @@ def _after_evaluate(args: argparse.Namespace) -> Steps:
     ]
 
 
+def _after_plan(args: argparse.Namespace) -> Steps:
+    if not args.fits:  # the table names what helps
+        return []
+    return [("train", "mpjax train with the same options, --data and --output")]
+
+
 def _fixed(*steps: tuple[str, str]) -> Callable[[argparse.Namespace], Steps]:
     return lambda args: list(steps)
 
@@ -137,6 +143,6 @@ _STEPS: dict[str, Callable[[argparse.Namespace], Steps]] = {
     "unpack": _after_file,
     "push": _after_push,
     "recipes": _fixed(("use one", "mpjax train --recipe NAME --density 0.1 ...")),
-    "plan": _fixed(("train", "mpjax train with the same options, --data and --output")),
+    "plan": _after_plan,
     "score": _fixed(("from a model", "mpjax evaluate --model MODEL --predictions FILE")),
 }

@@ -22,11 +22,12 @@ from mpjax.training.memory.estimate import StepMemory, Trained, step_memory
 from mpjax.training.state import create_state
 
 
-def announce_memory(job: Job, tx: optax.GradientTransformation) -> StepMemory:
+def announce_memory(job: Job, tx: optax.GradientTransformation, begun: bool) -> StepMemory:
     """Logs the memory of a run's step on each device; warns if less is free.
 
     Args:
       tx: optimiser of the job.
+      begun: the run has steps behind it, and keeps its batch.
     """
     memory = job_memory(job, tx)
     mesh = job.inputs.mesh
@@ -36,7 +37,7 @@ def announce_memory(job: Job, tx: optax.GradientTransformation) -> StepMemory:
     free = free_bytes(mesh.local_devices)
     if free is not None and memory.total > free:
         own = mesh.devices.flat[0].platform != "cpu"
-        log.warning("%s", shortage(memory, free, batch_parts(mesh), own))
+        log.warning("%s", shortage(memory, free, batch_parts(mesh), own, begun))
     return memory
 
 
@@ -46,14 +47,14 @@ def job_memory(job: Job, tx: optax.GradientTransformation) -> StepMemory:
     create = functools.partial(create_state, pruning=job.pruning, tx=tx, scores=inputs.scores)
     state = jax.eval_shape(create, inputs.model.params)
     rows = inputs.batches.batch_size // job.accumulate // batch_parts(mesh)
-    computed = as_computed(
+    computed = computed_on(
         inputs.model.module, mesh, (rows, inputs.batches.longest), job.accumulate
     )
     places, trained = shardings(state, mesh), Trained(job.pruning is not None, job.frozen)
     return step_memory(state, places, inputs.model.config, inputs.model.head, trained, computed)
 
 
-def as_computed(module: Any, mesh: Mesh, batch: tuple[int, int], microbatches: int = 1) -> Computed:
+def computed_on(module: Any, mesh: Mesh, batch: tuple[int, int], microbatches: int = 1) -> Computed:
     """How a device of a mesh computes a batch of (rows, tokens) of its own.
 
     XLA:CPU computes bfloat16 in float32, and merges what an unrolled ``--remat`` computes again
@@ -82,7 +83,9 @@ def host_bytes(memory: StepMemory, devices: Sequence[Any], each: int = 1) -> int
     return 0 if own else (memory.total - memory.state) * len(devices) * each
 
 
-def shortage(memory: StepMemory, free: int, parts: int, own: bool = True) -> str:
+def shortage(
+    memory: StepMemory, free: int, parts: int, own: bool = True, begun: bool = False
+) -> str:
     """Sentence about a step that needs more than is free, with the options that help.
 
     Args:
@@ -90,6 +93,7 @@ def shortage(memory: StepMemory, free: int, parts: int, own: bool = True) -> str
       free: bytes of a device.
       parts: number of batch shards.
       own: more devices have more memory, unlike CPUs of one host.
+      begun: the run keeps its batch.
     """
     computed = memory.computed
     said = (
@@ -112,7 +116,10 @@ def shortage(memory: StepMemory, free: int, parts: int, own: bool = True) -> str
         if computed.rows % many == 0 and memory.activations / many <= left - added:
             helps.insert(0, f"--accumulate {many * computed.microbatches}, which keeps the batch")
             break
-    return said + ", or ".join([*helps, *(["more devices in --mesh"] if own else [])])
+    more = ["more devices in --mesh"] if own else []
+    if begun:  # first what this run can take
+        return said + ", or ".join([*more, f"another --output with {' or '.join(helps)}"])
+    return said + ", or ".join([*helps, *more])
 
 
 def _bytes(size: float) -> str:
