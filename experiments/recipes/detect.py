@@ -18,6 +18,8 @@ DEFAULTS = {field.name: field.default for field in dataclasses.fields(TrainConfi
 TASK = ("model", "task", "limit_train", "limit_eval", "epochs", "steps", "max_length")
 # Options that differ between the seeds of a recipe or change no weight of a run.
 FREE = ("seed", *OPERATIONAL, "log_every", "eval_every", "eval_batch_size")
+# Options of a recipe that a comparison sets for all, or searches: without them it is the same one.
+SEARCHED = (*TASK, "batch_size", "learning_rate")
 _PATHS = ("teacher", "fill_from")
 
 
@@ -41,7 +43,8 @@ class Recipe:
 def identify(config: Mapping[str, Any]) -> Recipe:
     """Recipe of a recorded config.
 
-    All options of a recipe must be equal; among several the one with the most options is taken.
+    All options of a recipe but those of `SEARCHED` must be equal; among several the one with the most
+    options is taken.
 
     Raises:
       InputError: options that do not go together.
@@ -56,7 +59,8 @@ def identify(config: Mapping[str, Any]) -> Recipe:
     equal = [
         name
         for name, options in found.items()
-        if name != "published" and all(config[key] == value for key, value in options.items())
+        if name != "published"
+        and all(config[key] == value for key, value in options.items() if key not in SEARCHED)
     ]
     name = max(equal, key=lambda name: len(found[name]), default=None)
     density, penalty = _asked(config)

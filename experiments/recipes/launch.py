@@ -111,7 +111,7 @@ def changes(words: Sequence[str]) -> dict[str, Any]:
       InputError: no ``=``, an unknown option, or a value of another type.
 
     >>> changes(["learning-rate=1e-4", "dense_gradient=false", "prune_every=20"])
-    {'learning_rate': 0.0001, 'dense_gradient': False, 'prune_every': 20}
+    {'learning_rate': 0.0001, 'dense_gradient': False, 'prune_every': 20.0}
     """
     found: dict[str, Any] = {}
     for word in words:

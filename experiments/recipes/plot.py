@@ -10,9 +10,10 @@ from experiments.paper.listing import SHORT
 from experiments.paper.plot import COLOURS, log_density, panels, save
 from experiments.recipes.groups import Group
 from experiments.recipes.runs import titles
+from mpjax.config.recipes import RECOMMENDED
 
 # Told apart by most eyes (Okabe and Ito), beside those of the methods.
-OTHERS = ("#CC79A7", "#56B4E9", "#F0E442", "#999999")
+OTHERS = ("#CC79A7", "#56B4E9", "#999999", "#F0E442")
 
 
 def lines(groups: Sequence[Group]) -> dict[str, list[Group]]:
@@ -33,6 +34,8 @@ def draw(groups: Sequence[Group], path: Path) -> Path:
     title = titles(one.settings for one in groups)
     colour = _colours(sorted({one.recipe.name for one in groups}))
     figure, axes = panels(len(title), "--output", path)
+    figure.set_size_inches(4.0 * len(title), 4.2)  # readable at the width of a page
+    shown: dict[str, Any] = {}  # one legend for all panels
     for panel, (settings, name) in zip(axes, title.items(), strict=True):
         mine = [one for one in groups if one.settings == settings]
         for one in mine:
@@ -44,7 +47,9 @@ def draw(groups: Sequence[Group], path: Path) -> Path:
         metric = mine[0].metric
         panel.set(title=name, xlabel="linear density, %", ylabel=SHORT.get(metric, metric))
         log_density(panel)
-        panel.legend(fontsize="small", loc="lower right")
+        handles, labels = panel.get_legend_handles_labels()
+        shown |= dict(zip(labels, handles, strict=True))
+    figure.legend(shown.values(), shown, loc="outside lower center", ncols=len(shown))
     return save(figure, path)
 
 
@@ -59,6 +64,7 @@ def _line(panel: Any, label: str, points: Sequence[Group], colour: str) -> None:
 
 
 def _colours(names: Sequence[str]) -> dict[str, str]:
-    """Colours of the methods as in `experiments.paper`, and of recipes in turn."""
+    """Colours of the methods as in `experiments.paper`, of recipes in turn, the default's first."""
     new = [name for name in names if name not in COLOURS]
+    new.sort(key=lambda name: name != RECOMMENDED)
     return COLOURS | {name: OTHERS[i % len(OTHERS)] for i, name in enumerate(new)}

@@ -90,9 +90,10 @@ def test_a_recorded_recipe_is_found_and_differs_in_nothing(name, density):
         ({"method": "l0", "final_lambda": 100.0}, "l0", None, 100.0, {}),
         ({"recipe": "platon", "density": 0.1, "clip": 0.0}, "platon", 0.1, None, {"clip": 0.0}),
         ({"recipe": "sensitivity", "density": 0.1, "batch_size": 16, "learning_rate": 1e-4},
-         "movement", 0.1, None,
-         {"scope": "global", "score_optimizer": "sensitivity", "score_beta": 0.95,
-          "dense_gradient": True, "learning_rate": 1e-4, "batch_size": 16,
+         "sensitivity", 0.1, None, {"learning_rate": 1e-4, "batch_size": 16}),
+        ({"recipe": "sensitivity", "density": 0.1, "score_beta": 0.9}, "movement", 0.1, None,
+         {"scope": "global", "score_optimizer": "sensitivity", "score_beta": 0.9,
+          "dense_gradient": True, "learning_rate": 4e-4,
           "mask_init": "constant", "mask_scale": 0.0,
           "warmup": 0.4, "initial_warmup": 0.25, "final_warmup": 0.5}),
     ],
@@ -292,7 +293,7 @@ def test_a_search_is_sorted_by_score_and_lists_losers(results, write, capsys):
     assert means == sorted(means, reverse=True) and 60.0 in means
     lines = output(capsys, *words, "--markdown").splitlines()
     (row,) = [line for line in lines if "60.00" in line]
-    assert row.startswith("| movement | dense_gradient=True ") and " learning_rate=1e-05 " in row
+    assert row.startswith("| sensitivity | learning_rate=1e-05 | 10% |")
     assert row.endswith("| 26.50 |")
 
 
