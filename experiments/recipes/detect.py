@@ -43,8 +43,8 @@ class Recipe:
 def identify(config: Mapping[str, Any]) -> Recipe:
     """Recipe of a recorded config.
 
-    All options of a recipe but those of `SEARCHED` must be equal; among several the one with the most
-    options is taken.
+    All options of a recipe but those of `SEARCHED` must be equal; among several the one with the
+    most options is taken.
 
     Raises:
       InputError: options that do not go together.
