@@ -304,8 +304,8 @@ def _check(config: TrainConfig) -> None:
     if config.mask_init not in (None, *starts):
         raise InputError("the PyTorch trainer has not this start; use --mask-init constant")
     missing = (
-        "score_optimizer", "prune_every", "first_density", "dense_gradient", "lr_cycle", "lr_floor",
-        "freeze", "lambda_ramp",
+        "score_optimizer", "prune_every", "first_density", "dense_gradient", "lr_cycle", "lr_start",
+        "lr_floor", "freeze", "lambda_ramp",
     )  # fmt: skip
     for name in missing:
         if getattr(config, name) != getattr(TrainConfig, name):

@@ -150,11 +150,13 @@ def check_ranges(config: TrainConfig) -> None:
         raise InputError(f"--temperature is {config.temperature}; it must be more than 0")
     if not 0 <= config.score_beta < 1:
         raise InputError(f"--score-beta is {config.score_beta}; it must be at least 0 and below 1")
-    for name in ("prune_every", "lr_cycle"):
+    if config.lr_start is not None and config.lr_cycle is None:
+        raise InputError("--lr-start is the start of the first --lr-cycle, which is missing")
+    for name in ("prune_every", "lr_cycle", "lr_start"):
         value = getattr(config, name)
         if value is not None and not 0 < value < math.inf:
             raise InputError(f"{option(name)} is {value}; it must be more than 0")
-    for name in ("warmup", "prune_every", "lr_cycle"):
+    for name in ("warmup", "prune_every", "lr_cycle", "lr_start"):
         value = getattr(config, name)
         if value is not None and value >= 1 and value != int(value):
             raise InputError(

@@ -23,6 +23,7 @@ class RunLength:
       first_cut: t of the first change in the sparsity schedule, from which the others are counted;
         None = the first step.
       lr_cycle: cycle of the learning rate of the weights; None = no cycles.
+      lr_start: update that begins the first cycle; None = the first of the pruning.
     """
 
     total_steps: int
@@ -30,6 +31,7 @@ class RunLength:
     prune_every: int = 1
     first_cut: int | None = None
     lr_cycle: int | None = None
+    lr_start: int | None = None
 
 
 def run_length(config: TrainConfig, steps_per_epoch: int) -> RunLength:
@@ -42,8 +44,9 @@ def run_length(config: TrainConfig, steps_per_epoch: int) -> RunLength:
       InputError: no step at all, or warm-ups in steps that leave no room for the pruning ramp.
 
     >>> config = TrainConfig(epochs=2, warmup=0.1, method="magnitude", prune_every=0.2)
-    >>> run_length(config, steps_per_epoch=50)
-    RunLength(total_steps=100, warmup_steps=10, prune_every=18, first_cut=10, lr_cycle=None)
+    >>> length = run_length(config, steps_per_epoch=50)
+    >>> length.total_steps, length.warmup_steps, length.prune_every, length.first_cut
+    (100, 10, 18, 10)
     """
     total = config.steps or round(config.epochs * steps_per_epoch)
     if total < 1:
@@ -67,7 +70,10 @@ def run_length(config: TrainConfig, steps_per_epoch: int) -> RunLength:
     # One cycle for each cut: the two fractions are rounded alike.
     alike = config.lr_cycle == config.prune_every < 1 and config.method != DENSE and every > 1
     cycle = every if alike else _steps(config.lr_cycle, total)
-    return RunLength(total, warmup, every, first_cut, cycle)
+    begin = _steps(config.lr_start, total)
+    if begin is not None and begin >= total:
+        raise InputError(f"--lr-start {begin} is no step of a run of {total}; lower it")
+    return RunLength(total, warmup, every, first_cut, cycle, begin)
 
 
 def shortened(config: TrainConfig, length: RunLength) -> list[str]:

@@ -219,6 +219,13 @@ class TrainConfig:
         topic=TRAINING,
         unit="STEPS_OR_SHARE",
     )
+    lr_start: float | None = _option(
+        None,
+        "start of the first cycle of --lr-cycle, in place of that of the pruning: a step, or below "
+        "1 a fraction of the run",
+        topic=TRAINING,
+        unit="STEP_OR_SHARE",
+    )
     lr_floor: float = _option(
         0.0,
         "learning rate of the weights at the end of a cycle, or of the run",

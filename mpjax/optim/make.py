@@ -75,6 +75,7 @@ class OptimizerConfig:
       first_density: density of the first cut; None = the ramp starts at the initial threshold.
       lr_cycle: steps in which the learning rate of the weights falls to ``lr_floor``, before it
         starts again at its peak; the first cycle starts with the sparsity ramp. None = no cycles.
+      lr_start: update that begins the first cycle instead.
       lr_floor: learning rate of the weights at the end of a cycle, or of the run.
     """
 
@@ -96,6 +97,7 @@ class OptimizerConfig:
     first_cut: int | None = None
     first_density: float | None = None
     lr_cycle: int | None = None
+    lr_start: int | None = None
     lr_floor: float = 0.0
 
     def __post_init__(self) -> None:
@@ -208,7 +210,9 @@ def weight_schedule(config: OptimizerConfig, peak: Any, total_steps: int) -> Sch
         return linear_warmup_decay(peak, total_steps, config.warmup_steps)
     # The forward pass of update u has t = u + first_step in the sparsity schedule.
     start = math.ceil(config.initial_warmup * config.warmup_steps) - config.first_step
-    if config.first_cut is None:  # cuts are at multiples of prune_every
+    if config.lr_start is not None:
+        start = config.lr_start
+    elif config.first_cut is None:  # cuts are at multiples of prune_every
         start = -(-start // config.prune_every) * config.prune_every
     return linear_cycles(
         peak, config.lr_floor, total_steps, config.warmup_steps, config.lr_cycle, max(start, 0)

@@ -68,6 +68,7 @@ def optimizer_config(config: TrainConfig, length: RunLength) -> OptimizerConfig:
         first_cut=length.first_cut,
         first_density=config.first_density,
         lr_cycle=length.lr_cycle,
+        lr_start=length.lr_start,
         lr_floor=config.lr_floor,
         frozen="|".join(models.GROUPS[name] for name in frozen_groups(config)),
     )

@@ -135,6 +135,8 @@ def test_what_is_not_said_is_what_the_rule_says():
         ({"final_lambda": 1.0, "initial_warmup": -1.0}, ["--initial-warmup"]),
         ({"final_lambda": 1.0, "lr_cycle": 2.5}, ["--lr-cycle", "2.5", "whole steps"]),
         ({"final_lambda": 1.0, "lr_cycle": 0.0}, ["--lr-cycle is 0.0"]),
+        ({"final_lambda": 1.0, "lr_start": 0.5}, ["--lr-start", "--lr-cycle, which is missing"]),
+        ({"final_lambda": 1.0, "lr_cycle": 5, "lr_start": -1}, ["--lr-start is -1"]),
         ({"final_lambda": 1.0, "lr_cycle": float("inf")}, ["--lr-cycle is inf"]),
         ({"final_lambda": 1.0, "prune_every": 2.5}, ["--prune-every", "2.5", "whole steps"]),
         ({"final_lambda": 1.0, "prune_every": -0.5}, ["--prune-every is -0.5"]),
@@ -283,6 +285,13 @@ def test_warmup_below_one_is_a_fraction_and_epochs_count_steps():
 def test_a_cycle_below_one_is_a_fraction_of_the_run(given, steps):
     config = TrainConfig(method="dense", steps=100, lr_cycle=given)
     assert run_length(config, 1).lr_cycle == steps
+
+
+def test_a_first_cycle_begins_within_the_run():
+    config = TrainConfig(method="dense", steps=100, lr_cycle=10, lr_start=0.8)
+    assert run_length(config, 1).lr_start == 80
+    with pytest.raises(InputError, match="--lr-start 100 is no step of a run of 100"):
+        run_length(dataclasses.replace(config, lr_start=100), 1)
 
 
 @pytest.mark.parametrize("total", [40, 97, 240, 1001])

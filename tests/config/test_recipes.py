@@ -134,6 +134,26 @@ def test_gmp_cuts_seven_times_by_the_cubic_law_and_restarts_the_rate_at_each(ste
     assert float(rates[steps]) == pytest.approx(8e-6)
 
 
+@pytest.mark.parametrize("steps", [120, 1000, 10 * 2105])
+def test_gmp10_cuts_twice_an_epoch_from_2_to_8_and_restarts_the_rate_once(steps, x64):
+    base = {"model": "m", "task": "sst2", "output": "o", "density": 0.1}
+    made = resolve(recipes.recipe_config("gmp10", **base, steps=steps))
+    length, rule = run_length(made, 1), config_rule(made)
+    assert rule is not None
+    threshold, _ = schedules(optimizer_config(made, length), rule, steps)
+    kept = np.asarray(threshold(jnp.arange(steps + 1)))
+    cuts = np.flatnonzero(np.diff(kept)) + 1
+    assert len(cuts) == 13
+    np.testing.assert_allclose(cuts / steps, np.arange(20, 81, 5) / 100, atol=13 / steps)
+    law = 0.9 + (0.7 - 0.9) * (1 - np.arange(13) / 12) ** 3
+    np.testing.assert_allclose(1 - kept[cuts], law, atol=0.02)
+    rates = np.asarray(make_learning_rates(made, length)(jnp.arange(steps + 1))["learning_rate"])
+    risen = [t for t in range(2, steps) if rates[t] > rates[t - 1] and t > made.warmup * steps]
+    assert risen == [round(0.8 * steps)]
+    np.testing.assert_allclose(rates[risen], 8e-5)
+    np.testing.assert_allclose(rates[[risen[0] - 1, -1]], 3e-5, atol=1e-6 + 5e-5 / (steps / 5))
+
+
 @pytest.mark.parametrize("steps", range(8, 130))
 def test_gmp_trains_with_its_final_masks_in_short_runs_too(steps):
     base = {"model": "m", "task": "sst2", "output": "o", "density": 0.1, "steps": steps}
@@ -145,7 +165,7 @@ def test_gmp_trains_with_its_final_masks_in_short_runs_too(steps):
 def test_an_unknown_recipe_names_the_known_ones(capsys):
     assert cli.main([*BASE, "--recipe", "magic"]) == 2
     assert (
-        "--recipe is 'magic'; choose from gmp, platon, published, sensitivity, smp"
+        "--recipe is 'magic'; choose from gmp, gmp10, platon, published, sensitivity, smp"
         in capsys.readouterr().err
     )
 
