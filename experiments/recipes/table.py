@@ -125,9 +125,9 @@ def _seeds(one: Group) -> str:
     return f"{count}" if count == runs else f"{count}, {runs} runs"
 
 
-def _column(name: str) -> tuple[bool, bool, str]:
-    """Order of the columns: dense, recipes, methods."""
-    return name != DENSE, name not in recipes.names(), name
+def _column(name: str) -> tuple[bool, bool, bool, str]:
+    """Order of the columns: dense, recipes with the recommended one first, methods."""
+    return name != DENSE, name not in recipes.names(), name != recipes.RECOMMENDED, name
 
 
 def _line(one: Group) -> tuple[Settings, float, str]:
