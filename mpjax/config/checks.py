@@ -151,7 +151,9 @@ def check_ranges(config: TrainConfig) -> None:
     if not 0 <= config.score_beta < 1:
         raise InputError(f"--score-beta is {config.score_beta}; it must be at least 0 and below 1")
     if config.lr_start is not None and config.lr_cycle is None:
-        raise InputError("--lr-start is the start of the first --lr-cycle, which is missing")
+        raise InputError(
+            "--lr-start is the start of the first --lr-cycle, which is missing; give it too"
+        )
     for name in ("prune_every", "lr_cycle", "lr_start"):
         value = getattr(config, name)
         if value is not None and not 0 < value < math.inf:
