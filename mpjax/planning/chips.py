@@ -3,8 +3,7 @@
 Source: the Cloud TPU documentation (docs.cloud.google.com/tpu/docs: v4, v5e, v5p, v6e). It gives
 interconnect bandwidth for both directions together; `Chip.ici_rate` is for sending alone. The rate
 of v4 is from its paper (arXiv 2304.01433): six links of 50 GB/s. Memory that the documentation
-gives in GB is in GiB. A program can have what libtpu (0.0.52) says when
-it refuses one.
+gives in GB is in GiB. A program can have what libtpu (0.0.52) says when it refuses one.
 """
 
 from __future__ import annotations
