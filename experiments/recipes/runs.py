@@ -86,7 +86,8 @@ def read(*places: Path) -> list[Run]:
             found += [one for one in records(place.parent) if one.path == place]
         else:
             found += records(place)
-    return [_run(record) for record in found]
+    each = {record.path.resolve(): record for record in found}  # a run given twice counts once
+    return [_run(record) for record in each.values()]
 
 
 def titles(settings: Iterable[Settings]) -> dict[Settings, str]:

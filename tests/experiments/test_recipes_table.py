@@ -257,6 +257,11 @@ def test_markdown_has_a_row_per_task_and_density_and_a_column_per_recipe(results
     assert "sensitivity with" not in notes and table.MISSED not in notes
 
 
+def test_a_run_given_twice_counts_once(results):
+    twice = groups.group(runs.read(results, results / "s1.json", results / ".." / results.name))
+    assert twice == groups.group(runs.read(results))
+
+
 def test_dense_runs_alone_have_a_row(write, capsys):
     folder = write("d", 86.0, **DENSE)
     text = output(capsys, "table", "--results", folder, "--markdown")

@@ -13,7 +13,7 @@ import pytest
 from mpjax.cli import main
 from mpjax.errors import InputError
 from mpjax.pages.material import gather
-from mpjax.pages.reading.facts import facts
+from mpjax.pages.reading.facts import density_asked, facts
 from mpjax.pages.reading.places import read_runs
 from mpjax.pages.reading.published import runs
 from mpjax.pages.sections.tradeoff import tradeoff
@@ -212,3 +212,6 @@ def test_a_dense_run_of_another_label_is_not_put_beside(tmp_path):
     assert facts(ours, [ours, other]).dense is None
     other.config["label"] = "mood"
     assert facts(ours, [ours, other]).dense == planted.SCORE["accuracy"]
+    assert density_asked(other) == 1.0
+    other.config["fill_from"] = "/runs/hybrid"  # keeps that run's masks
+    assert facts(ours, [ours, other]).dense is None and density_asked(other) is None

@@ -97,9 +97,9 @@ def final_score(run: Run) -> float | None:
 
 
 def density_asked(run: Run) -> float | None:
-    """Density that the options ask for."""
+    """Density that the options ask for; None for a filled run, which keeps that of another one."""
     if run.option("method") == DENSE:
-        return 1.0
+        return None if run.config.get("fill_from") else 1.0
     asked = number(run.config.get("density"))
     if asked is None and run.option("method") in ("magnitude", "movement"):
         asked = number(run.config.get("final_threshold"))
@@ -122,6 +122,7 @@ def _dense_score(run: Run, runs: Sequence[Run]) -> float | None:
     for other in runs:
         same = all(other.config.get(name) == run.config.get(name) for name in start)
         dense = other is not run and other.option("method") == DENSE
+        dense = dense and not other.config.get("fill_from")
         if dense and same and run.config and alike(other.config, run.config):
             return final_score(other)
     return None
