@@ -20,7 +20,7 @@ class Chip:
     name: str
     flops: float  # bfloat16 FLOP/s
     hbm_bytes: float
-    free_bytes: float  # of it, for a program
+    free_bytes: float  # for a program
     hbm_rate: float  # bytes/s
     ici_rate: float  # bytes/s sent over all links together
     dimensions: int  # axes of the torus that slices are cut from

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import logging
 import shutil
 import threading
@@ -117,8 +116,9 @@ class Checkpoints:
         if self._latest is None:
             self._latest = from_first(lambda: records.newest_whole(self.folder, self._strict))
             if step := self._latest:  # that process 0 sees
-                seen = functools.partial(records.is_there, self.folder, step)
-                check_visible(f"checkpoint {step}", self.folder, seen)
+                check_visible(
+                    f"checkpoint {step}", self.folder, lambda: step in records.steps(self.folder)
+                )
         return self._latest or 0
 
     def restore(self, template: State) -> State:

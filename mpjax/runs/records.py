@@ -41,11 +41,6 @@ def steps(folder: Path) -> list[int]:
     return sorted(int(p.name) for p in found if (p / RECORD).is_file() or (p / LEGACY).is_dir())
 
 
-def is_there(folder: Path, step: int) -> bool:
-    """Whether a folder has a checkpoint of this step."""
-    return step in steps(folder)
-
-
 def state_folder(checkpoint: Path) -> Path:
     """Orbax's folder of a checkpoint."""
     return checkpoint / (STATE if (checkpoint / RECORD).is_file() else LEGACY)

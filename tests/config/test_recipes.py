@@ -109,23 +109,28 @@ def test_a_teacher_brings_its_options_and_options_given_override_them():
     assert (made.alpha_ce, made.alpha_distil, made.temperature) == (0.5, 0.5, 2.0)
 
 
-@pytest.mark.parametrize("steps", [120, 179, 300, 1009, 30 * 2105])
-@pytest.mark.parametrize("final", [0.03, 0.1])
-def test_gmp_cuts_seven_times_by_the_cubic_law_and_restarts_the_rate_at_each(steps, final, x64):
+def course(name, steps, final):
+    """Config of a recipe, its densities by step, the steps that change them, and its rates."""
     base = {"model": "m", "task": "sst2", "output": "o", "density": final}
-    made = resolve(recipes.recipe_config("gmp", **base, steps=steps))
+    made = resolve(recipes.recipe_config(name, **base, steps=steps))
     length, rule = run_length(made, 1), config_rule(made)
     assert rule is not None
     threshold, _ = schedules(optimizer_config(made, length), rule, steps)
     kept = np.asarray(threshold(jnp.arange(steps + 1)))
-    cuts = np.flatnonzero(np.diff(kept)) + 1
+    rates = np.asarray(make_learning_rates(made, length)(jnp.arange(steps + 1))["learning_rate"])
+    return made, kept, np.flatnonzero(np.diff(kept)) + 1, rates
+
+
+@pytest.mark.parametrize("steps", [120, 179, 300, 1009, 30 * 2105])
+@pytest.mark.parametrize("final", [0.03, 0.1])
+def test_gmp_cuts_seven_times_by_the_cubic_law_and_restarts_the_rate_at_each(steps, final, x64):
+    made, kept, cuts, rates = course("gmp", steps, final)
     assert len(cuts) == 7
     np.testing.assert_allclose(cuts / steps, np.arange(2, 27, 4) / 30, atol=12 / steps)
     law = (1 - final) + (0.7 - (1 - final)) * (1 - np.arange(7) / 6) ** 3
     np.testing.assert_allclose(1 - kept[cuts], law, atol=0.02)
     assert kept[0] == 1 and kept[cuts[-1]] == kept[-1] == final
     assert kept[cuts[0]] == pytest.approx(0.3, abs=1e-15)
-    rates = np.asarray(make_learning_rates(made, length)(jnp.arange(steps + 1))["learning_rate"])
     assert [t for t in range(2, steps) if rates[t] > rates[t - 1] and t > made.warmup * steps] == [
         *cuts
     ]
@@ -136,18 +141,12 @@ def test_gmp_cuts_seven_times_by_the_cubic_law_and_restarts_the_rate_at_each(ste
 
 @pytest.mark.parametrize("steps", [120, 1000, 10 * 2105])
 def test_gmp10_cuts_twice_an_epoch_from_2_to_8_and_restarts_the_rate_once(steps, x64):
-    base = {"model": "m", "task": "sst2", "output": "o", "density": 0.1}
-    made = resolve(recipes.recipe_config("gmp10", **base, steps=steps))
-    length, rule = run_length(made, 1), config_rule(made)
-    assert rule is not None
-    threshold, _ = schedules(optimizer_config(made, length), rule, steps)
-    kept = np.asarray(threshold(jnp.arange(steps + 1)))
-    cuts = np.flatnonzero(np.diff(kept)) + 1
-    assert len(cuts) == 13
+    made, kept, cuts, rates = course("gmp10", steps, 0.1)
+    assert len(cuts) == 13 and kept[0] == 1 and kept[cuts[-1]] == kept[-1] == 0.1
+    assert kept[cuts[0]] == pytest.approx(0.3, abs=1e-15)
     np.testing.assert_allclose(cuts / steps, np.arange(20, 81, 5) / 100, atol=13 / steps)
     law = 0.9 + (0.7 - 0.9) * (1 - np.arange(13) / 12) ** 3
     np.testing.assert_allclose(1 - kept[cuts], law, atol=0.02)
-    rates = np.asarray(make_learning_rates(made, length)(jnp.arange(steps + 1))["learning_rate"])
     risen = [t for t in range(2, steps) if rates[t] > rates[t - 1] and t > made.warmup * steps]
     assert risen == [round(0.8 * steps)]
     np.testing.assert_allclose(rates[risen], 8e-5)
